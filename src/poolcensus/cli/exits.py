@@ -68,7 +68,7 @@ class StoppedError(BaseException):
         self.signal_number = signal_number
 
 
-class Report:
+class ExitStatus:
     """What the program ends with."""
 
     __slots__ = ("code",)
@@ -103,12 +103,12 @@ def code_of(error: BaseException) -> int:
 
 
 @contextmanager
-def report() -> Iterator[Report]:
+def report() -> Iterator[ExitStatus]:
     """End what a person or the machine caused with a few lines and a code; a bug keeps its traceback.
 
     Where the log is JSON, its last line is then an `exit_error`, but not where a snapshot was published.
     """
-    outcome = Report()
+    outcome = ExitStatus()
     try:
         yield outcome
     except (click.ClickException, click.Abort, KeyboardInterrupt, StoppedError, OSError) as error:
@@ -124,7 +124,7 @@ def report() -> Iterator[Report]:
         _end_with(error, outcome)
 
 
-def _end_with(error: BaseException, outcome: Report) -> None:
+def _end_with(error: BaseException, outcome: ExitStatus) -> None:
     from poolcensus.cli import logs
     from poolcensus.cli.trouble import complain, details_of, notice, with_options
 

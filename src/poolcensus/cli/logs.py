@@ -97,7 +97,7 @@ def of_run(run_id: Callable[[], str | None]) -> None:
         each.run_id = run_id
 
 
-def complain(line: str, *, is_error: bool) -> bool:
+def message(line: str, *, is_error: bool) -> bool:
     """Log the line where the log is JSON, as a warning if it is of no error, and return whether it did."""
     if is_json():
         _logger.log(logging.ERROR if is_error else logging.WARNING, line)

@@ -227,7 +227,7 @@ def _check_listing(
 
 
 def _listing(form: str, output: Path | None, *, is_schema: bool) -> Iterator[bytes]:
-    from poolcensus.cli.rows import Listing
+    from poolcensus.cli.rows import TextTable
 
     if is_schema and form == "table":
         return _schema_tables(_width() if output is None else None)
@@ -236,13 +236,13 @@ def _listing(form: str, output: Path | None, *, is_schema: bool) -> Iterator[byt
 
         queries = [(each.name, each.description) for each in named_queries()]
         names = ("Name", "Shows") if form == "table" else ("name", "shows")
-        return _pieces(Listing.of(names, queries), form, output)
+        return _pieces(TextTable.of(names, queries), form, output)
     columns = [
         (view.name, each.name, each.type.value, each.description)
         for view in _views()
         for each in view.columns
     ]
-    return _pieces(Listing.of(("view", "column", "type", "holds"), columns), form, output)
+    return _pieces(TextTable.of(("view", "column", "type", "holds"), columns), form, output)
 
 
 def _schema_tables(width: int | None) -> Iterator[bytes]:

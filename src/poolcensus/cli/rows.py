@@ -34,7 +34,7 @@ class Table(Protocol):
         """Iterate over the rows."""
 
 
-class Listing:
+class TextTable:
     """A table of texts that are there already."""
 
     def __init__(self, columns: Sequence[ResultColumn], rows: Sequence[tuple[str, ...]]) -> None:

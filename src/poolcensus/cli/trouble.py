@@ -69,7 +69,7 @@ def _tell(lines: Iterable[str], *, is_error: bool) -> None:
     for line in map(with_options, lines):
         # Where standard error is gone, what has been done stands all the same, and so does its exit code.
         with suppress(OSError):
-            if not logs.complain(line, is_error=is_error):
+            if not logs.message(line, is_error=is_error):
                 click.echo(f"poolcensus: {printable(line)}", err=True)
 
 

@@ -57,7 +57,7 @@ def pieces_of(part: Snapshot, snapshot_id: str) -> Generator[Piece]:
         stack.enter_context(part)
         ledger = _opened(DataFile(part.files, *part.targets_file), stack)
         records = _opened(DataFile(part.files, *part.pools_file), stack)
-        renamed = _Records(part, snapshot_id, records)
+        renamed = _RenamedRecords(part, snapshot_id, records)
         seen = TargetSet()
         with ledger.placing():
             for line in ledger.lines():
@@ -79,7 +79,7 @@ def _opened(file: DataFile, stack: ExitStack) -> DataFile:
         return stack.enter_context(file)
 
 
-class _Records:
+class _RenamedRecords:
     """The records of one target after the other, under another snapshot's id."""
 
     def __init__(self, part: Snapshot, snapshot_id: str, lines: DataFile) -> None:

@@ -130,9 +130,9 @@ def _misnamed(lost: str, verified: str) -> Problem:
 
 def _verify(snapshot: Snapshot) -> tuple[Problem, ...]:
     problems = _Problems()
-    ledger = _Ledger(snapshot.schema)
+    ledger = _LedgerSums(snapshot.schema)
     ledger.complete = _check_file(DataFile(snapshot.files, *snapshot.targets_file), ledger.take, problems)
-    records = _Records(snapshot, ledger)
+    records = _RecordSums(snapshot, ledger)
     complete = _check_file(DataFile(snapshot.files, *snapshot.pools_file), records.take, problems)
     if ledger.complete:
         if complete:
@@ -165,7 +165,7 @@ class _Problems:
         return (*self._found, *others)
 
 
-class _Ledger:
+class _LedgerSums:
     """What the ledger says of each target, and adds up to."""
 
     def __init__(self, schema: Schema) -> None:
@@ -187,10 +187,10 @@ class _Ledger:
         return wrong_with(result, self._schema.operation, is_second=is_second)
 
 
-class _Records:
+class _RecordSums:
     """What the records add up to, held against the ledger."""
 
-    def __init__(self, snapshot: Snapshot, ledger: _Ledger) -> None:
+    def __init__(self, snapshot: Snapshot, ledger: _LedgerSums) -> None:
         self._snapshot_id = snapshot.id
         self._schema = snapshot.schema
         self._item = snapshot.schema.operation.item
@@ -279,7 +279,7 @@ def _difference(file: DataFile, field: Literal["records", "bytes", "sha256"]) ->
             return "its sha256 is not the manifest's"
 
 
-def _check_manifest(snapshot: Snapshot, ledger: _Ledger, problems: _Problems) -> None:
+def _check_manifest(snapshot: Snapshot, ledger: _LedgerSums, problems: _Problems) -> None:
     manifest = snapshot.manifest
     totals = manifest.totals
     covered = count_covered(ledger.outcomes)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _LONGEST_IN_MEMORY = 2.0
 
 
-class _DataFile(NamedTuple):
+class _QueuedFile(NamedTuple):
     file: DraftFile
     packer: Packer
 
@@ -160,8 +160,8 @@ class WriteQueue:
         if self._begun:
             await self._drained.wait()
 
-    async def _create(self, name: str) -> _DataFile:
-        return _DataFile(await self._draft.create(name), Packer(name, self._compression))
+    async def _create(self, name: str) -> _QueuedFile:
+        return _QueuedFile(await self._draft.create(name), Packer(name, self._compression))
 
     def _put(self, size: int) -> None:
         before = self._queued

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from poolcensus.model import JsonValue
 
 
-class Cause(NamedTuple):
+class CauseSection(NamedTuple):
     """Accounts that could not be read for one cause, and what would mend it."""
 
     title: str
@@ -42,7 +42,7 @@ class Cause(NamedTuple):
     table: Table
 
 
-def causes(facts: Facts) -> list[Cause]:
+def causes(facts: Facts) -> list[CauseSection]:
     """Return the accounts that could not be read, by cause: those of most accounts first."""
     commands, budget = Commands(facts), FAILURE_BYTES
     made = []
@@ -61,7 +61,7 @@ def causes(facts: Facts) -> list[Cause]:
         budget -= sum(map(size_of, listed.rows))
         accounts = counted(group.accounts, "account")
         title = f"{cause_of(group)} in {accounts}, {counted(group.targets, 'target')}{code}"
-        made.append(Cause(short(title), wording.parts_of(remedy_of(group)), listed))
+        made.append(CauseSection(short(title), wording.parts_of(remedy_of(group)), listed))
     return made
 
 

@@ -82,7 +82,7 @@ _SSO_KEYS = ("sso_session", "sso_start_url", "sso_account_id")
 _WARN = ("botocore.credentials", "botocore.tokens")
 
 
-class _CallLogFilter(logging.Filter):
+class _ChainLogFilter(logging.Filter):
     """Lets through what other threads log, and what is neither a detail of a call nor a failure."""
 
     def __init__(self) -> None:
@@ -104,15 +104,15 @@ def _log_filter() -> Iterator[None]:
     A chain may assume a role or ask a metadata service. The SDK would log its external id, and the keys and
     the token of the reply, for a program that has only asked for its own log at DEBUG.
     """
-    call_log_filter = _CallLogFilter()
+    chain_log_filter = _ChainLogFilter()
     loggers = [logging.getLogger(name) for name in (*TELL_OF_CALLS, *_WARN)]
     for logger in loggers:
-        logger.addFilter(call_log_filter)
+        logger.addFilter(chain_log_filter)
     try:
         yield
     finally:
         for logger in loggers:
-            logger.removeFilter(call_log_filter)
+            logger.removeFilter(chain_log_filter)
 
 
 class Chain:
