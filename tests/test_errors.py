@@ -1,10 +1,99 @@
 from __future__ import annotations
 
+import copy
 import errno
+import importlib
+import pickle
+import pkgutil
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from poolcensus.errors import DestinationError, FatalError, first_reason_raised, reason_of
+import poolcensus
+from poolcensus.config import InvalidSettingsError, Settings
+from poolcensus.errors import (
+    AssumeRoleError,
+    CallError,
+    CensusError,
+    DestinationError,
+    DestinationRefusedError,
+    FatalError,
+    HubRoleError,
+    NotPublishedError,
+    ServiceError,
+    copy_of_error,
+    first_reason_raised,
+    reason_of,
+)
+from poolcensus.model import Outcome, TargetResult
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+def _kinds(kind: type[CensusError] = CensusError) -> Iterator[type[CensusError]]:
+    yield kind
+    for each in kind.__subclasses__():
+        yield from _kinds(each)
+
+
+for _module in pkgutil.walk_packages(poolcensus.__path__, "poolcensus."):
+    if not _module.name.startswith(("poolcensus.simulator", "poolcensus.__main__")):
+        importlib.import_module(_module.name)
+KINDS: Final = [each for each in _kinds() if each.__module__.startswith("poolcensus.")]
+
+
+LINE: Final = TargetResult("012345678901", None, "eu-west-1", Outcome.ERROR)
+ARGUMENTS: Final[dict[type, dict[str, object]]] = {
+    CensusError: {},
+    FatalError: {"advice": "Mend it."},
+    HubRoleError: {"role_arn": "arn", "code": "AccessDenied", "reason": "no"},
+    DestinationRefusedError: {"code": "AccessDenied", "reason": "no", "iam_actions": ("s3:PutObject",)},
+    NotPublishedError: {"uncovered": (LINE,), "count": 1, "ledger": "kept", "dest": "snapshots"},
+    CallError: {"code": "Code", "status": 400, "request_id": "r", "retry_after": 1.5, "server_time": 2.5},
+}
+
+
+def _made(kind: type[CensusError]) -> CensusError:
+    """An error of a class, as the program makes one."""
+    if issubclass(kind, InvalidSettingsError):
+        with pytest.raises(kind) as raised:
+            Settings(regions=("***",), concurrency=0)
+        return raised.value
+    if issubclass(kind, AssumeRoleError):
+        return kind.of("arn", ServiceError("no", code="AccessDenied", status=403, request_id="r"), "Look.")
+    return kind("wrong", **next(ARGUMENTS[each] for each in kind.__mro__ if each in ARGUMENTS))
+
+
+def _pickled(error: CensusError) -> CensusError:
+    copied: CensusError = pickle.loads(pickle.dumps(error))
+    return copied
+
+
+@pytest.mark.parametrize("copied", [_pickled, copy.copy, copy.deepcopy, copy_of_error])
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_error_can_be_pickled_and_copied(
+    kind: type[CensusError], copied: Callable[[CensusError], CensusError]
+) -> None:
+    """One that can't be unpickled breaks a pool of processes, or lets it wait for ever."""
+    error = _made(kind)
+    error.add_note("a note")
+    if isinstance(error, FatalError):
+        error.organization = "one"
+        error.begin_with("In one: ")
+    again = copied(error)
+    assert type(again) is kind
+    assert again is not error
+    assert (str(again), again.args, vars(again)) == (str(error), error.args, vars(error))
+    assert again.__notes__ == ["a note"]
+
+
+def test_the_errors_of_the_package_are_all_found() -> None:
+    """Else the test above would hold for none."""
+    assert {each for each in vars(poolcensus.errors).values() if isinstance(each, type)} & {*KINDS}
+    public = {getattr(poolcensus, name) for name in poolcensus.__all__}
+    assert {each for each in public if isinstance(each, type) and issubclass(each, Exception)} <= {*KINDS}
+    assert {"InvalidSettingsError", "ConflictError", "WorkerLostError"} <= {each.__name__ for each in KINDS}
 
 
 @pytest.mark.parametrize(

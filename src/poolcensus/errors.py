@@ -9,8 +9,9 @@ file.
 from __future__ import annotations
 
 from contextlib import contextmanager
+from copy import copy
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
+from typing import TYPE_CHECKING, ClassVar, Self, TypeVar
 
 from poolcensus.model import Outcome
 
@@ -23,7 +24,11 @@ E = TypeVar("E", bound=Exception)
 
 
 class CensusError(Exception):
-    """Anything that poolcensus raises on purpose."""
+    """Anything that poolcensus raises on purpose. It can be pickled and copied, with all its attributes."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Exception's own calls the class with `args`, which is not what those classes take that take more.
+        return type(self).__new__, (type(self), *self.args), vars(self)
 
 
 class FatalError(CensusError):
@@ -402,13 +407,9 @@ def copy_of_error(error: E) -> E:
 
     One that is raised several times collects the tracebacks and contexts of all of them.
     """
-    # Not by its class, whose arguments are its own business.
-    _, arguments, *state = cast("tuple[Any, ...]", error.__reduce__())
-    copy = error.__new__(type(error), *arguments)
-    for attributes in state:
-        copy.__dict__.update(attributes)
-    copy.__cause__ = error.__cause__
-    return copy
+    copied = copy(error)
+    copied.__cause__ = error.__cause__
+    return copied
 
 
 @contextmanager
