@@ -283,7 +283,7 @@ def open_sockets() -> set[tuple[int, int]]:
     return {(number, each.st_ino) for number, each in kinds.items() if stat.S_ISSOCK(each.st_mode)}
 
 
-def test_the_loop_of_another_library_is_told_which_loops_do() -> None:
+def test_the_loop_of_another_library_is_told_which_loops_do(tmp_path: Path) -> None:
     async def enter() -> None:
         async with poolcensus.Census(poolcensus.Settings()):
             raise AssertionError("a census began")
@@ -291,7 +291,13 @@ def test_the_loop_of_another_library_is_told_which_loops_do() -> None:
     async def unlock() -> None:
         await poolcensus.unlock("s3://bucket/prefix")
 
-    for call in (enter, unlock):
+    async def prune() -> None:
+        await poolcensus.prune(tmp_path, poolcensus.Keep(last=1))
+
+    async def merge() -> None:
+        await poolcensus.merge([tmp_path], tmp_path)
+
+    for call in (enter, unlock, prune, merge):
         with pytest.raises(poolcensus.CensusError, match="asyncio's event loop .*uvloop's. Call it from"):
             trio.run(call)
         with pytest.raises(poolcensus.CensusError, match="asyncio's event loop"):

@@ -11,7 +11,7 @@ import anyio
 
 from poolcensus.errors import MergeError
 from poolcensus.format.ids import new_snapshot_id
-from poolcensus.loops import in_thread
+from poolcensus.loops import in_thread, require_asyncio
 from poolcensus.model import Compression, Totals
 from poolcensus.snapshot.adoption import adopt
 from poolcensus.snapshot.hidden import NOTHING_HIDDEN, HiddenTargets, find_hidden
@@ -52,6 +52,7 @@ async def merge(
     Raises `MergeError` unless they are all the shards of one run, `SnapshotError` for one that is not there
     or is damaged, and what publishing raises; then nothing is published.
     """
+    require_asyncio()
     return await Merging(parts, dest, settings).run()
 
 

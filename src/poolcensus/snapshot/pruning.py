@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from poolcensus.errors import DestinationError
+from poolcensus.loops import require_asyncio
 from poolcensus.snapshot.inventory import take_inventory
 from poolcensus.snapshot.retention import Decision, Keep, decide
 from poolcensus.storage.destination import open_repository
@@ -48,6 +49,7 @@ async def prune(
     Raises `DestinationLockedError` where a run holds the destination, `DestinationError` or `SnapshotError`
     where there is none or it can't be read.
     """
+    require_asyncio()
     return await prune_repository(open_repository(dest, settings, must_exist=True), keep, dry_run=dry_run)
 
 
