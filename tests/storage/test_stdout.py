@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, BinaryIO
 import anyio
 import pytest
 
+from poolcensus.config import Settings
 from poolcensus.errors import DestinationError
 from poolcensus.format.schema import Schema
 from poolcensus.model import Outcome
 from poolcensus.snapshot import SnapshotWriter
+from poolcensus.storage.destination import open_store
 from poolcensus.storage.stdout import StreamStore
 from snapshot.making import ID, POOLS, SOME, fill, page, pool, publish, result, target
 
@@ -135,3 +137,12 @@ async def test_a_failing_stream_is_a_destination_error() -> None:
 
     with pytest.raises(DestinationError, match="can't write to standard output: No space left"):
         await census(Full())
+
+
+def test_a_standard_output_that_takes_no_bytes_is_called_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    with pytest.raises(DestinationError, match=r"`sys.stdout` is a StringIO, .*; collect into a folder or"):
+        open_store("-", Settings(), None)
+    monkeypatch.setattr(sys, "stdout", None)
+    with pytest.raises(DestinationError, match="is closed"):
+        open_store("-", Settings(), None)

@@ -90,12 +90,19 @@ def open_repository(
 def open_store(place: str, settings: Settings, session: CallerSession | None) -> Store:
     """Return what a run writes to. Nothing is opened yet. A bucket needs the session.
 
-    Raises `DestinationError` for standard output where that is closed.
+    Raises `DestinationError` for standard output where that is closed or takes no bytes.
     """
     if place == STANDARD_OUTPUT:
         stream: BinaryIO | None = getattr(sys.stdout, "buffer", None)
         if stream is None:
-            raise DestinationError("standard output is closed: nothing can be written there")
+            # The commands have put another in the place of one that the process was started without.
+            if sys.stdout is None or sys.__stdout__ is None:
+                raise DestinationError("standard output is closed: nothing can be written there")
+            kind = type(sys.stdout).__name__
+            raise DestinationError(
+                f"standard output takes no bytes: `sys.stdout` is a {kind}, without `buffer`",
+                advice="collect into a folder or a bucket",
+            )
         return StreamStore(stream)
     if not is_in_s3(place):
         return _folder_store(place, settings)
