@@ -6,10 +6,12 @@ import ast
 import importlib
 import inspect
 import sys
+from dataclasses import is_dataclass
 from functools import cache
 from types import FunctionType
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, get_args, get_type_hints
 
+import msgspec
 import pytest
 
 import poolcensus
@@ -91,6 +93,18 @@ def test_each_class_in_the_annotations_of_a_public_name_is_public(name: str) -> 
     # A setting may be given as text, which is what its reader is for.
     settings = {f"Settings.{each.name}" for each in SETTINGS.values()}
     assert not {(where, kind) for where, kind in found if where not in settings}
+
+
+@pytest.mark.parametrize("name", [name for name, each in PUBLIC.items() if callable(each)])
+def test_the_types_of_a_public_name_can_be_asked_for_at_run_time(name: str) -> None:
+    """As a web framework does, to describe what a route returns."""
+    hints = get_type_hints(PUBLIC[name])
+    assert not [each for each in hints.values() if isinstance(each, str)]
+    if inspect.isfunction(PUBLIC[name]):
+        assert hints.keys() >= {"return", *inspect.signature(PUBLIC[name]).parameters}
+    if is_dataclass(PUBLIC[name]):
+        # Which resolves aliases as well.
+        msgspec.json.Decoder(PUBLIC[name])
 
 
 def test_each_exception_is_needed() -> None:

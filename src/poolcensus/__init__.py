@@ -71,7 +71,7 @@ if TYPE_CHECKING:
         Totals,
     )
     from poolcensus.planned import Estimate, EstimateStep, Plan
-    from poolcensus.scope.account_list import write_account_list
+    from poolcensus.scope.account_list_writing import write_account_list
     from poolcensus.snapshot import (
         Decision,
         Keep,
@@ -151,7 +151,7 @@ _HOMES = {
     ),
     "poolcensus.planned": ("Estimate", "EstimateStep", "Plan"),
     "poolcensus.config": ("Settings",),
-    "poolcensus.scope.account_list": ("write_account_list",),
+    "poolcensus.scope.account_list_writing": ("write_account_list",),
     "poolcensus.snapshot": (
         "Decision",
         "Keep",

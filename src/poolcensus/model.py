@@ -7,15 +7,19 @@ inside is a msgspec.Struct, which costs a fraction to define and to make.
 from __future__ import annotations
 
 from dataclasses import astuple, dataclass, field
+from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from datetime import datetime
 
-JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
-JsonObject: TypeAlias = "dict[str, JsonValue]"
+if TYPE_CHECKING:
+    JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
+else:
+    # An alias that names itself ends in a RecursionError in pydantic, and msgspec knows none in any form.
+    JsonValue = bool | int | float | str | list[Any] | dict[str, Any] | None
+JsonObject: TypeAlias = dict[str, JsonValue]
 
 
 class Outcome(StrEnum):

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from poolcensus.model import Account, Caller, OrganizationInfo, SkippedAccount
+from poolcensus.model import Account, Caller, OrganizationInfo, SkippedAccount
 
 
 @dataclass(frozen=True, slots=True)

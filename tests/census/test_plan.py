@@ -9,7 +9,7 @@ import pytest
 
 from poolcensus.census import Census
 from poolcensus.errors import DeadlineError, SettingsError
-from poolcensus.scope.account_list import write_account_list
+from poolcensus.scope.account_list_writing import write_account_list
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

@@ -12,7 +12,7 @@ from poolcensus.census import Census
 from poolcensus.cli import main
 from poolcensus.errors import MergeError
 from poolcensus.model import Shard
-from poolcensus.scope.account_list import write_account_list
+from poolcensus.scope.account_list_writing import write_account_list
 from poolcensus.snapshot import Snapshot, merge, verify
 from poolcensus.storage.s3 import access
 from poolcensus.storage.s3.client import open_bucket

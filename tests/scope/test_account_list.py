@@ -17,7 +17,8 @@ from poolcensus.errors import DestinationError, SettingsError
 from poolcensus.model import Account, Caller, SkippedAccount
 from poolcensus.planned import Plan
 from poolcensus.scope.account_choice import AccountChoice
-from poolcensus.scope.account_list import accounts_digest, read_account_list, write_account_list
+from poolcensus.scope.account_list import accounts_digest, read_account_list
+from poolcensus.scope.account_list_writing import write_account_list
 from poolcensus.scope.accounts import AccountListing
 
 if TYPE_CHECKING:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from poolcensus.model import JsonObject, JsonValue
+from poolcensus.model import JsonObject, JsonValue
 
 
 class ChangeKind(StrEnum):

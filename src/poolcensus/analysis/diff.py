@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,12 +12,10 @@ from poolcensus.analysis.hidden import hidden_in_b, hidden_target
 from poolcensus.analysis.ledger import Ledger, is_compared, known_pools, reason_unknown
 from poolcensus.analysis.records import Records
 from poolcensus.operations import facets_of
+from poolcensus.snapshot import Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-
     from poolcensus.model import JsonObject, JsonValue, Outcome, TargetResult
-    from poolcensus.snapshot import Snapshot
 
 
 def diff(a: Snapshot, b: Snapshot, *, ignore: Iterable[str] | None = None) -> Diff:

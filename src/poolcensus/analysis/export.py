@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from poolcensus.analysis.database import Database
-from poolcensus.analysis.selection import select_all, select_one
-from poolcensus.analysis.views import items_view, targets_view
+from poolcensus.analysis.selection import Selection, select_all, select_one
+from poolcensus.analysis.views import View, items_view, targets_view
+from poolcensus.config import Settings
 from poolcensus.errors import DestinationError, SettingsError, SnapshotError, reason_of
 from poolcensus.format.ids import parse_snapshot_id
 from poolcensus.model import ColumnType
@@ -20,11 +22,6 @@ from poolcensus.storage.naming import LATEST, STANDARD_OUTPUT, is_in_s3
 from poolcensus.temporary import name_beside
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from poolcensus.analysis.selection import Selection
-    from poolcensus.analysis.views import View
-    from poolcensus.config import Settings
     from poolcensus.snapshot import Snapshot
 
 # For the user alone, as the files of snapshots are.

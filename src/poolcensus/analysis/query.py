@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Final, Self
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Final, Self, TypeAlias
 
 from poolcensus.analysis.database import Database
 from poolcensus.analysis.named import named_query
-from poolcensus.analysis.selection import select_all, select_one
+from poolcensus.analysis.selection import Selection, select_all, select_one
 from poolcensus.analysis.statement import parse
 from poolcensus.analysis.views import literal, views_of
+from poolcensus.config import Settings
 from poolcensus.errors import SettingsError
 from poolcensus.format.codec import loads
-from poolcensus.model import ColumnType
+from poolcensus.model import ColumnType, JsonValue
 from poolcensus.storage.naming import LATEST
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterator, Mapping
-    from datetime import timedelta
     from pathlib import Path
     from types import TracebackType
-    from typing import TypeAlias
-
-    from poolcensus.analysis.selection import Selection
-    from poolcensus.config import Settings
-    from poolcensus.model import JsonValue
 
     Value: TypeAlias = "JsonValue | datetime | date"
 

@@ -53,7 +53,7 @@ def command(config: Path | None, *, output: str | None, **given: object) -> int:
     option of collect, so that one word turns the one into the other; those that say how to call change the
     estimate alone, and --strict, --progress, --metrics-file and their like change nothing.
     """
-    from poolcensus.scope.account_list import encode_account_list, write_account_list
+    from poolcensus.scope.account_list_writing import encode_account_list, write_account_list
 
     settings = read_settings(config, given)
     logs.configure(settings, settings_file(config))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import replace
 from math import inf
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import anyio
 import msgspec
 
-from poolcensus.aws.session import open_caller, open_limiter
+from poolcensus.aws.session import CallerSession, open_caller, open_limiter
+from poolcensus.config import Settings
 from poolcensus.config.readers import AccountId, each_of
 from poolcensus.doctor.caller import caller_known, caller_unknown
 from poolcensus.doctor.destination import check_destination, destination_unreachable
@@ -24,23 +26,13 @@ from poolcensus.doctor.role import hub_finding, needs_role, role_findings
 from poolcensus.engine.deadlines import NO_DEADLINE, Deadline
 from poolcensus.errors import FatalError, HubRoleError, OrganizationError, SettingsError
 from poolcensus.loops import require_asyncio
-from poolcensus.model import Account
-from poolcensus.operations import WORKSPACES_POOLS
+from poolcensus.model import Account, Caller
+from poolcensus.operations import WORKSPACES_POOLS, Operation
 from poolcensus.scope.joining import naming
-from poolcensus.scope.opening import Prepared, Shared, check_accounts, open_run, prepare
+from poolcensus.scope.opening import Opened, Prepared, Shared, check_accounts, open_run, prepare
 from poolcensus.storage.destination import check_resume
 from poolcensus.storage.naming import is_in_s3
-from poolcensus.streams import Stream, StreamRuns
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
-
-    from poolcensus.aws.session import CallerSession
-    from poolcensus.config import Settings
-    from poolcensus.model import Caller
-    from poolcensus.operations import Operation
-    from poolcensus.scope.opening import Opened
-    from poolcensus.streams import Outlet
+from poolcensus.streams import Outlet, Stream, StreamRuns
 
 SAMPLE: Final = 5
 """How many member accounts are tried where nobody says which: enough to tell one that differs from all."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from poolcensus.model import JsonObject
+from poolcensus.model import JsonObject
 
 
 class Check(StrEnum):

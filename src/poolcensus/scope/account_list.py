@@ -1,4 +1,4 @@
-"""A list of accounts that `plan` writes and several runs share, such as the shards of one census.
+"""A list of accounts that `plan` writes and several runs share, such as the shards of one census: reading it.
 
 It is a JSON object: `kind`, `schema_version`, `tool`, `created_at`, `organization_id`, `accounts_digest` and
 `accounts`, each with `account_id`, `account_name`, `state`, `ou_path` and, if they were asked for,
@@ -17,22 +17,15 @@ from poolcensus.aws.organizations import ListedAccount
 from poolcensus.errors import SettingsError, reason_of
 from poolcensus.format.codec import dumps, loads, why_not_json
 from poolcensus.format.ids import is_account_id
-from poolcensus.format.times import rfc3339, utc_now
 from poolcensus.scope.account_entry import ACTIVE, STATES
-from poolcensus.storage.output import output_file
-from poolcensus.version import TOOL
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterable
 
-    from poolcensus.model import JsonObject, JsonValue
-    from poolcensus.planned import Plan
+    from poolcensus.model import JsonValue
 
-_KIND: Final = "poolcensus-accounts"
-_VERSION: Final = 1
-# Of the user alone: names and tags of accounts tell much of an organization.
-_MODE: Final = 0o600
+KIND: Final = "poolcensus-accounts"
+VERSION: Final = 1
 
 
 class AccountList(msgspec.Struct, frozen=True):
@@ -69,42 +62,6 @@ class AccountList(msgspec.Struct, frozen=True):
                 )
 
 
-def write_account_list(plan: Plan, path: str | os.PathLike[str]) -> str:
-    """Write the accounts of a plan to a file, whole or not at all, and return their digest.
-
-    Accounts that were skipped for their state are in it, others that were skipped are not. Blocks. Raises
-    DestinationError where the file can't be written.
-    """
-    encoded, digest = encode_account_list(plan)
-    with output_file(Path(path), _MODE) as file:
-        file.write(encoded)
-    return digest
-
-
-def encode_account_list(plan: Plan) -> tuple[bytes, str]:
-    """Return what `write_account_list` writes, and the digest of the accounts."""
-    accounts: list[JsonValue] = [
-        _described(each.id, each.name, ACTIVE, each.ou_path, each.tags) for each in plan.accounts
-    ]
-    accounts += [
-        _described(each.id, each.name, each.reason, None, None)
-        for each in plan.skipped
-        if each.reason in STATES
-    ]
-    created_at = rfc3339(utc_now())
-    digest = accounts_digest(accounts, created_at)
-    content: JsonObject = {
-        "kind": _KIND,
-        "schema_version": _VERSION,
-        "tool": TOOL,
-        "created_at": created_at,
-        "organization_id": plan.organization_id,
-        "accounts_digest": digest,
-        "accounts": accounts,
-    }
-    return dumps(content) + b"\n", digest
-
-
 def read_account_list(path: str) -> AccountList:
     """Return the list that a file holds. Blocks. Raises SettingsError for anything else than such a list."""
     try:
@@ -113,11 +70,11 @@ def read_account_list(path: str) -> AccountList:
         raise SettingsError(f"{path}: the list of accounts can't be read: {reason_of(error)}") from None
     except ValueError as error:
         raise _refused(path, f"it is not JSON: {why_not_json(error)}") from None
-    if not isinstance(content, dict) or content.get("kind") != _KIND:
+    if not isinstance(content, dict) or content.get("kind") != KIND:
         raise _refused(path, "it is no list of accounts")
     version = content.get("schema_version")
-    if not isinstance(version, int) or isinstance(version, bool) or not 1 <= version <= _VERSION:
-        raise _refused(path, f"its schema_version is {version}, and this version reads {_VERSION}")
+    if not isinstance(version, int) or isinstance(version, bool) or not 1 <= version <= VERSION:
+        raise _refused(path, f"its schema_version is {version}, and this version reads {VERSION}")
     accounts = content.get("accounts")
     if not isinstance(accounts, list) or not accounts:
         raise _refused(path, "it names no account")
@@ -152,24 +109,6 @@ def _sorted(value: JsonValue) -> JsonValue:
     if isinstance(value, dict):
         return {key: _sorted(value[key]) for key in sorted(value)}
     return value
-
-
-def _described(
-    account_id: str,
-    name: str | None,
-    state: str,
-    ou_path: str | None,
-    tags: tuple[tuple[str, str], ...] | None,
-) -> JsonObject:
-    described: JsonObject = {
-        "account_id": account_id,
-        "account_name": name,
-        "state": state,
-        "ou_path": ou_path,
-    }
-    if tags is not None:
-        described["account_tags"] = dict(tags)
-    return described
 
 
 def _list_of(path: str, digest: str, organization_id: JsonValue, accounts: list[JsonValue]) -> AccountList:

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import datetime
 
 from poolcensus.errors import DamagedSnapshotError, SnapshotError
 from poolcensus.format.ids import parse_snapshot_id
 from poolcensus.format.manifest import MANIFEST_NAME, NewerSchemaError, decode_manifest
 from poolcensus.format.schema import TARGETS_NAME, Schema
-from poolcensus.model import Compression
+from poolcensus.model import Compression, FileEntry, Manifest, SnapshotStatus
 from poolcensus.snapshot.order import Moment, moment_of
 from poolcensus.snapshot.scope import Scope
 from poolcensus.storage.source import LARGEST_MANIFEST
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from poolcensus.model import FileEntry, Manifest, SnapshotStatus
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from operator import itemgetter
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
+from poolcensus.config import Settings
 from poolcensus.errors import SnapshotError
-from poolcensus.snapshot.info import info_of, read_manifest
+from poolcensus.snapshot.info import SnapshotInfo, info_of, read_manifest
 from poolcensus.snapshot.latest import named_latest
 from poolcensus.storage.destination import open_source
 from poolcensus.storage.source import Survey
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterable, Mapping
 
-    from poolcensus.config import Settings
     from poolcensus.model import Manifest
-    from poolcensus.snapshot.info import SnapshotInfo
     from poolcensus.snapshot.order import Moment
     from poolcensus.storage.base import Repository
 

@@ -3,36 +3,32 @@
 from __future__ import annotations
 
 import logging
+import os
+from collections.abc import Sequence
 from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import anyio
 
+from poolcensus.config import Settings
 from poolcensus.errors import MergeError
 from poolcensus.format.ids import new_snapshot_id
 from poolcensus.loops import in_thread, require_asyncio
-from poolcensus.model import Compression, Totals
+from poolcensus.model import Compression, Manifest, TargetResult, Totals
 from poolcensus.snapshot.adoption import adopt
-from poolcensus.snapshot.hidden import NOTHING_HIDDEN, HiddenTargets, find_hidden
+from poolcensus.snapshot.hidden import NOTHING_HIDDEN, Hidden, HiddenTargets, find_hidden
 from poolcensus.snapshot.reader import Snapshot
 from poolcensus.snapshot.shard_opening import open_shards
 from poolcensus.snapshot.shards import in_order, joined_gaps, joined_organizations
 from poolcensus.snapshot.writer import RunDescription, SnapshotWriter
-from poolcensus.storage.base import ABORT_SECONDS
+from poolcensus.storage.base import ABORT_SECONDS, Repository
 from poolcensus.storage.destination import open_repository, open_source
 from poolcensus.storage.sources import Sources
 from poolcensus.version import TOOL
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Sequence
-
-    from poolcensus.config import Settings
-    from poolcensus.model import Manifest, TargetResult
-    from poolcensus.snapshot.hidden import Hidden
     from poolcensus.snapshot.info import SnapshotInfo
-    from poolcensus.storage.base import Repository
 
 _log = logging.getLogger("poolcensus")
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from poolcensus.config import Settings
 from poolcensus.errors import DestinationError
 from poolcensus.loops import require_asyncio
 from poolcensus.snapshot.inventory import take_inventory
@@ -13,10 +16,6 @@ from poolcensus.snapshot.retention import Decision, Keep, decide
 from poolcensus.storage.destination import open_repository
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Mapping
-
-    from poolcensus.config import Settings
     from poolcensus.storage.base import Repository
 
 

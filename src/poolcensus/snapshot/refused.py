@@ -6,26 +6,30 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from poolcensus.config import Settings
 from poolcensus.errors import SnapshotError, reason_of
 from poolcensus.format.manifest import REFUSED_NAME, decode_refused
 from poolcensus.format.schema import TARGETS_NAME, Schema
 from poolcensus.paths import is_file
 from poolcensus.snapshot.info import data_file
-from poolcensus.snapshot.latest import ids_that_begin, looked_up, named_latest, search_latest, steps_back
-from poolcensus.snapshot.order import moment_of
+from poolcensus.snapshot.latest import (
+    LatestSearch,
+    ids_that_begin,
+    looked_up,
+    named_latest,
+    search_latest,
+    steps_back,
+)
+from poolcensus.snapshot.order import Moment, moment_of
 from poolcensus.snapshot.reader import lines_of
 from poolcensus.storage.destination import open_folder, open_source
 from poolcensus.storage.naming import is_in_s3
-from poolcensus.storage.source import LARGEST_MANIFEST, MissingFileError, read_whole
+from poolcensus.storage.source import LARGEST_MANIFEST, MissingFileError, SnapshotFiles, Source, read_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from poolcensus.config import Settings
     from poolcensus.model import Manifest, PublishingRule, TargetResult
-    from poolcensus.snapshot.latest import LatestSearch
-    from poolcensus.snapshot.order import Moment
-    from poolcensus.storage.source import SnapshotFiles, Source
 
 
 class RefusedRun:

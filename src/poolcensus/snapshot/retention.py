@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Final
 
 from poolcensus.errors import SettingsError
 from poolcensus.model import SnapshotStatus
+from poolcensus.snapshot.scope import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import datetime
 
     from poolcensus.snapshot.info import SnapshotInfo
-    from poolcensus.snapshot.scope import Scope
 
 # How many parts of a date two snapshots of one day have in common, and of one month.
 _DAY: Final = 3

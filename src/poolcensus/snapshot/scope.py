@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from poolcensus.format.codec import dumps
+from poolcensus.model import Caller, JsonObject, JsonValue, Manifest, OrganizationInfo, Shard
 from poolcensus.partitions import is_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from poolcensus.model import Caller, JsonObject, JsonValue, Manifest, OrganizationInfo, Shard
 
 _ORGANIZATION: Final = "organization"
 _SELF: Final = "self"

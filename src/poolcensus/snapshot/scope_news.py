@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from poolcensus.config import Settings
 from poolcensus.errors import FatalError, SnapshotError
+from poolcensus.snapshot.info import SnapshotInfo
 from poolcensus.snapshot.inventory import list_snapshots
+from poolcensus.snapshot.reader import Snapshot
 from poolcensus.snapshot.scope import Scope
-
-if TYPE_CHECKING:
-    import os
-
-    from poolcensus.config import Settings
-    from poolcensus.snapshot.info import SnapshotInfo
-    from poolcensus.snapshot.reader import Snapshot
 
 # Of more scopes than these that take turns, each is told of anew.
 _MOST_LOOKED_AT: Final = 8

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
 
+from poolcensus.config import Settings
 from poolcensus.storage.destination import open_repository
-
-if TYPE_CHECKING:
-    import os
-
-    from poolcensus.config import Settings
-    from poolcensus.storage.holder import LockHolder
+from poolcensus.storage.holder import LockHolder
 
 
 async def unlock(dest: str | os.PathLike[str], *, settings: Settings | None = None) -> LockHolder | None:

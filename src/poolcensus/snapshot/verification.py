@@ -9,11 +9,12 @@ from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Final, Literal
 
+from poolcensus.config import Settings
 from poolcensus.errors import DamagedSnapshotError, DestinationError, FatalError, SnapshotError, reason_of
 from poolcensus.format.ids import is_snapshot_id
 from poolcensus.format.manifest import MANIFEST_NAME
 from poolcensus.format.text import counted
-from poolcensus.model import Outcome, SnapshotStatus, count_covered
+from poolcensus.model import Outcome, PoolRecord, SnapshotStatus, TargetResult, count_covered
 from poolcensus.snapshot.data_file import DataFile
 from poolcensus.snapshot.latest import is_destination, warn_of_latest
 from poolcensus.snapshot.ledger_check import named, wrong_with
@@ -25,9 +26,7 @@ from poolcensus.storage.source import MissingFileError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from poolcensus.config import Settings
     from poolcensus.format.schema import Schema
-    from poolcensus.model import PoolRecord, TargetResult
 
 # Enough to see what kind they are: a file of another snapshot has one a line.
 _MOST_OF_A_FILE: Final = 10

@@ -6,6 +6,7 @@ import os
 import shlex
 import socket
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -16,8 +17,6 @@ from poolcensus.format.codec import loads
 from poolcensus.format.times import parse_rfc3339, utc_now
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from poolcensus.model import JsonObject
 
 

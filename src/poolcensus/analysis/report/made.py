@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from poolcensus.analysis.report.extra import check_extra
 from poolcensus.analysis.report.gather import gather
 from poolcensus.analysis.report.page import render_page
+from poolcensus.config import Settings
 from poolcensus.snapshot import Snapshot
 from poolcensus.storage.output import output_file
-
-if TYPE_CHECKING:
-    import os
-    from collections.abc import Mapping
-
-    from poolcensus.config import Settings
 
 PRIVATE = 0o600
 """A report names accounts and their pools, as a snapshot does."""
