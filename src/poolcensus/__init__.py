@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from poolcensus.analysis.query import ResultColumn, Rows, query, query_named
     from poolcensus.analysis.report import Report, report
     from poolcensus.census import Census
-    from poolcensus.config import Settings
+    from poolcensus.config import InvalidSettingsError, SettingProblem, Settings
     from poolcensus.doctor import Cause, Check, CheckStatus, Finding, diagnose
     from poolcensus.errors import (
+        AccountChoiceError,
         CallError,
         CensusError,
         CredentialsError,
@@ -32,7 +33,9 @@ if TYPE_CHECKING:
         DeadlineError,
         DestinationError,
         DestinationLockedError,
+        DestinationRefusedError,
         FatalError,
+        HubRoleError,
         IncomparableSnapshotsError,
         IncompleteError,
         MergeError,
@@ -104,6 +107,7 @@ _HOMES = {
     "poolcensus.census": ("Census",),
     "poolcensus.doctor": ("Cause", "Check", "CheckStatus", "Finding", "diagnose"),
     "poolcensus.errors": (
+        "AccountChoiceError",
         "CallError",
         "CensusError",
         "CredentialsError",
@@ -111,7 +115,9 @@ _HOMES = {
         "DeadlineError",
         "DestinationError",
         "DestinationLockedError",
+        "DestinationRefusedError",
         "FatalError",
+        "HubRoleError",
         "IncomparableSnapshotsError",
         "IncompleteError",
         "MergeError",
@@ -150,7 +156,7 @@ _HOMES = {
         "Totals",
     ),
     "poolcensus.planned": ("Estimate", "EstimateStep", "Plan"),
-    "poolcensus.config": ("Settings",),
+    "poolcensus.config": ("InvalidSettingsError", "SettingProblem", "Settings"),
     "poolcensus.scope.account_list_writing": ("write_account_list",),
     "poolcensus.snapshot": (
         "Decision",
@@ -179,6 +185,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Account",
+    "AccountChoiceError",
     "CallError",
     "Caller",
     "Cause",
@@ -197,6 +204,7 @@ __all__ = [
     "Denial",
     "DestinationError",
     "DestinationLockedError",
+    "DestinationRefusedError",
     "Diff",
     "Estimate",
     "EstimateStep",
@@ -206,8 +214,10 @@ __all__ = [
     "FatalError",
     "FileEntry",
     "Finding",
+    "HubRoleError",
     "IncomparableSnapshotsError",
     "IncompleteError",
+    "InvalidSettingsError",
     "Keep",
     "KnownGap",
     "LockHolder",
@@ -238,6 +248,7 @@ __all__ = [
     "Rows",
     "Scope",
     "ScopeError",
+    "SettingProblem",
     "Settings",
     "SettingsError",
     "Shard",

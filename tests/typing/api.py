@@ -12,6 +12,7 @@ from typing import assert_never, assert_type
 import poolcensus
 from poolcensus import (
     Account,
+    AccountChoiceError,
     Caller,
     CallError,
     Cause,
@@ -30,6 +31,7 @@ from poolcensus import (
     Denial,
     DestinationError,
     DestinationLockedError,
+    DestinationRefusedError,
     Diff,
     Estimate,
     EstimateStep,
@@ -39,8 +41,10 @@ from poolcensus import (
     FatalError,
     FileEntry,
     Finding,
+    HubRoleError,
     IncomparableSnapshotsError,
     IncompleteError,
+    InvalidSettingsError,
     Keep,
     KnownGap,
     LockHolder,
@@ -71,6 +75,7 @@ from poolcensus import (
     Rows,
     Scope,
     ScopeError,
+    SettingProblem,
     Settings,
     SettingsError,
     Shard,
@@ -293,15 +298,25 @@ async def failing() -> None:
     except CallError as error:
         assert_type(error.code, str)
         assert_type(error.status, int | None)
+    except HubRoleError as error:
+        assert_type(error.role_arn, str)
+    except DestinationRefusedError as error:
+        assert_type(error.iam_actions, tuple[str, ...])
+    except InvalidSettingsError as error:
+        assert_type(error.problems, tuple[SettingProblem, ...])
 
 
 # Who catches a family catches all of it.
 fatal: tuple[type[FatalError], ...] = (
     ScopeError,
     SettingsError,
+    InvalidSettingsError,
     CredentialsError,
+    HubRoleError,
     OrganizationError,
+    AccountChoiceError,
     DestinationError,
+    DestinationRefusedError,
     DestinationLockedError,
     DeadlineError,
     MissingExtraError,
