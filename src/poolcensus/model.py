@@ -1,7 +1,8 @@
 """What passes between the layers: frozen data, no I/O.
 
-The library hands these out, so they are dataclasses, which asdict, replace and orjson know. What stays
-inside is a msgspec.Struct, which costs a fraction to define and to make.
+The library hands these out, so they are dataclasses, which asdict, replace and msgspec know, and orjson with
+OPT_NON_STR_KEYS, for the outcomes of a manifest. What stays inside is a msgspec.Struct, which costs a
+fraction to define and to make.
 """
 
 from __future__ import annotations

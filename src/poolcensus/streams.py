@@ -198,11 +198,11 @@ class Stream(Generic[T]):
 
     `produce` puts the items into an outlet, in batches; more than `buffer` of them fill it.
 
-    Leaving the loop early ends the run: what is in flight is cancelled and every connection is closed, at
-    the latest when the Census is left. `aclose()` does the same and waits for it. An error that ends the
-    run is raised after the items that came before it, and a FatalError where the run was cancelled: only a
-    stream that is whole has an end. A reader whose wait for an item is cancelled, as by a timeout, finds it
-    when it asks again.
+    Leaving the loop early ends the run once nothing refers to the stream any more, at the latest when the
+    Census is left: what is in flight is cancelled and every connection is closed. `aclose()`, which leaving
+    its `async with` calls, does that at once and waits for it. An error that ends the run is raised after the
+    items that came before it, and a FatalError where the run was cancelled: only a stream that is whole has
+    an end. A reader whose wait for an item is cancelled, as by a timeout, finds it when it asks again.
     """
 
     def __init__(

@@ -60,9 +60,9 @@ def export(
     Of all snapshots, those that can't be read, are damaged or are dated in the future are left out, and named
     in what is returned.
 
-    Raises `SnapshotError` where the one snapshot can't be read or is damaged, or where there is none,
-    `DestinationError` where the folder can't be written, and `MissingExtraError` without DuckDB. Blocks: in
-    an event loop, use a worker thread.
+    Raises `SettingsError` for an `output` in S3 or `-`, `SnapshotError` where the one snapshot can't be read
+    or is damaged, or where there is none, `DestinationError` where the folder can't be written, and
+    `MissingExtraError` without DuckDB. Blocks: in an event loop, use a worker thread.
     """
     where = checked_place(output, "output")
     if is_in_s3(where):

@@ -31,7 +31,7 @@ class NamedQuery:
 
 
 def named_queries() -> tuple[NamedQuery, ...]:
-    """Return the queries that come with the program, by name."""
+    """Return the queries that come with the program, in the order of their names."""
     found = files(__package__).joinpath(_FOLDER).iterdir()
     queries = (
         _read(each.name.removesuffix(".sql"), each.read_text(encoding="utf-8"))

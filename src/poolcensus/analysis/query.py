@@ -65,10 +65,10 @@ def query(
     """Return the rows of a SELECT in DuckDB's SQL over one snapshot, or over all at `dest`.
 
     `ref` names the snapshot as `Snapshot.open` takes it; None stands for all, or for those that ended less
-    than `newer_than` ago. The views are `pools`, `targets`, `snapshots` and `changes`: see `views_of`. Only
-    what the SQL names is read. Every file is read once to its end and held against its digest before a row is
-    returned. `settings` say how S3 is reached: see `Snapshot.open`; what is there is fetched into a private
-    folder.
+    than `newer_than` ago. The views are `pools`, `targets`, `snapshots` and `changes`, whose columns
+    'poolcensus query --schema' lists. Only what the SQL names is read. Every file is read once to its end and
+    held against its digest before a row is returned. `settings` say how S3 is reached: see `Snapshot.open`;
+    what is there is fetched into a private folder.
 
     The rows are in a database in memory, which spills to a private folder: use it in a `with` block. Raises
     `QueryError` for SQL that can't be run or is no SELECT, `SnapshotError` where a snapshot can't be read or

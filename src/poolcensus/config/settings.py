@@ -34,8 +34,9 @@ _SETTING = re.compile(r"`([a-z0-9_]+)`")
 class Settings(Entries, frozen=True, kw_only=True):
     """What a census is asked to do, and how. Immutable; `load` reads it from every source.
 
-    A value may be given as text too, in the form that it has in a file or a variable. Raises
-    `InvalidSettingsError` with every problem.
+    A value may be given as text too, in the form that it has in a file or a variable, as `file_mode` and
+    `folder_mode` have to be; type checkers accept that in `load` alone. Raises `InvalidSettingsError` with
+    every problem, and TypeError for a name that no setting has.
     """
 
     @classmethod
