@@ -31,6 +31,7 @@ NOT_PUBLIC = {
     "Source": "how bytes are read, for the layers above",
     "LatestSearch": "how a run is compared with snapshots, for the layers above",
     "Outlet": "what a run puts the items of a stream into",
+    "StreamRuns": "what the runs behind streams are tasks of",
     "Database": "what rows are in",
     "Selection": "what rows are of",
 }
