@@ -88,6 +88,19 @@ def test_an_error_can_be_pickled_and_copied(
     assert again.__notes__ == ["a note"]
 
 
+class _OthersError(Exception):
+    def __init__(self, code: str, *, place: str) -> None:
+        super().__init__(f"{code} in {place}")
+        self.place = place
+
+
+def test_the_error_of_another_library_is_copied_whatever_its_class_takes() -> None:
+    error = _OthersError("code", place="there")
+    again = copy_of_error(error)
+    assert again is not error
+    assert (type(again), str(again), again.place) == (_OthersError, "code in there", "there")
+
+
 def test_the_errors_of_the_package_are_all_found() -> None:
     """Else the test above would hold for none."""
     assert {each for each in vars(poolcensus.errors).values() if isinstance(each, type)} & {*KINDS}

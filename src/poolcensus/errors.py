@@ -11,7 +11,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from copy import copy
 from enum import StrEnum
-from typing import TYPE_CHECKING, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
 
 from poolcensus.model import Outcome
 
@@ -407,7 +407,11 @@ def copy_of_error(error: E) -> E:
 
     One that is raised several times collects the tracebacks and contexts of all of them.
     """
-    copied = copy(error)
+    _, arguments, *state = cast("tuple[Any, ...]", error.__reduce__())
+    # Not by the class of another library's, whose arguments are its own business.
+    copied = copy(error) if isinstance(error, CensusError) else error.__new__(type(error), *arguments)
+    for attributes in state:
+        copied.__dict__.update(attributes)
     copied.__cause__ = error.__cause__
     return copied
 
