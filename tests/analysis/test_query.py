@@ -549,6 +549,30 @@ def test_values_come_in_python_s_types(dest: Path) -> None:
     assert row == (1, 2, 1.5, True, "x", date(2026, 11, 23), midnight, [1, 2], {"k": "v"}, "1 day", None, 1)
 
 
+@pytest.mark.parametrize(
+    ("sql", "value"),
+    [
+        ("[1.5, 2.5]", [1.5, 2.5]),
+        ("array_value(1.5)", [1.5]),
+        ("[[1.5]]", [[1.5]]),
+        ("{'k': [1.5::DECIMAL(38, 10)]}", {"k": [1.5]}),
+        ("map(['k'], [1.5])", {"k": 1.5}),
+        ("[union_value(k := 1.5)]", [{"k": 1.5}]),
+    ],
+)
+def test_decimals_inside_a_value_are_numbers_of_its_json(dest: Path, sql: str, value: JsonValue) -> None:
+    with query(f"SELECT {sql} AS a", dest) as rows:
+        assert [each.type for each in rows.columns] == [ColumnType.JSON]
+        assert [*rows] == [(value,)]
+
+
+def test_rows_that_duckdb_cannot_give_any_more_are_a_query_error(dest: Path) -> None:
+    with query("SELECT 1 AS a", dest) as rows:
+        rows._database.connection.execute("DROP TABLE result")
+        with pytest.raises(QueryError, match="result"):
+            next(iter(rows))
+
+
 def damage_pools(snapshot: Snapshot, old: bytes, new: bytes) -> None:
     file = folder_of(snapshot) / "pools.ndjson"
     file.write_bytes(file.read_bytes().replace(old, new))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Final, Self
 
 from poolcensus.analysis.staging import Staging
@@ -23,17 +23,21 @@ from poolcensus.errors import DamagedSnapshotError, DestinationError, MissingExt
 from poolcensus.extras import installation
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
+    from datetime import date, datetime
     from pathlib import Path
     from types import TracebackType
 
     import duckdb
 
     from poolcensus.analysis.selection import Selection
+    from poolcensus.model import JsonValue
 
 # Enough to group millions of pools in memory. What takes more goes to the private folder, so that a query
 # leaves the memory of the machine to a census that runs beside it.
 _MOST_MEMORY: Final = 2 << 30
+# Rows that are turned into Python's values at a time.
+_ROWS: Final = 2000
 # In what DuckDB says of a line of a file: that it is no JSON, or of other types, or too long.
 _OF_A_FILE: Final = ('JSON in file "', 'error in file "', 'while reading file "')
 
@@ -156,6 +160,21 @@ class Database:
             self.staging.check()
             raise QueryError(wording(error, lines_before)) from error
         self.staging.check()
+
+    def rows(self, select: str) -> Iterator[tuple[JsonValue | datetime | date, ...]]:
+        """Yield the rows of a SELECT over a table that was made.
+
+        Raises `QueryError` where DuckDB can't, and `DestinationError` where it has no room.
+        """
+        try:
+            with closing(self.connection.cursor()) as cursor:
+                cursor.execute(select)
+                while rows := cursor.fetchmany(_ROWS):
+                    yield from rows
+        except (self._duckdb.IOException, self._duckdb.OutOfMemoryException) as error:
+            raise self._no_room(error) from error
+        except self._duckdb.Error as error:
+            raise QueryError(wording(error)) from error
 
     def copy(self, select: str, made: Path, path: Path) -> None:
         """Write the rows of a SELECT as Parquet into the file `made`, which is there and is to be `path`.

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     Value: TypeAlias = "JsonValue | datetime | date"
 
 _RESULT: Final = "result"
-# Rows that are turned into Python's values at a time.
-_ROWS: Final = 2000
 _INTEGERS: Final = [
     f"{sign}{size}" for sign in ("", "U") for size in ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
 ]
@@ -169,17 +167,10 @@ class Rows:
 
     def __iter__(self) -> Iterator[tuple[Value, ...]]:
         readers = [_READERS.get(each.type, _as_it_is) for each in self._columns]
-        cursor = self._database.connection.cursor()
-        try:
-            cursor.execute(f"SELECT {self._select} FROM {_RESULT}")
-            while rows := cursor.fetchmany(_ROWS):
-                for row in rows:
-                    yield tuple(
-                        None if value is None else read(value)
-                        for read, value in zip(readers, row, strict=True)
-                    )
-        finally:
-            cursor.close()
+        for row in self._database.rows(f"SELECT {self._select} FROM {_RESULT}"):
+            yield tuple(
+                None if value is None else read(value) for read, value in zip(readers, row, strict=True)
+            )
 
     def __len__(self) -> int:
         found = self._database.connection.execute(f"SELECT count(*) FROM {_RESULT}").fetchone()
@@ -197,10 +188,10 @@ class Rows:
 
 
 def _type_of(kind: str) -> ColumnType:
-    if kind.startswith("DECIMAL"):
-        return ColumnType.NUMBER
     if kind.endswith("]") or kind.startswith(("STRUCT", "MAP", "UNION")):
         return ColumnType.JSON
+    if kind.startswith("DECIMAL"):
+        return ColumnType.NUMBER
     return _TYPES.get(kind, ColumnType.TEXT)
 
 
