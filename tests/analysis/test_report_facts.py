@@ -147,14 +147,14 @@ def test_the_contents_are_summed_by_region_account_state_and_error(tmp_path: Pat
     )
     write_days(tmp_path, {key(1): [used(1, 4), broken], key(2, "eu-west-1"): [used(2, 1, State=None)]})
     found = facts_of(tmp_path).contents
-    assert found.use == Use(3, 5, 20, None)
+    assert found.use == Use(3, 5, 20, (5, 20))
     assert found.regions == (
-        Group(EAST, None, Use(2, 4, 10, None)),
-        Group("eu-west-1", None, Use(1, 1, 10, None)),
+        Group(EAST, None, Use(2, 4, 10, (4, 10))),
+        Group("eu-west-1", None, Use(1, 1, 10, (1, 10))),
     )
     assert found.accounts == (
-        Group(A, "acct-1", Use(2, 4, 10, None)),
-        Group(B, "acct-2", Use(1, 1, 10, None)),
+        Group(A, "acct-1", Use(2, 4, 10, (4, 10))),
+        Group(B, "acct-2", Use(1, 1, 10, (1, 10))),
     )
     assert found.units == ()
     assert [(each.id, each.use.items) for each in found.states] == [

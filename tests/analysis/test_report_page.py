@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.days import NOW, facts_of, manifest_of, used, write_days
-from analysis.two_snapshots import key, write
+from analysis.two_snapshots import key, pool, write
 from poolcensus import Report, report
 from poolcensus.analysis.report import gather, lists, tables
 from poolcensus.analysis.report.charts import Bar, Line, bar_chart, line_chart, spread
@@ -186,6 +186,25 @@ def test_the_trend_and_the_changes_have_their_values(tmp_path: Path) -> None:
         ["unknown", "", "acct-2 | 000000000002", "us-east-1", "throttled in A"],
     ]
     assert "Diamond: a partial snapshot." in page.text
+
+
+def test_sessions_are_a_share_of_those_of_the_same_pools_only(tmp_path: Path) -> None:
+    says_no_capacity = pool(1, CapacityStatus={"ActiveUserSessions": 10})
+    says_both = pool(2, CapacityStatus={"ActiveUserSessions": 1, "ActualUserSessions": 4})
+    says_no_use = pool(3, CapacityStatus={"ActualUserSessions": 5})
+    write_days(tmp_path, {key(1): [says_no_capacity, says_both], key(2): [says_both, says_no_use]})
+    page = page_of(tmp_path)
+    assert page.rows["account"] == [
+        ["Account", "Pools", "In use", "Capacity", "Used"],
+        ["acct-2 | 000000000002", "2", "1", "9", "25%"],
+        ["acct-1 | 000000000001", "2", "11", "4", "25%"],
+    ]
+    assert page.rows["region"][1:] == [["us-east-1", "4", "12", "13", "25%"]]
+    assert "12 sessions in use" in page.text
+    # What the charts say.
+    assert "1 of 4" in page.texts
+    assert not {"11 of 4", "1 of 9", "12 of 13"} & {*page.texts}
+    assert "Used is of pools that state both; where others are in use, there is no outline." in page.text
 
 
 @pytest.mark.parametrize(

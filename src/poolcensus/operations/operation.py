@@ -108,8 +108,6 @@ class Facets(msgspec.Struct, frozen=True, kw_only=True):
     """How many sessions are in use."""
     capacity: Keys = ()
     """How many sessions are in use or available."""
-    desired: Keys = ()
-    """How many sessions are to be had once those that are pending have started."""
     volatile: tuple[str, ...] = ()
     """Fields that change whenever a user comes or goes, which a comparison leaves out unless it is told."""
     details: tuple[ItemColumn, ...] = ()

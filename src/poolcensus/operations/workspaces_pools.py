@@ -224,7 +224,6 @@ WORKSPACES_POOLS = Operation(
         error_code="ErrorCode",
         in_use=("CapacityStatus", "ActiveUserSessions"),
         capacity=("CapacityStatus", "ActualUserSessions"),
-        desired=("CapacityStatus", "DesiredUserSessions"),
         volatile=("CapacityStatus",),
         details=(
             ItemColumn("Bundle", lambda pool: pool.get("BundleId")),

@@ -42,9 +42,7 @@ def read_contents(snapshot: Snapshot, facets: Facets) -> Contents:
     has_units = False
     for record in snapshot.pools():
         item = record.pool
-        numbers = tuple(
-            count_or_none(value_at(item, keys)) for keys in (facets.in_use, facets.capacity, facets.desired)
-        )
+        in_use, capacity = (count_or_none(value_at(item, keys)) for keys in (facets.in_use, facets.capacity))
         sums = [
             total,
             regions.sum_of(record.region),
@@ -55,7 +53,7 @@ def read_contents(snapshot: Snapshot, facets: Facets) -> Contents:
         if facets.state:
             sums.append(states.sum_of(as_text(value_at(item, facets.state)) or _NOT_SAID))
         for each in sums:
-            each.add(*numbers)
+            each.add(in_use, capacity)
         has_units = has_units or record.ou_path is not None
     return Contents(
         use=total.use(),

@@ -16,12 +16,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """How many items there are, and their sessions. None where no item says so."""
+    """How many items there are, and their sessions. None where no item says so.
+
+    `compared` are the sessions in use and the capacity of the items that say both: of others, neither is a
+    share of the other.
+    """
 
     items: int = 0
     in_use: int | None = None
     capacity: int | None = None
-    desired: int | None = None
+    compared: tuple[int, int] | None = None
+
+    @property
+    def whole(self) -> int | None:
+        """The capacity that `in_use` is a part of, None where that of some sessions in use is not known."""
+        return self.compared[1] if self.compared and self.compared[0] == self.in_use else None
 
 
 @dataclass(frozen=True, slots=True)

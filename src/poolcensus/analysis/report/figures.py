@@ -61,7 +61,11 @@ def outcomes(facts: Facts) -> Figure:
 def contents(facts: Facts) -> Iterator[Figure]:
     """Yield what is there, by region, account, OU, state and error."""
     found, items = facts.contents, facts.operation.items
-    use = "Outline: sessions that can be had. Bar: sessions in use." if found.use.capacity is not None else ""
+    use = ""
+    if found.use.compared is not None:
+        use = "Outline: sessions that can be had. Bar: sessions in use."
+        if found.use.compared != (found.use.in_use, found.use.capacity):
+            use += f" Used is of {items} that state both; where others are in use, there is no outline."
     yield _groups(facts, "region", "Region", found.regions, use)
     yield _groups(facts, "account", "Account", found.accounts, use)
     if found.units:
@@ -97,11 +101,11 @@ def _groups(
             numbers += [
                 wording.number(use.in_use),
                 wording.number(use.capacity),
-                _share(use.in_use, use.capacity),
+                _share(use.compared),
             ]
         rows.append(row(cell(name, group.id if group.name else ""), *numbers))
         bars.append(
-            Bar(short(name), (use.in_use or 0) if has_use else use.items, use.capacity if has_use else None)
+            Bar(short(name), (use.in_use or 0) if has_use else use.items, use.whole if has_use else None)
         )
     listed = table(
         table_id,
@@ -117,8 +121,8 @@ def _groups(
     return Figure(f"By {title if title == 'OU' else title.lower()}", caption, svg, listed)
 
 
-def _share(part: int | None, whole: int | None) -> str:
-    return f"{part / whole:.0%}" if part is not None and whole else ""
+def _share(compared: tuple[int, int] | None) -> str:
+    return f"{compared[0] / compared[1]:.0%}" if compared and compared[1] else ""
 
 
 def trend(facts: Facts) -> list[Chart]:

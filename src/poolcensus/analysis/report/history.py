@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from poolcensus.analysis.report.activity import ActivityReader
-from poolcensus.analysis.report.facts import TrendPoint, UnreadSnapshot, Use
+from poolcensus.analysis.report.facts import TrendPoint, UnreadSnapshot
+from poolcensus.analysis.report.values import Sum
 from poolcensus.errors import SnapshotError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from poolcensus.analysis.report.activity import Activity, Key
+    from poolcensus.analysis.report.activity import Key
     from poolcensus.operations import Facets
     from poolcensus.snapshot import Snapshot
 
@@ -62,7 +63,9 @@ def walk(snapshots: Sequence[Snapshot], facets: Facets) -> Walk:
             unread.append(UnreadSnapshot(snapshot.id, str(error)))
             continue
         number = len(read)
-        for account_id, region, identity, in_use, _ in found:
+        total = Sum()
+        for account_id, region, identity, in_use, capacity in found:
+            total.add(in_use, capacity)
             key = (account_id, region, identity)
             sighting = sightings.get(key)
             if sighting is None:
@@ -73,11 +76,5 @@ def walk(snapshots: Sequence[Snapshot], facets: Facets) -> Walk:
             if in_use and sighting.used is None:
                 sighting.used = number
         read.append(snapshot)
-        points.append(TrendPoint(snapshot.info, _use(found)))
+        points.append(TrendPoint(snapshot.info, total.use()))
     return Walk(tuple(read), tuple(points), sightings, tuple(unread))
-
-
-def _use(found: Sequence[Activity]) -> Use:
-    in_use = [each[3] for each in found if each[3] is not None]
-    capacity = [each[4] for each in found if each[4] is not None]
-    return Use(len(found), sum(in_use) if in_use else None, sum(capacity) if capacity else None)

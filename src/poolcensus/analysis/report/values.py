@@ -39,24 +39,25 @@ def error_codes(item: JsonObject, facets: Facets) -> frozenset[str]:
 class Sum:
     """Adds up the use of items. What none of them says stays None."""
 
-    __slots__ = ("capacity", "desired", "in_use", "items")
+    __slots__ = ("capacity", "compared", "in_use", "items")
 
     def __init__(self) -> None:
         self.items = 0
         self.in_use: int | None = None
         self.capacity: int | None = None
-        self.desired: int | None = None
+        self.compared: tuple[int, int] | None = None
 
-    def add(self, in_use: int | None, capacity: int | None, desired: int | None) -> None:
+    def add(self, in_use: int | None, capacity: int | None) -> None:
         """Count an item."""
         self.items += 1
         if in_use is not None:
             self.in_use = (self.in_use or 0) + in_use
         if capacity is not None:
             self.capacity = (self.capacity or 0) + capacity
-        if desired is not None:
-            self.desired = (self.desired or 0) + desired
+        if in_use is not None and capacity is not None:
+            used, whole = self.compared or (0, 0)
+            self.compared = used + in_use, whole + capacity
 
     def use(self) -> Use:
         """Return the sums."""
-        return Use(self.items, self.in_use, self.capacity, self.desired)
+        return Use(self.items, self.in_use, self.capacity, self.compared)
