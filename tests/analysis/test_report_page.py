@@ -188,6 +188,17 @@ def test_the_trend_and_the_changes_have_their_values(tmp_path: Path) -> None:
     assert "Diamond: a partial snapshot." in page.text
 
 
+def test_sessions_of_the_trend_have_their_values_after_a_night_that_failed(tmp_path: Path) -> None:
+    write_days(tmp_path, {key(1): [used(1, 2)]}, {key(1): Outcome.THROTTLED})
+    page = page_of(tmp_path)
+    assert "Solid: in use. Dashed: capacity." in page.text
+    assert [row[4:] for row in page.rows["trend"]] == [
+        ["Pools", "In use", "Capacity"],
+        ["0", "", ""],
+        ["1", "2", "10"],
+    ]
+
+
 def test_sessions_are_a_share_of_those_of_the_same_pools_only(tmp_path: Path) -> None:
     says_no_capacity = pool(1, CapacityStatus={"ActiveUserSessions": 10})
     says_both = pool(2, CapacityStatus={"ActiveUserSessions": 1, "ActualUserSessions": 4})

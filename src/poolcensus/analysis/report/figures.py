@@ -20,9 +20,9 @@ from poolcensus.analysis.report.tables import (
 from poolcensus.model import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from poolcensus.analysis.report.facts import Facts, Group
+    from poolcensus.analysis.report.facts import Facts, Group, TrendPoint
     from poolcensus.analysis.report.tables import Table
 
 
@@ -144,7 +144,7 @@ def trend(facts: Facts) -> list[Chart]:
             ],
         ),
     ]
-    if any(each.use.in_use is not None for each in points):
+    if _has_use(points):
         sessions = [
             Line("in use", [each.use.in_use for each in points]),
             Line("capacity", [each.use.capacity for each in points]),
@@ -156,11 +156,15 @@ def trend(facts: Facts) -> list[Chart]:
     ]
 
 
+def _has_use(points: Iterable[TrendPoint]) -> bool:
+    return any(each.use.in_use is not None for each in points)
+
+
 def trend_table(facts: Facts) -> Table:
     """Return the snapshots of the trend, the newest first."""
     headings = [Heading("Snapshot"), Heading("Status"), Heading("Covered", True), Heading("Targets", True)]
     headings.append(Heading(facts.operation.items.capitalize(), True))
-    has_use = facts.contents.use.in_use is not None
+    has_use = _has_use(facts.history.points)
     if has_use:
         headings += [Heading("In use", True), Heading("Capacity", True)]
     rows = []
