@@ -16,7 +16,7 @@ from poolcensus.cli.columns import ELLIPSIS, LONGEST_WORD, Column, Grid
 from poolcensus.cli.tables import failure_table, record_table, snapshot_table
 from poolcensus.model import Outcome, PoolRecord
 from poolcensus.operations import WORKSPACES_POOLS
-from poolcensus.snapshot import Scope, SnapshotInfo
+from poolcensus.snapshot.info import SnapshotInfo, info_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,18 +86,7 @@ def test_a_pipe_gets_whole_names_each_row_on_one_line() -> None:
 
 
 def info(manifest: Manifest) -> SnapshotInfo:
-    return SnapshotInfo(
-        id=manifest.snapshot_id,
-        status=manifest.status,
-        started_at=manifest.started_at,
-        finished_at=manifest.finished_at,
-        pools=1234,
-        targets=17_000,
-        covered=16_000,
-        bytes=123_456,
-        scope=Scope.of(manifest),
-        failed=1_000,
-    )
+    return replace(info_of(manifest), pools=1234, targets=17_000, covered=16_000, bytes=123_456, failed=1_000)
 
 
 def test_a_column_that_rows_are_sorted_by_is_shown_in_any_width() -> None:

@@ -22,7 +22,7 @@ from poolcensus.cli.wording import duration
 from poolcensus.config import ProgressMode, Settings
 from poolcensus.model import Account, KnownGap, Outcome, PoolRecord, Progress, Target, Totals
 from poolcensus.operations import WORKSPACES_POOLS
-from poolcensus.snapshot import Scope, SnapshotInfo
+from poolcensus.snapshot.info import info_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -261,18 +261,7 @@ def test_a_plan_says_what_would_be_called(plan: Plan) -> None:
 def test_a_pipe_gets_every_row_on_one_line_and_no_colours(
     capsys: pytest.CaptureFixture[str], manifest: Manifest
 ) -> None:
-    info = SnapshotInfo(
-        id=manifest.snapshot_id,
-        status=manifest.status,
-        started_at=manifest.started_at,
-        finished_at=manifest.finished_at,
-        pools=7,
-        targets=4,
-        covered=3,
-        bytes=1234,
-        scope=Scope.of(manifest),
-        failed=1,
-    )
+    info = replace(info_of(manifest), pools=7, targets=4, covered=3, bytes=1234, failed=1)
     tables.put(tables.console(), tables.snapshot_table([info]), pool_table([pool("n" * 150)]))
     said = capsys.readouterr().out
     assert "n" * 150 in said

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poolcensus.model import SnapshotStatus
+from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.snapshot import Scope, SnapshotInfo
 from poolcensus.snapshot.latest import LatestSearch
 from poolcensus.snapshot.order import AHEAD, moment_of
@@ -25,7 +26,10 @@ def name(start: datetime, tail: int = 0) -> str:
 
 def info(snapshot_id: str, finished: datetime) -> SnapshotInfo:
     started = moment_of(snapshot_id).started
-    return SnapshotInfo(snapshot_id, SnapshotStatus.COMPLETE, started, finished, 0, 0, 0, 0, Scope("", {}), 0)
+    complete, scope, operation = SnapshotStatus.COMPLETE, Scope("", {}), WORKSPACES_POOLS.info
+    return SnapshotInfo(
+        snapshot_id, complete, started, finished, 0, 0, 0, 0, scope, 0, operation, partition="aws"
+    )
 
 
 def searched(

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from poolcensus.errors import SettingsError
 from poolcensus.format.times import rfc3339
-from poolcensus.model import Shard, SnapshotStatus
+from poolcensus.model import OperationInfo, Shard, SnapshotStatus
+from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.snapshot import Keep, Reason, Scope, SnapshotInfo, decide, parse_snapshot_id
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ def info(
     *,
     started: datetime | None = None,
     finished: datetime | None = None,
+    operation: OperationInfo = WORKSPACES_POOLS.info,
+    partition: str = "aws",
 ) -> SnapshotInfo:
     """A snapshot that ends as soon as it starts, unless something else is said."""
     start = started or parse_snapshot_id(snapshot_id)
@@ -69,6 +72,8 @@ def info(
         bytes=0,
         scope=scope,
         failed=int(status is not COMPLETE),
+        operation=operation,
+        partition=partition,
     )
 
 
@@ -208,6 +213,18 @@ def test_a_narrow_run_after_a_full_one_takes_nothing_from_it() -> None:
     full, narrow = info(MORNING), info(NOON, scope=NARROW)
     for keep in (Keep(last=1), Keep(daily=1), Keep(monthly=1)):
         assert kept([full, narrow], keep) == {MORNING, NOON}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        info(MORNING, operation=OperationInfo("workspaces:DescribeOthers", "pool", "pools", "PoolId")),
+        info(MORNING, partition="aws-us-gov"),
+    ],
+)
+def test_a_rule_compares_snapshots_of_one_operation_and_partition(other: SnapshotInfo) -> None:
+    for keep in (Keep(last=1), Keep(daily=1), Keep(monthly=1)):
+        assert kept([other, info(NOON)], keep) == {MORNING, NOON}
 
 
 @pytest.mark.parametrize("keep", [Keep(daily=1), Keep(monthly=1)])

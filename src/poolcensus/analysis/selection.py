@@ -109,12 +109,11 @@ def _check_any(series: Series, dest: str | os.PathLike[str]) -> None:
 
 def _pairs(snapshots: Iterable[Snapshot]) -> list[Pair]:
     # A run over one account between two over the organization is no step from one to the other.
-    by_scope: dict[object, list[Snapshot]] = {}
+    groups: dict[object, list[Snapshot]] = {}
     for each in snapshots:
-        key = (each.info.scope, each.manifest.operation, each.manifest.caller.partition)
-        by_scope.setdefault(key, []).append(each)
+        groups.setdefault(each.info.group, []).append(each)
     return sorted(
-        (pair for some in by_scope.values() for pair in pairwise(some)),
+        (pair for some in groups.values() for pair in pairwise(some)),
         key=lambda pair: pair[1].info.moment,
     )
 

@@ -9,7 +9,7 @@ from poolcensus.errors import DamagedSnapshotError, SnapshotError
 from poolcensus.format.ids import parse_snapshot_id
 from poolcensus.format.manifest import MANIFEST_NAME, NewerSchemaError, decode_manifest
 from poolcensus.format.schema import TARGETS_NAME, Schema
-from poolcensus.model import Compression, FileEntry, Manifest, SnapshotStatus
+from poolcensus.model import Compression, FileEntry, Manifest, OperationInfo, SnapshotStatus
 from poolcensus.snapshot.order import Moment, moment_of
 from poolcensus.snapshot.scope import Scope
 from poolcensus.storage.source import LARGEST_MANIFEST
@@ -33,6 +33,13 @@ class SnapshotInfo:
     bytes: int
     scope: Scope
     failed: int
+    operation: OperationInfo
+    partition: str
+
+    @property
+    def group(self) -> tuple[Scope, OperationInfo, str]:
+        """What snapshots have in common of which one says what became of the other."""
+        return self.scope, self.operation, self.partition
 
     @property
     def moment(self) -> Moment:
@@ -53,6 +60,8 @@ def info_of(manifest: Manifest) -> SnapshotInfo:
         bytes=sum(file.bytes for file in manifest.files),
         scope=Scope.of(manifest),
         failed=manifest.failed,
+        operation=manifest.operation,
+        partition=manifest.caller.partition,
     )
 
 

@@ -41,7 +41,8 @@ async def prune(
 ) -> Pruning:
     """Remove from `dest`, a folder or `s3://BUCKET/PREFIX`, the snapshots that `keep` does not keep.
 
-    The newest complete snapshot of each scope, what `latest` names and what is from the future always stay.
+    The newest complete snapshot of each scope, operation and partition, what `latest` names and what is from
+    the future always stay.
     A snapshot disappears for readers as a whole. One that can't be removed does not stop the others. A dry
     run takes no lock and changes nothing. `settings` say how S3 is reached: see `Snapshot.open`.
 

@@ -38,10 +38,10 @@ class Reason(StrEnum):
 class Keep:
     """Rules for keeping snapshots. A snapshot that any of them keeps is kept.
 
-    Each rule holds for the snapshots of every scope by themselves. `last` keeps the newest so many, `daily`
-    one of each of the last so many days that have one, `monthly` alike for months: the newest complete one,
-    or the newest where none is complete. The day is that of the start, in UTC. Raises `SettingsError` where
-    there is no rule, or one of less than 1.
+    Each rule holds for the snapshots of every scope, operation and partition by themselves. `last` keeps the
+    newest so many, `daily` one of each of the last so many days that have one, `monthly` alike for
+    months: the newest complete one, or the newest where none is complete. The day is that of the start, in
+    UTC. Raises `SettingsError` where there is no rule, or one of less than 1.
     """
 
     last: int | None = None
@@ -77,17 +77,17 @@ def decide(
 ) -> tuple[Decision, ...]:
     """Return what becomes of each snapshot, the oldest first.
 
-    The newest complete one of each scope is kept whatever the rules are, and so are the newest of all and
-    `latest`, the one that the destination calls that. One that is from the future at `now` is kept and
-    counts for no rule: its place among the others is not known.
+    The newest complete one of each scope, operation and partition is kept whatever the rules are, and so are
+    the newest of all and `latest`, the one that the destination calls that. One that is from the future
+    at `now` is kept and counts for no rule: its place among the others is not known.
     """
     newest_first = sorted(snapshots, key=attrgetter("moment"), reverse=True)
     past = [each for each in newest_first if not each.moment.is_ahead(now)]
     kept: dict[str, list[Reason]] = {each.id: [] for each in newest_first}
-    scopes: dict[Scope, list[SnapshotInfo]] = {}
+    groups: dict[object, list[SnapshotInfo]] = {}
     for each in past:
-        scopes.setdefault(each.scope, []).append(each)
-    for alike in scopes.values():
+        groups.setdefault(each.group, []).append(each)
+    for alike in groups.values():
         for reason, found in _kept_of(alike, keep):
             kept[found.id].append(reason)
     for number, each in enumerate(past):
@@ -100,7 +100,7 @@ def decide(
 
 
 def _kept_of(newest_first: list[SnapshotInfo], keep: Keep) -> Iterator[tuple[Reason, SnapshotInfo]]:
-    """Yield which snapshots of one scope are kept, and why."""
+    """Yield which snapshots of one group are kept, and why."""
     complete = (each for each in newest_first if each.status is SnapshotStatus.COMPLETE)
     # None keeps more than there are, and `islice` takes no number of any size.
     last, daily, monthly = (

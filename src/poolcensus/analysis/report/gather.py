@@ -93,11 +93,7 @@ def _earlier(
         for each in series.snapshots
         if each.id != snapshot.id and each.info.moment < snapshot.info.moment
     ]
-    alike = [
-        each
-        for each in before
-        if each.info.scope == snapshot.info.scope and each.manifest.operation == snapshot.manifest.operation
-    ]
+    alike = [each for each in before if each.info.group == snapshot.info.group]
     unreadable = {each: why for each, why in series.unreadable.items() if each != snapshot.id}
     return alike[::-1], unreadable, len(before) - len(alike)
 
