@@ -69,6 +69,7 @@ def write(
         manifest,
         snapshot_id=snapshot_id,
         status=SnapshotStatus.COMPLETE if covered == len(ledger) else SnapshotStatus.PARTIAL,
+        accounts_planned=len({each.account_id for each in ledger}),
         totals=Totals(targets=len(ledger), covered=covered, pools=len(pool_names), pages=1),
         outcomes=outcomes,
         files=tuple(files),

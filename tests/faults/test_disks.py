@@ -37,7 +37,7 @@ FILLING = f"""
                     # The large ones wait in the spill file, which has to find room as well.
                     writer.page(page(of, pool(f"wspool-{{number:09}}", 50_000 if number % 4 else 500)))
                     writer.done(result(of, pools=1), of)
-                await publish(writer)
+                await publish(writer, accounts=40)
 
     def attempt(dest):
         before = sorted((each.name, os.lstat(each).st_ino) for each in dest.iterdir())

@@ -89,6 +89,7 @@ async def publish(
     shard: Shard | None = None,
     refused_by: PublishingRule | None = None,
     known_gaps: tuple[KnownGap, ...] = (),
+    accounts: int = 2,
 ) -> Manifest:
     return await writer.publish(
         RunDescription(
@@ -98,7 +99,7 @@ async def publish(
             caller=CALLER,
             organization_id="o-exampleorgid",
             request=request,
-            accounts_planned=3,
+            accounts_planned=accounts,
             accounts_skipped=(SkippedAccount("000000000009", None, "SUSPENDED"),),
             totals=Totals(requests=40, retries=2, throttles=1, assume_role_calls=3),
             shard=shard,
@@ -155,5 +156,5 @@ async def make(
         ) as writer,
     ):
         await fill(writer, content)
-        await publish(writer)
+        await publish(writer, accounts=len({each.account for each in content}))
     return Snapshot.open(dest / snapshot_id)

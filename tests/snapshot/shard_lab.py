@@ -46,7 +46,9 @@ async def make(
         ) as writer,
     ):
         await fill(writer, content)
-        await publish(writer, shard=None if index == 0 else Shard(index, count, digest), **changes)
+        accounts = len({each.account for each in content})
+        shard = None if index == 0 else Shard(index, count, digest)
+        await publish(writer, shard=shard, **{"accounts": accounts, **changes})
     return Snapshot.open("latest", dest)
 
 

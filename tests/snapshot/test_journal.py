@@ -154,7 +154,7 @@ async def test_a_run_that_goes_on_has_what_the_first_one_finished(
         assert restored[target(1)] == written(target(1), pools=3, pages=2)
         for each in (target(2), target(7)):
             writer.done(result(each, Outcome.EMPTY), each)
-        await publish(writer)
+        await publish(writer, accounts=4)
     snapshot = Snapshot.open(snapshot_id, tmp_path)
     assert not verify(snapshot)
     assert sorted(each.name for each in folder_of(snapshot).iterdir()) == [

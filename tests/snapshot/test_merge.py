@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from poolcensus.errors import DamagedSnapshotError, DestinationLockedError, MergeError, SnapshotError
-from poolcensus.model import Compression, Outcome, Page, Shard, SnapshotStatus, Target
+from poolcensus.model import Compression, KnownGap, Outcome, Page, Shard, SnapshotStatus, Target
 from poolcensus.snapshot import Snapshot, merge, verify
 from poolcensus.snapshot.pieces import pieces_of
 from poolcensus.snapshot.shards import LONGEST_GAP
@@ -53,7 +53,7 @@ async def test_it_is_what_one_run_would_have_left(tmp_path: Path) -> None:
     assert manifest.status is SnapshotStatus.PARTIAL
     assert (manifest.started_at, manifest.finished_at) == (STARTED, FINISHED + timedelta(hours=1))
     assert manifest.outcomes == whole.manifest.outcomes
-    assert manifest.accounts_planned == 6
+    assert manifest.accounts_planned == 2
     # The same account, left out by both, is mentioned once.
     assert len(manifest.accounts_skipped) == 1
     assert manifest.totals == replace(
@@ -61,6 +61,16 @@ async def test_it_is_what_one_run_would_have_left(tmp_path: Path) -> None:
     )
     assert {each.snapshot_id for each in [manifest]} == {merged.id}
     assert not [each for each in tmp_path.iterdir() if each.name not in {"whole", "1", "2", "all"}]
+
+
+async def test_what_the_ledger_tells_is_counted_anew(tmp_path: Path) -> None:
+    gap = KnownGap(("000000000002",), (), (Outcome.ACCESS_DENIED,), targets=7)
+    for index, content in enumerate((ONE, TWO), 1):
+        await make(tmp_path / str(index), content, index, accounts=55, known_gaps=(gap,))
+    merged = await merge([tmp_path / "1", tmp_path / "2"], tmp_path / "all")
+    assert merged.manifest.known_gaps == (replace(gap, targets=1),)
+    assert merged.manifest.accounts_planned == 2
+    assert not verify(merged)
 
 
 async def test_a_shard_without_accounts_is_one(tmp_path: Path) -> None:

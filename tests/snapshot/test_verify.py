@@ -25,6 +25,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CONTENT = {**SOME, target(3): Outcome.THROTTLED}
+# Of the target that is throttled.
+GAP = {"accounts": ["000000000003"], "regions": ["us-*"], "outcomes": ["throttled"], "targets": 1}
+ORGANIZATION = {
+    "name": "prod",
+    "organization_id": "o-1",
+    "caller": {"account": "000000000001", "arn": "arn:aws:iam::000000000001:user/x", "partition": "aws"},
+    "accounts_planned": 2,
+}
 
 # No second place in the snapshot tells what these should be.
 ONLY_IN_THE_MANIFEST = (
@@ -34,7 +42,6 @@ ONLY_IN_THE_MANIFEST = (
     "caller",
     "organization_id",
     "request",
-    "accounts",
     "shard",
 )
 
@@ -152,6 +159,7 @@ def _sound(compression: Compression, tmp_path_factory: pytest.TempPathFactory) -
 
 def _checked(manifest: Path) -> object:
     content = json.loads(manifest.read_bytes())
+    content["accounts"].pop("skipped")
     for counted in ("requests", "retries", "throttles", "assume_role_calls"):
         content["totals"].pop(counted)
     return {key: value for key, value in content.items() if key not in ONLY_IN_THE_MANIFEST}
@@ -309,6 +317,14 @@ def test_two_objects_in_a_line_and_a_line_without_end_are_found(plain: Snapshot)
         ("status", "complete", "the status is complete, by the ledger it is partial"),
         ("snapshot_id", LATER_ID, f"is of the snapshot {LATER_ID}, in the folder {ID}"),
         ("outcomes", {"ok": 2, "empty": 1}, "outcomes.throttled is 0, by the ledger it is 1"),
+        ("accounts", {"planned": 55, "skipped": []}, "accounts.planned is 55, by the ledger it is 3"),
+        ("known_gaps", [GAP, {**GAP, "targets": 7}], "known_gaps[1].targets is 7, by the ledger it is 0"),
+        ("known_gaps", [{**GAP, "targets": 7}], "known_gaps[0].targets is 7, by the ledger it is 1"),
+        (
+            "organizations",
+            [ORGANIZATION],
+            "organizations[0].accounts_planned is 2, by the ledger it is 0",
+        ),
     ],
 )
 def test_a_manifest_that_disagrees_is_found(plain: Snapshot, key: str, value: object, message: str) -> None:

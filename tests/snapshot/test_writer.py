@@ -120,7 +120,7 @@ def test_targets_in_any_interleaving_come_out_whole_and_together(
                 async with anyio.create_task_group() as tasks:
                     for number in range(12):
                         tasks.start_soon(one, writer, target(number), expected)
-                await publish(writer)
+                await publish(writer, accounts=12)
             snapshot = Snapshot.open(ID, Path(folder))
             assert verify(snapshot) == ()
             groups = [

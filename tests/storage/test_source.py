@@ -292,7 +292,7 @@ async def write() -> None:
             SnapshotWriter(await store.draft(snapshot_id), partition="aws", operation=POOLS) as writer,
         ):
             await fill(writer, {**SOME, target(9): Outcome.THROTTLED})
-            await publish(writer)
+            await publish(writer, accounts=3)
 
 
 def read_all() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING
@@ -16,11 +18,12 @@ from poolcensus.errors import MergeError
 from poolcensus.format.ids import new_snapshot_id
 from poolcensus.loops import in_thread, require_asyncio
 from poolcensus.model import Compression, Manifest, TargetResult, Totals
+from poolcensus.results.expected_failures import KnownGaps
 from poolcensus.snapshot.adoption import adopt
 from poolcensus.snapshot.hidden import NOTHING_HIDDEN, Hidden, HiddenTargets, find_hidden
 from poolcensus.snapshot.reader import Snapshot
 from poolcensus.snapshot.shard_opening import open_shards
-from poolcensus.snapshot.shards import in_order, joined_gaps, joined_organizations
+from poolcensus.snapshot.shards import in_order, joined_organizations
 from poolcensus.snapshot.writer import RunDescription, SnapshotWriter
 from poolcensus.storage.base import ABORT_SECONDS, Repository
 from poolcensus.storage.destination import open_repository, open_source
@@ -67,6 +70,7 @@ class Merging:
         self._sources = Sources(settings)
         self._writer: SnapshotWriter | None = None
         self._owners: dict[str, str] = {}
+        self._accounts: Counter[str | None] = Counter()
         self._hidden_targets = HiddenTargets()
         self.hidden: Hidden = NOTHING_HIDDEN
 
@@ -100,30 +104,37 @@ class Merging:
         return published
 
     async def _join(self, parts: Sequence[Snapshot], repository: Repository) -> None:
-        about = _describe([each.manifest for each in parts])
-        draft = await repository.draft(new_snapshot_id(about.started_at))
+        shards = [each.manifest for each in parts]
+        # All shards expect the same.
+        gaps = KnownGaps(shards[0].known_gaps)
+        draft = await repository.draft(new_snapshot_id(min(each.started_at for each in shards)))
         async with SnapshotWriter(
             draft,
-            partition=about.caller.partition,
-            operation=parts[0].manifest.operation,
+            partition=shards[0].caller.partition,
+            operation=shards[0].operation,
             compression=self._settings.compress if self._settings is not None else Compression.NONE,
         ) as writer:
             self._writer = writer
             for part in parts:
-                await adopt(part, draft.snapshot_id, writer, writer.done, partial(self._claim, part.location))
+                claim = partial(self._claim, part.location, gaps)
+                await adopt(part, draft.snapshot_id, writer, writer.done, claim)
             ids = {each.id for each in parts}
             self.hidden = await find_hidden(repository, self._hidden_targets, but=ids)
-            await writer.publish(about)
+            await writer.publish(_describe(shards, self._accounts, gaps))
 
-    def _claim(self, part: str, result: TargetResult) -> None:
+    def _claim(self, part: str, gaps: KnownGaps, result: TargetResult) -> None:
         """Take note of a target. Raises MergeError where another shard has its account."""
+        if result.account_id not in self._owners:
+            self._accounts[result.organization] += 1
+        gaps.take(result)
         owner = self._owners.setdefault(result.account_id, part)
         if owner != part:
             raise MergeError(f"{owner} and {part} overlap: both have account {result.account_id}")
         self._hidden_targets.add(result)
 
 
-def _describe(shards: Sequence[Manifest]) -> RunDescription:
+def _describe(shards: Sequence[Manifest], accounts: Counter[str | None], gaps: KnownGaps) -> RunDescription:
+    """Return what the run of the shards was. `accounts` has their number by Organization."""
     first = shards[0]
     skipped = dict.fromkeys(account for each in shards for account in each.accounts_skipped)
     return RunDescription(
@@ -133,9 +144,11 @@ def _describe(shards: Sequence[Manifest]) -> RunDescription:
         caller=first.caller,
         organization_id=first.organization_id,
         request=first.request,
-        accounts_planned=sum(each.accounts_planned for each in shards),
+        accounts_planned=accounts.total(),
         accounts_skipped=tuple(sorted(skipped, key=attrgetter("id"))),
         totals=Totals.of(each.totals for each in shards),
-        known_gaps=tuple(joined_gaps(shards)),
-        organizations=tuple(joined_organizations(shards)),
+        known_gaps=gaps.counted(),
+        organizations=tuple(
+            replace(each, accounts_planned=accounts[each.name]) for each in joined_organizations(shards)
+        ),
     )

@@ -57,15 +57,6 @@ def in_order(parts: Sequence[Snapshot]) -> list[Snapshot]:
     return [by_index[index] for index in sorted(by_index)]
 
 
-def joined_gaps(manifests: Sequence[Manifest]) -> Iterator[KnownGap]:
-    """Yield the known gaps of the run, each with the targets that it had in all shards."""
-    counts: Counter[KnownGap] = Counter()
-    for manifest in manifests:
-        for gap in manifest.known_gaps:
-            counts[replace(gap, targets=0)] += gap.targets
-    return (replace(gap, targets=count) for gap, count in counts.items())
-
-
 def joined_organizations(manifests: Sequence[Manifest]) -> Iterator[OrganizationInfo]:
     """Yield the Organizations of a run of several, each with its accounts of all shards."""
     counts: Counter[str] = Counter()

@@ -15,6 +15,7 @@ from poolcensus.format.ids import is_snapshot_id
 from poolcensus.format.manifest import MANIFEST_NAME
 from poolcensus.format.text import counted
 from poolcensus.model import Outcome, PoolRecord, SnapshotStatus, TargetResult, count_covered
+from poolcensus.results.expected_failures import KnownGaps
 from poolcensus.snapshot.data_file import DataFile
 from poolcensus.snapshot.latest import is_destination, warn_of_latest
 from poolcensus.snapshot.ledger_check import named, wrong_with
@@ -129,7 +130,7 @@ def _misnamed(lost: str, verified: str) -> Problem:
 
 def _verify(snapshot: Snapshot) -> tuple[Problem, ...]:
     problems = _Problems()
-    ledger = _LedgerSums(snapshot.schema)
+    ledger = _LedgerSums(snapshot)
     ledger.complete = _check_file(DataFile(snapshot.files, *snapshot.targets_file), ledger.take, problems)
     records = _RecordSums(snapshot, ledger)
     complete = _check_file(DataFile(snapshot.files, *snapshot.pools_file), records.take, problems)
@@ -167,11 +168,14 @@ class _Problems:
 class _LedgerSums:
     """What the ledger says of each target, and adds up to."""
 
-    def __init__(self, schema: Schema) -> None:
-        self._schema = schema
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._schema = snapshot.schema
+        self.gaps = KnownGaps(snapshot.manifest.known_gaps)
         self.complete = True
         self.targets: dict[tuple[str, str], tuple[Outcome, int]] = {}
         self.outcomes: Counter[Outcome] = Counter()
+        # Of each account: an account always has a line, in whatever region.
+        self.organizations: dict[str, str | None] = {}
         self.pools = 0
         self.pages = 0
 
@@ -180,6 +184,8 @@ class _LedgerSums:
         self.outcomes[result.outcome] += 1
         self.pools += result.pools
         self.pages += result.pages
+        self.gaps.take(result)
+        self.organizations[result.account_id] = result.organization
         key = (result.account_id, result.region)
         if not (is_second := key in self.targets):
             self.targets[key] = (result.outcome, result.pools)
@@ -283,20 +289,26 @@ def _check_manifest(snapshot: Snapshot, ledger: _LedgerSums, problems: _Problems
     totals = manifest.totals
     covered = count_covered(ledger.outcomes)
     targets = ledger.outcomes.total()
+    accounts = Counter(ledger.organizations.values())
+    gaps = zip(manifest.known_gaps, ledger.gaps.counted(), strict=True)
     for what, said, found in (
-        ("targets", totals.targets, targets),
-        ("covered", totals.covered, covered),
-        (snapshot.schema.operation.items, totals.pools, ledger.pools),
-        ("pages", totals.pages, ledger.pages),
+        ("totals.targets", totals.targets, targets),
+        ("totals.covered", totals.covered, covered),
+        (f"totals.{snapshot.schema.operation.items}", totals.pools, ledger.pools),
+        ("totals.pages", totals.pages, ledger.pages),
+        *((f"outcomes.{each}", manifest.outcomes.get(each, 0), ledger.outcomes[each]) for each in Outcome),
+        ("accounts.planned", manifest.accounts_planned, accounts.total()),
+        *(
+            (f"organizations[{number}].accounts_planned", each.accounts_planned, accounts[each.name])
+            for number, each in enumerate(manifest.organizations)
+        ),
+        *(
+            (f"known_gaps[{number}].targets", said.targets, found.targets)
+            for number, (said, found) in enumerate(gaps)
+        ),
     ):
         if said != found:
-            problems.add(MANIFEST_NAME, None, f"totals.{what} is {said:,}, by the ledger it is {found:,}")
-    for outcome in Outcome:
-        said, found = manifest.outcomes.get(outcome, 0), ledger.outcomes[outcome]
-        if said != found:
-            problems.add(
-                MANIFEST_NAME, None, f"outcomes.{outcome} is {said:,}, by the ledger it is {found:,}"
-            )
+            problems.add(MANIFEST_NAME, None, f"{what} is {said:,}, by the ledger it is {found:,}")
     status = SnapshotStatus.COMPLETE if covered == targets else SnapshotStatus.PARTIAL
     if manifest.status is not status:
         problems.add(MANIFEST_NAME, None, f"the status is {manifest.status}, by the ledger it is {status}")
