@@ -318,6 +318,11 @@ def test_a_temporary_folder_with_signs_of_globs_is_a_folder(
     assert rows_of("SELECT count(*) FROM pools, targets", dest) == [(6,)]
     with query("SELECT 7 AS a", dest) as rows:
         assert rows.parquet().stat().st_size > 0
+    # DuckDB takes what follows the ? for a URL's query, and would not see how a file is compressed.
+    for day, compression in enumerate(Compression, 24):
+        written(dest, day_id(day), {target(): [pool("a")]}, compression=compression)
+        assert rows_of("SELECT count(*) FROM pools, targets", dest) == [(1,)]
+    assert rows_of("SELECT count(*), count(DISTINCT snapshot_id) FROM pools", dest, ref=None) == [(5, 4)]
 
 
 def test_snapshots_are_their_manifests(dest: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from poolcensus.format.codec import dumps
-from poolcensus.model import ColumnType, Outcome
+from poolcensus.model import ColumnType, Compression, Outcome
 from poolcensus.operations import fields_of
 
 if TYPE_CHECKING:
@@ -211,13 +211,23 @@ def _select(columns: Iterable[ViewColumn], source: str) -> str:
 
 
 def _file(types: dict[str, ColumnType], paths: Sequence[Path]) -> str:
-    files = ", ".join(literal(str(each)) for each in paths)
     columns = ", ".join(f"{literal(name)}: '{kind.value}'" for name, kind in types.items())
+    # DuckDB would find the compression in the path, but takes what follows a ? there for a URL's query.
+    by_compression: dict[str, list[str]] = {}
+    for each in paths:
+        by_compression.setdefault(_compression_of(each), []).append(literal(str(each)))
     # Hive partitions are columns that DuckDB finds in paths.
-    return (
-        f"read_json([{files}], format = 'newline_delimited', columns = {{{columns}}}, filename = true,"
-        " hive_partitioning = false)"
+    sources = (
+        f"FROM read_json([{', '.join(files)}], format = 'newline_delimited', columns = {{{columns}}},"
+        f" compression = '{compression}', filename = true, hive_partitioning = false)"
+        for compression, files in by_compression.items()
     )
+    return f"({' UNION ALL '.join(sources)})"
+
+
+def _compression_of(path: Path) -> str:
+    """Return what DuckDB calls the compression of a data file."""
+    return {Compression.GZIP.suffix: "gzip", Compression.ZSTD.suffix: "zstd"}.get(path.suffix, "uncompressed")
 
 
 def literal(text: str) -> str:
