@@ -149,6 +149,18 @@ def test_csv_on_a_terminal_is_printable_and_a_row_is_a_line(
     assert out == 'pool_id,pool_name\nwspool-1,"=a,""b""\\n\\x1b[2J"\n'
 
 
+def test_json_on_a_terminal_is_printable_and_says_the_same(
+    dest: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sql = "SELECT concat(chr(155), '31m', chr(8238), chr(127), chr(917505), 'ä€') AS text"
+    piped = run(capsys, sql, "--dest", dest, "--format", "json")
+    assert piped == '{"text":"\x9b31m\u202e\x7f\U000e0001ä€"}\n'
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    shown = run(capsys, sql, "--dest", dest, "--format", "json")
+    assert shown == r'{"text":"\u009b31m\u202e\u007f\udb40\udc01ä€"}' + "\n"
+    assert json.loads(shown) == json.loads(piped)
+
+
 def test_a_table_is_printable_and_a_row_is_a_line(dest: Path, capsys: pytest.CaptureFixture[str]) -> None:
     header, first, second = run(capsys, SQL, "--dest", dest).splitlines()
     assert header.split() == ["pool_id", "pool_name", "created_at", "n", "pool"]

@@ -279,6 +279,25 @@ def test_standard_output_keeps_nothing_to_read(capsys: pytest.CaptureFixture[str
     assert "name a folder or a bucket with --dest" in capsys.readouterr().err
 
 
+def test_json_on_a_terminal_is_printable_and_says_the_same(
+    tmp_path: Path,
+    manifest: Manifest,
+    result: Callable[..., TargetResult],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write(tmp_path, manifest, OLD, [replace(result(1), pools=1, pages=1)], ["\x9b31m\u202e\x7f"])
+    command = ["show", "--pools", "--json", "--dest", str(tmp_path)]
+    assert main(command) == 0
+    piped = said(capsys)
+    assert "\x9b31m\u202e\x7f" in piped
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert main(command) == 0
+    shown = said(capsys)
+    assert r'"\u009b31m\u202e\u007f"' in shown
+    assert json.loads(shown) == json.loads(piped)
+
+
 def test_verify_has_nothing_to_say_of_a_sound_snapshot(
     dest: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -58,10 +58,10 @@ def command(config: Path | None, *, every_account: bool, account: tuple[str, ...
     logs.configure(settings, settings_file(config))
     findings = run(partial(_findings, settings, account, every_account=every_account))
     if settings.json_output:
-        from poolcensus.cli.output import write_lines
+        from poolcensus.cli.output import json_text, write_lines
         from poolcensus.format.codec import dumps
 
-        write_lines(dumps(_object(each)).decode() for each in findings)
+        write_lines(json_text(dumps(_object(each))) for each in findings)
     else:
         from poolcensus.cli.diagnoses import diagnoses
         from poolcensus.cli.tables import console, put

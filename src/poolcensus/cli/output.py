@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import click
 
-from poolcensus.cli.trouble import with_options
+from poolcensus.cli.trouble import on_terminal, with_options
+from poolcensus.cli.wording import printable_json
 from poolcensus.format import codec
 from poolcensus.format.manifest import caller_object, organization_object
 from poolcensus.format.times import rfc3339
@@ -25,9 +27,15 @@ if TYPE_CHECKING:
 _LINES_AT_ONCE: Final = 200
 
 
+def json_text(line: bytes) -> str:
+    """Return a line of JSON, less its end: on a terminal with escapes for what that would obey or hide."""
+    text = line.decode().rstrip("\n")
+    return printable_json(text) if on_terminal(sys.stdout) else text
+
+
 def write_line(value: object) -> None:
     """Write one line of JSON."""
-    click.echo(codec.dumps(value))
+    click.echo(json_text(codec.dumps(value)).encode())
 
 
 def write_lines(lines: Iterable[str], *, to_stderr: bool = False) -> int:

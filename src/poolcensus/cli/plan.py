@@ -61,7 +61,9 @@ def command(config: Path | None, *, output: str | None, **given: object) -> int:
         _check_list_output(output, settings)
     plan = run(partial(_plan, settings))
     if output == STANDARD_OUTPUT:
-        click.echo(encode_account_list(plan)[0], nl=False)
+        from poolcensus.cli.output import json_text
+
+        click.echo(json_text(encode_account_list(plan)[0]).encode())
         return ExitCode.OK
     digest = write_account_list(plan, output) if output is not None else None
     if settings.json_output:

@@ -174,11 +174,12 @@ def _standard_input() -> str:
 def _pieces(rows: Table, form: str, output: Path | None) -> Iterator[bytes]:
     from poolcensus.cli.rows import csv_pieces, json_pieces, table_pieces
 
+    for_terminal = output is None and on_terminal(sys.stdout)
     match form:
         case "json":
-            return json_pieces(rows)
+            return json_pieces(rows, for_terminal=for_terminal)
         case "csv":
-            return csv_pieces(rows, for_terminal=output is None and on_terminal(sys.stdout))
+            return csv_pieces(rows, for_terminal=for_terminal)
         case _:
             return table_pieces(rows, _width() if output is None else None)
 

@@ -8,7 +8,7 @@ from datetime import date, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
-from poolcensus.cli.wording import printable
+from poolcensus.cli.wording import printable, printable_json
 from poolcensus.format.codec import dumps
 from poolcensus.format.times import rfc3339
 from poolcensus.model import ColumnType
@@ -57,14 +57,19 @@ class TextTable:
         return iter(self._rows)
 
 
-def json_pieces(rows: Table) -> Iterator[bytes]:
-    """Yield the rows as lines of JSON, one object each. Times are RFC 3339; NaN and infinity are null."""
+def json_pieces(rows: Table, *, for_terminal: bool = False) -> Iterator[bytes]:
+    """Yield the rows as lines of JSON, one object each. Times are RFC 3339; NaN and infinity are null.
+
+    A terminal gets escapes for what it would obey or hide.
+    """
+
+    def line(row: tuple[Value, ...]) -> bytes:
+        made = dumps({name: _json_value(value) for name, value in zip(names, row, strict=True)})
+        return printable_json(made.decode()).encode() if for_terminal else made
+
     names = [each.name for each in rows.columns]
     for part in _parts(rows):
-        yield b"".join(
-            dumps({name: _json_value(value) for name, value in zip(names, row, strict=True)}) + b"\n"
-            for row in part
-        )
+        yield b"".join(line(row) + b"\n" for row in part)
 
 
 def csv_pieces(rows: Table, *, for_terminal: bool = False) -> Iterator[bytes]:

@@ -212,10 +212,9 @@ class _View:
         from poolcensus.analysis.coverage import Coverage
         from poolcensus.analysis.listing import record_lines
         from poolcensus.cli.asked import not_asked, not_covered, not_listed
-        from poolcensus.cli.output import write_lines
+        from poolcensus.cli.output import json_text, write_lines
 
-        lines = record_lines(snapshot, self._choice, self._sort)
-        written = write_lines(line.decode().rstrip("\n") for line in lines)
+        written = write_lines(map(json_text, record_lines(snapshot, self._choice, self._sort)))
         if written and self._is_all_seen(snapshot):
             return
         coverage = Coverage.read(snapshot, self._choice)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from poolcensus.format.text import counted as counted
 from poolcensus.format.text import listed as listed
 from poolcensus.format.text import printable as printable
+from poolcensus.format.text import printable_json as printable_json
 
 if TYPE_CHECKING:
     from poolcensus.model import Progress

@@ -34,6 +34,24 @@ def printable(text: str) -> str:
     )
 
 
+def printable_json(line: str) -> str:
+    """Return a line of JSON, less its end, with escapes of JSON in place of what a terminal would obey."""
+    if line.isascii() and line.isprintable():
+        return line
+    return "".join(
+        _json_escape(character) if unicodedata.category(character) in _UNPRINTABLE else character
+        for character in line
+    )
+
+
+def _json_escape(character: str) -> str:
+    if character in "\t\r":
+        # JSON has none in a string: it stands between two values.
+        return " "
+    units = character.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
+
+
 def listed(names: Sequence[str], most: int = MOST_NAMED, *, total: int | None = None) -> str:
     """Return the first names in one line, and how many more there are: `a, b, and 3 more`.
 
