@@ -340,7 +340,7 @@ def rewrite(snapshot: Snapshot, name: str, change: Callable[[dict[str, Any]], ob
         ("pools.ndjson", lambda each: each["pool"].update(PoolId=7), "the pool has no PoolId"),
         ("pools.ndjson", lambda each: each["pool"].pop("PoolId"), "the pool has no PoolId"),
         ("pools.ndjson", lambda each: each.update(collected_at="yesterday"), "collected_at is not a time"),
-        ("pools.ndjson", lambda each: each.update(region="eu-west-1"), "not of the target that is next"),
+        ("pools.ndjson", lambda each: each.update(region="eu-west-1"), "not in the ledger's order"),
         ("targets.ndjson", lambda each: each.update(operation="x:List"), "is of the operation 'x:List'"),
         (
             "targets.ndjson",
@@ -355,8 +355,24 @@ async def test_what_verify_would_refuse_is_not_published(
     one = await make(tmp_path / "1", ONE, 1, 1)
     rewrite(one, name, change, line if name == "pools.ndjson" else line // 2)
     assert await to_thread.run_sync(verify, one)
-    with pytest.raises(DamagedSnapshotError, match=re.escape(says)):
+    with pytest.raises(SnapshotError, match=re.escape(says)) as raised:
         await merge([tmp_path / "1"], tmp_path / "all")
+    assert isinstance(raised.value, DamagedSnapshotError) == ("order" not in says)
+    assert published(tmp_path / "all") == []
+
+
+async def test_records_in_another_order_than_the_ledger_are_no_damage(tmp_path: Path) -> None:
+    one = await make(tmp_path / "1", {**ONE, **TWO}, 1, 1)
+    path = one.pools_path
+    data = b"".join(reversed(path.read_bytes().splitlines(keepends=True)))
+    path.write_bytes(data)
+    entry = {"sha256": sha256(data).hexdigest()}
+    edit(one, lambda each: next(of for of in each["files"] if of["name"] == path.name).update(entry))
+    assert not await to_thread.run_sync(verify, folder_of(one))
+    with pytest.raises(SnapshotError, match=r"pools\.ndjson, line 1: .* can't be merged") as raised:
+        await merge([tmp_path / "1"], tmp_path / "all")
+    assert not isinstance(raised.value, DamagedSnapshotError)
+    assert "damaged" not in str(raised.value)
     assert published(tmp_path / "all") == []
 
 

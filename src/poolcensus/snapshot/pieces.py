@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from poolcensus.errors import SnapshotError
 from poolcensus.format.codec import dumps
 from poolcensus.format.fields import time_of
 from poolcensus.snapshot.data_file import DataFile
@@ -51,7 +52,7 @@ def pieces_of(part: Snapshot, snapshot_id: str) -> Generator[Piece]:
 
     Reads both files once, in step, and holds a few lines of each. Blocks. Raises DamagedSnapshotError where
     they are not what the manifest says, perhaps only after the last piece; SnapshotError where they can't be
-    read, and DestinationError where a bucket can't.
+    read, or the records are in another order than the ledger, and DestinationError where a bucket can't.
     """
     with ExitStack() as stack:
         stack.enter_context(part)
@@ -59,24 +60,41 @@ def pieces_of(part: Snapshot, snapshot_id: str) -> Generator[Piece]:
         records = _opened(DataFile(part.files, *part.pools_file), stack)
         renamed = _RenamedRecords(part, snapshot_id, records)
         seen = TargetSet()
-        with ledger.placing():
-            for line in ledger.lines():
-                result = part.schema.decode_result(line)
-                target = (result.account_id, result.region)
-                if wrong := wrong_with(result, part.schema.operation, is_second=seen.has(*target)):
-                    raise ValueError(wrong)
-                seen.add(*target)
-                yield from renamed.of_target(result)
-            ledger.check()
+        try:
+            with ledger.placing():
+                for line in ledger.lines():
+                    result = part.schema.decode_result(line)
+                    target = (result.account_id, result.region)
+                    if wrong := wrong_with(result, part.schema.operation, is_second=seen.has(*target)):
+                        raise ValueError(wrong)
+                    seen.add(*target)
+                    yield from renamed.of_target(result)
+                ledger.check()
+        except _OtherOrderError:
+            # Of files that are whole, it is another writer's order.
+            for file in (ledger, records):
+                _check_rest(file)
+            raise
         with records.placing():
             if next(records.lines(), None) is not None:
                 raise records.damaged("has more lines than the ledger says")
             records.check()
 
 
+def _check_rest(file: DataFile) -> None:
+    with file.placing():
+        for _ in file.lines():
+            pass
+        file.check()
+
+
 def _opened(file: DataFile, stack: ExitStack) -> DataFile:
     with file.placing():
         return stack.enter_context(file)
+
+
+class _OtherOrderError(SnapshotError):
+    """A record is not of the target that is next in the ledger."""
 
 
 class _RenamedRecords:
@@ -114,7 +132,8 @@ class _RenamedRecords:
     def _checked(self, line: bytes, key: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
         """Return what the next records may begin with as well, and the record as this program writes it.
 
-        Raises ValueError for one that is none, or is of another snapshot or target.
+        Raises ValueError for one that is none, or is of another snapshot, and `_OtherOrderError` for one of
+        another target.
         """
         found = _HEAD.match(line) if line.endswith(_TAIL) else None
         if found is not None and line.startswith(self._item, found.end()):
@@ -131,7 +150,10 @@ class _RenamedRecords:
         if named != self._before:
             raise ValueError("the record is of another snapshot")
         if of != key:
-            raise ValueError("the record is not of the target that is next in the ledger")
+            raise _OtherOrderError(
+                f"{self._lines.place}, line {self._lines.number}: the record is not in the ledger's order, so"
+                " that the snapshot can't be merged"
+            )
         return head, line
 
     def _renamed(self, lines: list[bytes]) -> bytes:
