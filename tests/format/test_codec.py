@@ -126,6 +126,19 @@ def test_where_a_text_is_wrong_is_said(text: bytes) -> None:
         codec.loads(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b'{"a": "b\n', "invalid control character at column 9"),
+        (b'{"a": "b', "unterminated string starting at column 7"),
+        (b"{'a': 1}\n", "expecting property name enclosed in double quotes at column 2"),
+    ],
+)
+def test_a_line_of_a_file_has_columns_alone(text: bytes, said: str) -> None:
+    with pytest.raises(ValueError, match=f"^not JSON: {said}$"):
+        codec.loads(text)
+
+
 @pytest.fixture
 def no_finalizers() -> Iterator[None]:
     """What other tests have left is not collected at a depth at which its finalizers can't run."""

@@ -217,7 +217,7 @@ def test_a_field_of_a_pool_may_be_called_as_the_list_is() -> None:
     [
         (b"null", "the body is null, not an object"),
         (b"[1]", "the body is an array, not an object"),
-        (b"<html>", "the body is not JSON: expecting value at line 1 column 1"),
+        (b"<html>", "the body is not JSON: expecting value at column 1"),
         (b'{"a":%b}' % (b"9" * 4301), "the body is not JSON: a number has too many digits"),
         (b'{"WorkspacesPools":[1.5]}', "a pool is a number, not an object"),
         (b'{"WorkspacesPools":[{"PoolId":"p","CreatedAt":true}]}', "it is a boolean"),

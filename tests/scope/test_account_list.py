@@ -124,7 +124,7 @@ def changed(change: Callable[[dict[str, Any]], object], *, again: bool = False) 
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (lambda _: b"", "it is not JSON: expecting value at line 1 column 1"),
+        (lambda _: b"", "it is not JSON: expecting value at column 1"),
         (lambda _: b"\xff", "it is not JSON"),
         (lambda _: b"[" * 100_000, "it is not JSON"),
         (lambda _: b"[]", "it is no list of accounts"),

@@ -68,8 +68,10 @@ def _by_standard_library(data: bytes) -> JsonValue:
     except RecursionError:
         raise ValueError("nested too deeply") from None
     except json.JSONDecodeError as error:
-        what = f"{error.msg[:1].lower()}{error.msg[1:]}"
-        raise ValueError(f"{_NOT_JSON}{what} at line {error.lineno} column {error.colno}") from None
+        what = f"{error.msg[:1].lower()}{error.msg[1:]}".removesuffix(" at")
+        # Of a line of a file, whoever reads that says which it is.
+        line = f"line {error.lineno} " if b"\n" in data.rstrip() else ""
+        raise ValueError(f"{_NOT_JSON}{what} at {line}column {error.colno}") from None
     return value
 
 
