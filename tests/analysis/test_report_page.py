@@ -267,7 +267,7 @@ def test_sentences_end_with_what_they_are_about(tmp_path: Path) -> None:
     (dest / manifest_of(0).snapshot_id / "manifest.json").write_text('{"schema_version": 99}')
     page = page_of(dest)
     assert "and 3 more. A closed service lists no pools; whether these are gone is unknown." in page.text
-    assert "schema_version is 99, and this version reads 2" in page.text
+    assert "schema_version is 99, and this version reads 1 to 2; upgrade to read it" in page.text
 
 
 @pytest.mark.parametrize(

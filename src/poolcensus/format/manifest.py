@@ -134,7 +134,7 @@ def decode_manifest(data: bytes) -> Manifest:
     content = object_of(loads(data), "the manifest")
     version = count_of(content, "schema_version")
     if version > SCHEMA_VERSION:
-        raise NewerSchemaError(f"schema_version is {version}, and this version reads {SCHEMA_VERSION}")
+        raise NewerSchemaError(f"schema_version is {version}, and this version reads 1 to {SCHEMA_VERSION}")
     if version < 1:
         raise ValueError(f"schema_version is {version}")
     if version == 1 and "operation" in content:

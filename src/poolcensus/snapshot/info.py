@@ -87,7 +87,8 @@ def read_manifest(data: bytes, place: str) -> Manifest:
     try:
         return _checked_manifest(data)
     except NewerSchemaError as error:
-        raise SnapshotError(f"{place} was written by a newer poolcensus: {error}") from error
+        message = f"{place} was written by a newer poolcensus: {error}; upgrade to read it"
+        raise SnapshotError(message) from error
     except ValueError as error:
         message = f"{place}/{MANIFEST_NAME} is not a manifest: {error}; the snapshot is damaged"
         raise DamagedSnapshotError(message) from error
