@@ -18,6 +18,7 @@ from poolcensus.model import Compression, Outcome
 from poolcensus.snapshot import Problem, ProblemKind, Snapshot, verify, verify_named
 from poolcensus.storage.local import reading
 from poolcensus.storage.local.files import open_file
+from poolcensus.storage.local.reading import LocalFiles
 from snapshot.making import ID, LATER_ID, SOME, folder_of, make, target
 
 if TYPE_CHECKING:
@@ -351,6 +352,31 @@ async def test_a_line_without_end_is_not_read_into_memory(
     assert "a line is longer than" in found
     # The rest of the file has been read for the digest all the same.
     assert "sha256" not in found
+
+
+@pytest.mark.parametrize("name", ["targets.ndjson.gz", "pools.ndjson.gz"])
+async def test_what_only_follows_from_a_file_that_is_cut_is_no_problem(tmp_path: Path, name: str) -> None:
+    folder = folder_of(await make(tmp_path, content=CONTENT, compression=Compression.GZIP))
+    (folder / name).write_bytes((folder / name).read_bytes()[:-5])
+    found = verify(folder)
+    assert {each.file for each in found} == {name}
+    assert "ends in the middle, or was changed" in found[0].message
+
+
+async def test_a_snapshot_that_is_removed_meanwhile_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = folder_of(await make(tmp_path))
+    real = LocalFiles.names
+
+    def names(self: LocalFiles) -> list[str]:
+        shutil.rmtree(self.path)
+        return real(self)
+
+    monkeypatch.setattr(LocalFiles, "names", names)
+    _, (problem,) = verify_named(ID, tmp_path)
+    assert (problem.file, problem.kind) == ("", ProblemKind.UNREADABLE)
+    assert problem.message == f"{folder} was removed while it was read"
 
 
 def test_what_can_not_be_looked_at_is_no_snapshot(tmp_path: Path) -> None:

@@ -245,7 +245,7 @@ def _check_file(file: DataFile, take: Callable[[bytes], str | None], problems: _
     entry = file.entry
     try:
         with file:
-            _check_lines(file, take, problems)
+            complete = _check_lines(file, take, problems)
             for field in file.differences():
                 problems.add(entry.name, None, _difference(file, field))
     except MissingFileError as error:
@@ -254,10 +254,11 @@ def _check_file(file: DataFile, take: Callable[[bytes], str | None], problems: _
     except OSError as error:
         problems.add_unreadable(entry.name, error)
         return False
-    return True
+    return complete
 
 
-def _check_lines(file: DataFile, take: Callable[[bytes], str | None], problems: _Problems) -> None:
+def _check_lines(file: DataFile, take: Callable[[bytes], str | None], problems: _Problems) -> bool:
+    """Check all lines, and return whether they could be read to the last."""
     name = file.entry.name
     try:
         for line in file.lines():
@@ -271,6 +272,8 @@ def _check_lines(file: DataFile, take: Callable[[bytes], str | None], problems: 
                 problems.add(name, file.number, wrong)
     except ValueError as error:
         problems.add(name, file.number + 1, f"ends in the middle, or was changed: {error}")
+        return False
+    return True
 
 
 def _difference(file: DataFile, field: Literal["records", "bytes", "sha256"]) -> str:

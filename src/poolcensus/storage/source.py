@@ -93,7 +93,10 @@ class SnapshotFiles(Resource, ABC):
 
     @abstractmethod
     def names(self) -> list[str]:
-        """Return the names of the files, sorted. Raises `OSError`."""
+        """Return the names of the files, sorted.
+
+        Raises `OSError`, and `SnapshotError` where the snapshot was removed meanwhile.
+        """
 
     @abstractmethod
     def open(self, name: str) -> AbstractContextManager[Readable]:

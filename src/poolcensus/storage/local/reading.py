@@ -54,7 +54,10 @@ class LocalFiles(SnapshotFiles):
         return found
 
     def names(self) -> list[str]:
-        return sorted(entry.name for entry in self.path.iterdir())
+        try:
+            return sorted(entry.name for entry in self.path.iterdir())
+        except FileNotFoundError:
+            raise self._removed() from None
 
     def open(self, name: str) -> AbstractContextManager[Readable]:
         try:
@@ -62,7 +65,10 @@ class LocalFiles(SnapshotFiles):
         except MissingFileError:
             if exists(self.path):
                 raise
-            raise SnapshotError(f"{self.path} was removed while it was read") from None
+            raise self._removed() from None
+
+    def _removed(self) -> SnapshotError:
+        return SnapshotError(f"{self.path} was removed while it was read")
 
 
 class LocalSource(Source):
