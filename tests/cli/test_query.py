@@ -399,7 +399,19 @@ def test_what_cannot_be_read_of_all_is_named_beside_the_rows(
     assert main(["query", *sql, "--all"]) == 1
     captured = capsys.readouterr()
     assert captured.out == "n\n1\n"
-    assert f"Can't read 1 snapshot: {day_id(22)}. Run 'poolcensus verify" in captured.err
+    place = dest / day_id(22) / "manifest.json"
+    assert f"Can't read 1 snapshot: {day_id(22)}. {place} is not a manifest: not JSON: " in captured.err
+
+
+def test_a_snapshot_of_another_operation_is_left_out_with_why(
+    dest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = dest / day_id(22) / "manifest.json"
+    manifest.write_text(manifest.read_text().replace("DescribeWorkspacesPools", "DescribeOthers"))
+    assert main(["query", "SELECT count(*) AS n FROM pools", "--all", "--dest", str(dest)]) == 1
+    said = capsys.readouterr().err
+    assert f"{day_id(22)} is of workspaces:DescribeOthers and the newest snapshot of workspaces:" in said
+    assert "verify" not in said
 
 
 @pytest.mark.parametrize("command", [("query", SQL, "--format", "csv"), ("export", "--output", "out")])

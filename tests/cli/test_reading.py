@@ -130,7 +130,8 @@ def test_snapshots_that_cannot_be_read_are_named(
         captured = capsys.readouterr()
         assert NEW in captured.out
         assert OLD not in captured.out
-        assert f"Can't read 1 snapshot: {OLD}. Run 'poolcensus verify {OLD} --dest" in captured.err
+        assert f"Can't read 1 snapshot: {OLD}. {dest / OLD}" in captured.err
+        assert "is not a manifest: " in captured.err or "upgrade to read it" in captured.err
     (dest / NEW / "manifest.json").write_text(text)
     assert main(["snapshots", "--dest", str(dest)]) == 0
     captured = capsys.readouterr()

@@ -139,5 +139,6 @@ def test_earlier_snapshots_that_can_not_be_read_are_named_and_the_page_is_writte
     assert file.read_bytes() != written
     assert run(dest, "--output", str(tmp_path / "page.html")) == 0
     said = capsys.readouterr().err
-    assert said.startswith(f"poolcensus: Can't read 1 snapshot: {first}. Run 'poolcensus verify {first}")
+    assert said.startswith(f"poolcensus: Can't read 1 snapshot: {first}. {file}")
+    assert said.endswith("; the snapshot is damaged.\n")
     assert first in (tmp_path / "page.html").read_text()

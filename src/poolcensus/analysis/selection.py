@@ -79,7 +79,10 @@ def select_all(
     since = None if newer_than is None else now - newer_than
     asked = [each for each in past if since is None or each.info.moment.finished >= since]
     others = {
-        each.id: f"it is of {each.manifest.operation.name}, the newest one of {operation.name}"
+        each.id: (
+            f"{each.id} is of {each.manifest.operation.name} and the newest snapshot of {operation.name}:"
+            " only those of the newest one's operation are read together"
+        )
         for each in asked
         if each.manifest.operation != operation
     }

@@ -66,7 +66,7 @@ def command(ref: str | None, config: Path | None, *, every: bool, output: str, *
     elif on_terminal(sys.stdout):
         click.echo(f"{counted(len(done.files), 'file')} written to {printable(output)}")
     complain(*dated_ahead(done.ahead, left_out=True))
-    return code_of_reading(settings.dest, done.unreadable)
+    return code_of_reading(done.unreadable)
 
 
 def _check_folder(output: str) -> None:

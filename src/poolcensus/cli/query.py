@@ -135,7 +135,7 @@ def command(
         else:
             _put(_pieces(rows, chosen, file), file, settings)
         complain(*dated_ahead(rows.ahead, left_out=True))
-        return code_of_reading(settings.dest, rows.unreadable)
+        return code_of_reading(rows.unreadable)
 
 
 def _form_of(output: Path | None) -> str:

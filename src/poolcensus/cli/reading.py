@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING
 
 from poolcensus.cli import logs
@@ -56,19 +55,19 @@ def dated_ahead(found: Sequence[str], *, left_out: bool = False) -> Iterator[str
     )
 
 
-def code_of_reading(dest: str, unreadable: Mapping[str, str]) -> ExitCode:
+def code_of_reading(unreadable: Mapping[str, str]) -> ExitCode:
     """Name the snapshots that can't be read, and return the code of a command that has read the others."""
-    for line in unreadable_lines(dest, unreadable):
+    for line in unreadable_lines(unreadable):
         complain(line)
         logs.exit_error(ExitCode.FATAL, line)
         return ExitCode.FATAL
     return ExitCode.OK
 
 
-def unreadable_lines(dest: str, unreadable: Mapping[str, str]) -> Iterator[str]:
-    """Yield a line where there are snapshots that can't be read."""
+def unreadable_lines(unreadable: Mapping[str, str]) -> Iterator[str]:
+    """Yield a line where there are snapshots that can't be read, with why for the first of them."""
     ids = sorted(unreadable)
     if not ids:
         return
-    again = f"poolcensus verify {ids[0]} --dest {shlex.quote(dest)}"
-    yield f"Can't read {counted(len(ids), 'snapshot')}: {listed(ids, _IDS_SHOWN)}. Run '{again}' to see why."
+    why = unreadable[ids[0]].removesuffix(".")
+    yield f"Can't read {counted(len(ids), 'snapshot')}: {listed(ids, _IDS_SHOWN)}. {why}."

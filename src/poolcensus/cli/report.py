@@ -58,7 +58,7 @@ def command(ref: str, config: Path | None, *, output: str, **given: object) -> i
     settings = reading_settings(config, given)
     with signals_raised():
         made = report(ref, settings.dest, settings=settings)
-    complain(*unreadable_lines(settings.dest, made.unread))
+    complain(*unreadable_lines(made.unread))
     if output == STANDARD_OUTPUT:
         click.echo(made.html.encode(), nl=False)
         return ExitCode.OK

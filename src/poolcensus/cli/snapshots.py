@@ -40,7 +40,7 @@ def command(config: Path | None, **given: object) -> int:
     inventory = read_inventory(settings.dest, settings=settings)
     found = inventory.snapshots
     now = datetime.now(UTC)
-    complain(*unreadable_lines(settings.dest, inventory.unreadable))
+    complain(*unreadable_lines(inventory.unreadable))
     complain(*dated_ahead([each.id for each in found if each.moment.is_ahead(now)]))
     if not found:
         if not inventory.unreadable:
