@@ -114,6 +114,21 @@ async def test_a_folder_whose_manifest_cannot_be_read_is_named_and_left_alone(
     assert (tmp_path / OLDEST / "pools.ndjson").exists()
 
 
+@pytest.mark.parametrize("name", ["pools.ndjson", "targets.ndjson"])
+async def test_a_snapshot_without_its_data_takes_no_place_from_a_whole_one(tmp_path: Path, name: str) -> None:
+    await fill(tmp_path)
+    file = tmp_path / NEWEST / name
+    size = file.stat().st_size
+    file.write_bytes(file.read_bytes()[:-1])
+    pruning = await prune(tmp_path, Keep(last=1), dry_run=True)
+    says = f"{file} has {size - 1:,} bytes where the manifest says {size:,}; the snapshot is damaged"
+    assert pruning.unreadable == {NEWEST: says}
+    file.unlink()
+    pruning = await prune(tmp_path, Keep(last=1))
+    assert pruning.unreadable == {NEWEST: f"{file} is missing; the snapshot is damaged"}
+    assert names(tmp_path) == [".lock", NEW, NEWEST, "latest"]
+
+
 async def test_a_manifest_of_another_snapshot_makes_its_folder_unreadable(tmp_path: Path) -> None:
     await fill(tmp_path)
     shutil.copy(tmp_path / NEW / "manifest.json", tmp_path / OLDEST / "manifest.json")

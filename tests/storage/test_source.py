@@ -344,6 +344,17 @@ def test_verify_says_so_wherever_latest_is_looked_up(
     assert found == ["misnamed", "misnamed", "misnamed", "ok"]
 
 
+def test_prune_counts_no_snapshot_that_lacks_an_object(
+    remote: StoredBucket, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del remote.objects[f"{PREFIX}{LATER_ID}/pools.ndjson"]
+    assert main(["prune", "--keep-last", "1", "--dry-run", "--dest", PLACE, "--json"]) == 0
+    told = capsys.readouterr()
+    (decision,) = [json.loads(line) for line in told.out.splitlines()]
+    assert (decision["snapshot_id"], decision["action"]) == (ID, "keep")
+    assert f"left alone: {PLACE}/{LATER_ID}/pools.ndjson is missing; the snapshot is damaged" in told.err
+
+
 GONE = f"{PLACE}/{ID}/manifest.json was removed or replaced while it was read"
 
 

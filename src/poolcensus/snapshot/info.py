@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from poolcensus.errors import DamagedSnapshotError, SnapshotError
 from poolcensus.format.ids import parse_snapshot_id
@@ -13,6 +14,9 @@ from poolcensus.model import Compression, FileEntry, Manifest, OperationInfo, Sn
 from poolcensus.snapshot.order import Moment, moment_of
 from poolcensus.snapshot.scope import Scope
 from poolcensus.storage.source import LARGEST_MANIFEST
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,18 @@ def data_file(manifest: Manifest, base: str) -> tuple[FileEntry, Compression]:
     if len(found) != 1:
         raise ValueError(f"it names {len(found)} files {base}, not one")
     return found[0], by_name[found[0].name]
+
+
+def check_sizes(manifest: Manifest, sizes: Mapping[str, int], place: str) -> None:
+    """Raise `DamagedSnapshotError` where a data file of a snapshot at `place` lacks, or has another size."""
+    for base in (Schema(manifest.operation).records_name, TARGETS_NAME):
+        file, _ = data_file(manifest, base)
+        size = sizes.get(file.name)
+        if size != file.bytes:
+            wrong = "is missing"
+            if size is not None:
+                wrong = f"has {size:,} bytes where the manifest says {file.bytes:,}"
+            raise DamagedSnapshotError(f"{place}/{file.name} {wrong}; the snapshot is damaged")
 
 
 def read_manifest(data: bytes, place: str) -> Manifest:

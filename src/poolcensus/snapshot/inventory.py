@@ -10,7 +10,7 @@ import msgspec
 
 from poolcensus.config import Settings
 from poolcensus.errors import SnapshotError
-from poolcensus.snapshot.info import SnapshotInfo, info_of, read_manifest
+from poolcensus.snapshot.info import SnapshotInfo, check_sizes, info_of, read_manifest
 from poolcensus.snapshot.latest import named_latest
 from poolcensus.storage.destination import open_source
 from poolcensus.storage.source import Survey
@@ -39,8 +39,17 @@ class Inventory(msgspec.Struct, frozen=True):
 
 
 def inventory_of(survey: Survey, place: str) -> Inventory:
-    """Return the inventory of `place`, which has been surveyed."""
-    found, unreadable = read_in_order(survey.manifests, place, info_of)
+    """Return the inventory of `place`, which has been surveyed.
+
+    Where the sizes of files are known, a snapshot that lacks some of its data is none to be read.
+    """
+
+    def make(manifest: Manifest) -> SnapshotInfo:
+        if survey.sizes is not None:
+            check_sizes(manifest, survey.sizes(manifest.snapshot_id), f"{place}/{manifest.snapshot_id}")
+        return info_of(manifest)
+
+    found, unreadable = read_in_order(survey.manifests, place, make)
     return Inventory(found, survey.latest, unreadable)
 
 

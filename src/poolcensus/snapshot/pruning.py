@@ -24,7 +24,8 @@ class Pruning:
     """What became of the snapshots of a destination.
 
     `decisions` has every snapshot that could be read, the oldest first. `unreadable` says by snapshot id
-    why the others were left alone, `failures` what went wrong with those that were to be removed.
+    why the others were left alone, which counted for no rule: also where a data file lacks, or has another
+    size than the manifest says. `failures` what went wrong with those that were to be removed.
     """
 
     decisions: tuple[Decision, ...]

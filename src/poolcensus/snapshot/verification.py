@@ -27,8 +27,6 @@ from poolcensus.storage.source import MissingFileError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from poolcensus.format.schema import Schema
-
 # Enough to see what kind they are: a file of another snapshot has one a line.
 _MOST_OF_A_FILE: Final = 10
 

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
     from types import TracebackType
@@ -47,10 +47,14 @@ class NotAFileError(MissingFileError):
 
 
 class Survey(NamedTuple):
-    """What lies at a destination: each manifest, or why there is none to be read, and what `latest` names."""
+    """What lies at a destination: each manifest, or why there is none to be read, and what `latest` names.
+
+    `sizes` returns the names and sizes of the files of a snapshot, where that is known without reading them.
+    """
 
     manifests: Iterable[tuple[str, bytes | SnapshotError]]
     latest: str | None
+    sizes: Callable[[str], Mapping[str, int]] | None = None
 
 
 class Resource:

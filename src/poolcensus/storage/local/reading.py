@@ -147,7 +147,15 @@ def survey(dest: Path) -> Survey:
         names = sorted(entry.name for entry in dest.iterdir() if is_snapshot_id(entry.name))
     except OSError as error:
         raise _no_snapshots(dest, error) from error
-    return Survey(((each, _read_own(dest / each)) for each in names), latest_in(dest))
+    manifests = ((each, _read_own(dest / each)) for each in names)
+    return Survey(manifests, latest_in(dest), lambda snapshot_id: _sizes_in(dest / snapshot_id))
+
+
+def _sizes_in(path: Path) -> dict[str, int]:
+    try:
+        return {entry.name: entry.stat().st_size for entry in path.iterdir() if exists(entry)}
+    except OSError as error:
+        raise SnapshotError(f"{path} can't be read: {error.strerror or error}") from error
 
 
 def read_manifest(path: Path) -> bytes | SnapshotError:

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 async def survey(bucket: Bucket, prefix: str) -> Survey:
     """Return what stands under `prefix`. Raises `DestinationError` where the bucket can't be read."""
-    found = await read_manifests(bucket, prefix, published(await contents(bucket, prefix)))
-    return Survey([*found.items()], await latest_in(bucket, prefix))
+    there = await contents(bucket, prefix)
+    found = await read_manifests(bucket, prefix, published(there))
+    return Survey([*found.items()], await latest_in(bucket, prefix), there.__getitem__)
 
 
 async def latest_in(bucket: Bucket, prefix: str) -> str | None:
