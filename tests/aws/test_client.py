@@ -775,6 +775,40 @@ def test_what_answers_now_and_then_is_not_waited_for_without_end() -> None:
     on_virtual_time(main)
 
 
+class Failing(Service):
+    """Answers nothing but an error until a moment."""
+
+    def __init__(self, *, until: float) -> None:
+        super().__init__()
+        self._until = until
+
+    def answer(self) -> Reply | None:
+        return None if now() >= self._until else Reply(503, {}, b"")
+
+
+@pytest.mark.parametrize("until", [2.0, 5.0, 50.0])
+def test_hundreds_of_calls_survive_a_service_that_fails_for_less_than_a_minute(until: float) -> None:
+    async def main() -> None:
+        # Together they have spent the quota within two seconds.
+        client = client_of(Failing(until=until), total=64)
+        assert await ends_of(client, 400) == {None: 400}
+
+    on_virtual_time(main)
+
+
+def test_what_has_failed_for_a_minute_is_tried_once_by_each_call() -> None:
+    async def main() -> None:
+        service = Failing(until=float("inf"))
+        client = client_of(service, total=64)
+        assert await ends_of(client, 400) == {ServerError: 400}
+        assert 60 < now() < 90
+        calls = service.calls
+        assert await ends_of(client, 400) == {ServerError: 400}
+        assert service.calls == calls + 400
+
+    on_virtual_time(main)
+
+
 def test_nothing_has_its_last_round_while_work_waits_for_what_may_come_back() -> None:
     async def main() -> None:
         client = client_of(Gone(last=20.0))

@@ -63,6 +63,7 @@ async def with_retries(
 def left_in(quota: RetryQuota) -> int:
     """Return what is left of a quota, which stays as it is."""
     spent = copy(quota)
+    spent._patience = 0.0
     return sum(1 for _ in iter(lambda: spent.spend(1), False))
 
 
@@ -74,12 +75,13 @@ class Run:
         script: Iterable[CallError | BaseException | None],
         *,
         quota: int = 500,
+        patience: float = 0.0,
         jitter: float = 1.0,
         deadline: float = inf,
         policy: RetryPolicy | None = None,
     ) -> None:
         self.script = list(script)
-        self.quota = RetryQuota(quota)
+        self.quota = RetryQuota(quota, patience=patience, clock=lambda: self.now)
         self.delays: list[float] = []
         self.left: list[int] = []
         self.attempts = 0
@@ -151,6 +153,24 @@ async def test_a_quota_of_five_is_worth_one_retry() -> None:
     assert run.attempts == 2
     assert left_in(run.quota) == 0
     assert len(run.retries) == 1
+
+
+async def test_without_a_quota_a_service_is_tried_until_it_has_answered_errors_alone_for_a_while() -> None:
+    back = Run([*[server_error()] * 4, None], quota=5, patience=60.0)
+    assert await back.call() == 5
+    gone = Run([server_error()], quota=5, patience=60.0)
+    with pytest.raises(ServerError):
+        await gone.call()
+    # 1, 2, 4, 8, 16, 20 and 20 s: the first retry was paid for, and the minute ended in the last wait.
+    assert gone.attempts == 8
+    assert gone.now == 71.0
+
+
+async def test_one_success_says_that_a_service_is_back() -> None:
+    run = Run([*[server_error()] * 3, None], quota=0, patience=6.0)
+    assert await run.call() == 4
+    run.script = [*[server_error()] * 3, None]
+    assert await run.call() == 8
 
 
 async def test_a_call_without_a_retry_gives_one_back() -> None:
@@ -296,7 +316,9 @@ async def test_cancellation_passes_through_an_attempt(failures: int) -> None:
         await anyio.sleep_forever()
 
     with anyio.CancelScope() as scope:
-        await with_retries(Retrier(RetryPolicy(first_wait=0.0)), attempt, quota=RetryQuota(500))
+        await with_retries(
+            Retrier(RetryPolicy(first_wait=0.0)), attempt, quota=RetryQuota(500, patience=0.0, clock=float)
+        )
     assert scope.cancelled_caught
     assert attempts == failures + 1
 
@@ -314,7 +336,9 @@ async def test_cancellation_passes_through_a_wait() -> None:
         await anyio.sleep_forever()
 
     with anyio.CancelScope() as scope:
-        await with_retries(Retrier(RetryPolicy(), sleep=sleep), attempt, quota=RetryQuota(500))
+        await with_retries(
+            Retrier(RetryPolicy(), sleep=sleep), attempt, quota=RetryQuota(500, patience=0.0, clock=float)
+        )
     assert scope.cancelled_caught
     assert attempts == 1
 
@@ -367,7 +391,7 @@ async def call(retrier):
     return await retrier.again(
         attempt,
         error,
-        quota=RetryQuota(500),
+        quota=RetryQuota(500, patience=0.0, clock=float),
         deadline=lambda: inf,
         on_retry=lambda retry: None,
         pause=lambda error: nullcontext(),

@@ -27,7 +27,7 @@ from poolcensus.errors import (
     UnreachableError,
     UnrecognizedCredentialsError,
 )
-from poolcensus.flow.breaker import State
+from poolcensus.flow.breaker import PATIENCE, State
 from poolcensus.flow.retry_quota import RetryQuota
 
 if TYPE_CHECKING:
@@ -110,7 +110,9 @@ class Client:
         watch.before_call = watch.attempts
         quota = self._quotas.get(endpoint)
         if quota is None:
-            quota = self._quotas[endpoint] = RetryQuota(self._quota_size)
+            quota = self._quotas[endpoint] = RetryQuota(
+                self._quota_size, patience=PATIENCE, clock=self.breakers.now
+            )
         with _NOTHING if call.idle else self.work:
             try:
                 try:

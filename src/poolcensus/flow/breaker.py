@@ -12,7 +12,7 @@ import time
 from collections import Counter, deque
 from contextlib import contextmanager
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from poolcensus.errors import NoReply, SilentError
 
@@ -25,9 +25,11 @@ _log = logging.getLogger("poolcensus")
 # often enough that a service which is back is noticed within seconds, and seldom enough to be no load.
 _FIRST_PROBE = 0.1
 _LONGEST_BETWEEN_PROBES = 5.0
-# A service that has answered before, and a network in which nothing answers, may only be away for a moment:
-# a proxy or VPN that restarts takes less.
-_PATIENCE = 60.0
+PATIENCE: Final = 60.0
+"""Seconds for which a service that has answered before is waited for, and a network in which nothing answers.
+
+They may only be away for a moment: a proxy or VPN that restarts takes less.
+"""
 # One that has never answered while others do may be closed for good, such as by a firewall. It is waited for
 # as long as a load balancer takes to put another host in the place of one that is gone.
 _PATIENCE_WITH_THE_UNKNOWN = 5.0
@@ -140,6 +142,11 @@ class CircuitBreakers:
         self.work = Work()
         self.in_doubt = asyncio.Event()
         self.last_round_begun = asyncio.Event()
+
+    @property
+    def accounts(self) -> int:
+        """For how many accounts calls have to fail until a circuit opens."""
+        return self._accounts
 
     def now(self) -> float:
         """Return the time on the clock of the breakers, in seconds."""
@@ -289,7 +296,7 @@ class CircuitBreakers:
             endpoint = circuit.endpoint
             used = self._patience_used.get(endpoint, 0.0)
             is_known = endpoint in self._answered or not answered
-            patience = _PATIENCE if is_known else _PATIENCE_WITH_THE_UNKNOWN
+            patience = PATIENCE if is_known else _PATIENCE_WITH_THE_UNKNOWN
             if now - circuit.silent_since >= patience or used >= patience:
                 due.append(circuit)
                 continue

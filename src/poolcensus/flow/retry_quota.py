@@ -2,30 +2,45 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 
 class RetryQuota:
-    """How much retrying a service is worth: the quota of the AWS SDKs' standard retry mode.
+    """How much retrying a service is worth: the quota of the AWS SDKs' standard retry mode, and some time.
 
     A retry costs 5, one after a timeout 10. A call that succeeds gives back what its last retry cost,
-    or 1 where it needed none. With nothing left no call is tried again: a service that is down is not
-    helped by more calls.
+    or 1 where it needed none. With nothing left, calls are tried again until none has succeeded for
+    `patience` seconds: hundreds that fail together spend any quota in a moment, and most services that go
+    down are back before long. One that is not is not helped by more calls.
     """
 
     RETRY = 5
     TIMEOUT = 10
     NO_RETRY = 1
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, *, patience: float, clock: Callable[[], float]) -> None:
         self._capacity = capacity
         self._left = capacity
+        self._patience = patience
+        self._clock = clock
+        self._failing_since: float | None = None
 
     def spend(self, cost: int) -> bool:
-        """Pay for a retry, and say whether there was enough."""
+        """Pay for a retry, and say whether it may be made. One that costs nothing says nothing of failing."""
+        if not cost:
+            return True
+        now = self._clock()
+        if self._failing_since is None:
+            self._failing_since = now
         if cost > self._left:
-            return False
+            return now - self._failing_since < self._patience
         self._left -= cost
         return True
 
     def succeeded(self, last_cost: int) -> None:
         """Give back what the last retry of a call cost; 0 for a call that was not tried again."""
+        self._failing_since = None
         self._left = min(self._capacity, self._left + (last_cost or self.NO_RETRY))
