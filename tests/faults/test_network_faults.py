@@ -179,12 +179,20 @@ async def test_targets_after_one_whose_time_was_over_are_read(lab: Start, exact_
     exact_but(here, snapshot, hung)
 
 
-@pytest.mark.parametrize(("fault", "options"), [("reset", {}), ("hang", {"attempt_timeout": 0.2})])
+@pytest.mark.parametrize(
+    ("fault", "options"),
+    [
+        ("reset", {"per_region": 3}),
+        ("hang", {"per_region": 3, "attempt_timeout": 0.2}),
+        # As few places as there are: so many accounts find the region dead all the same.
+        ("reset", {"per_region": 1, "concurrency": 1}),
+    ],
+)
 async def test_a_dead_region_costs_each_account_a_few_calls(
     lab: Start, exact_but: ExactBut, fault: str, options: dict[str, float]
 ) -> None:
     here = await lab(accounts=30, pools_per_target=1, regions=REGIONS, faults=(f"{fault},region=eu-west-1",))
-    snapshot = await here.collect(per_region=3, **options)
+    snapshot = await here.collect(**options)
     dead = [each for each in snapshot.targets() if each.region == "eu-west-1"]
     assert {each.outcome for each in dead} == {Outcome.UNREACHABLE}
     # 30 accounts with 12 attempts each would be 360.

@@ -73,11 +73,12 @@ class Engine:
         self._open_limit = _OPEN_FOR_EACH_CALL * limits.concurrency
         self._choice = regions
         self._regions = regions.regions
-        fair = max(limits.concurrency // len(self._regions), 1)
-        self._windows = {
-            region: Window(min(fair, _FIRST_IN_A_REGION), limits.per_region, self._pauses.room)
-            for region in self._regions
-        }
+        # Fewer accounts than its breaker needs would never tell that a region is silent: each would try on,
+        # one after the other. What they send has its places all the same.
+        accounts = aws.client.breakers.accounts
+        first = max(min(limits.concurrency // len(self._regions), _FIRST_IN_A_REGION), accounts)
+        most = max(limits.per_region, accounts)
+        self._windows = {region: Window(first, most, self._pauses.room) for region in self._regions}
         self._schedule = Schedule(
             regions,
             ahead=self._ahead(),
