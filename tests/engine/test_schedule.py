@@ -352,6 +352,48 @@ def test_a_long_target_waits_for_the_bounds_of_its_account_and_region_like_any_o
     assert schedule.pop() == Target(Account("000000000000"), "on-1")
 
 
+def test_long_targets_of_a_region_without_room_hold_up_no_other_region() -> None:
+    names = [each.id for each in accounts(200)]
+    # Those of the first region would be asked first, and there are more of them than are looked at.
+    long = {**{(each, "on-0"): 9 for each in names}, **{(each, "on-1"): 5 for each in names}}
+    schedule = make(choice(2, 0), ahead=300, per_account=9, per_region=3, long=long)
+    schedule.add(accounts(200))
+    prepare_all(schedule)
+    opened = [schedule.pop() for _ in range(6)]
+    assert [each.region for each in opened if each is not None] == ["on-0"] * 3 + ["on-1"] * 3
+    assert schedule.pop() is None
+
+
+def test_accounts_that_lack_only_their_opt_in_regions_do_not_hold_up_others() -> None:
+    schedule = make(choice(2, 1), ahead=3, per_account=9, per_region=2)
+    schedule.add(accounts(30))
+    given: list[Account] = []
+    opened: list[Target] = []
+    while (account := schedule.next_account()) is not None or (target := schedule.pop()) is not None:
+        if account is not None:
+            given.append(account)
+            schedule.ready(account, later=frozenset({"opt-0"}))
+        elif target is not None:
+            opened.append(target)
+            schedule.close(target)
+    assert len(given) == 30
+    assert len(opened) == 60
+    for account in given:
+        schedule.ready(account)
+    assert prepare_all(schedule) == 0
+    assert len([*schedule.rest()]) == 30
+
+
+def test_only_so_many_accounts_are_ahead_where_none_has_told_of_its_opt_in_regions() -> None:
+    schedule = make(choice(2, 1), ahead=3, per_account=9, per_region=2)
+    schedule.add(accounts(30))
+    given = 0
+    while (account := schedule.next_account()) is not None:
+        given += 1
+        schedule.ready(account, later=frozenset({"opt-0"}))
+    assert given == 3
+
+
 def test_a_region_at_its_bound_is_passed_over() -> None:
     schedule = make(choice(2, 0), ahead=2, per_account=9, per_region=1)
     schedule.add(accounts(2))

@@ -81,7 +81,8 @@ class Schedule:
         self._waiting: deque[Account] = deque()
         self._preparing: dict[str, _AccountWork] = {}
         self._ready: list[tuple[_AccountWork, frozenset[str]]] = []
-        self._long: list[tuple[int, _AccountWork, str]] = []
+        # By region, so that one without room holds up none of the others.
+        self._long: dict[str, list[tuple[int, _AccountWork]]] = {}
         self._queues: dict[str, deque[_AccountWork]] = {region: deque() for region in self._regions}
         # The regions whose queue has no account.
         self._idle = set(self._regions)
@@ -91,7 +92,9 @@ class Schedule:
         # In a region that no account which is to come is asked in, nothing waits and nothing will.
         self._expected: Counter[str] = Counter()
         self._open_in: Counter[str] = Counter()
-        self._long_in = dict.fromkeys(self._regions, 0)
+        # Accounts of which a region still waits, whose other targets may be opened.
+        self._partly_ready: set[str] = set()
+        self._unready_in: Counter[str] = Counter()
 
     def add(self, accounts: Iterable[Account]) -> None:
         """Take accounts that have become known."""
@@ -114,7 +117,8 @@ class Schedule:
         """Return an account to prepare now, or None."""
         if not (self._first or self._waiting):
             return None
-        if not self._is_short(self.ahead - len(self._preparing) - len(self._ready)):
+        in_preparation = len(self._preparing) - len(self._partly_ready)
+        if not self._is_short(self.ahead - in_preparation - len(self._ready)):
             return None
         account = self._first.pop()[1] if self._first else self._waiting.popleft()
         self._preparing[account.id] = self._begin(account)
@@ -127,7 +131,12 @@ class Schedule:
         """
         work = self._preparing[account.id]
         regions, work.unready = work.unready - later, work.unready & later
+        if account.id in self._partly_ready:
+            self._partly_ready.remove(account.id)
+            self._unready_in.subtract(regions)
         if work.unready:
+            self._partly_ready.add(account.id)
+            self._unready_in.update(work.unready)
             self._expect(regions | work.unready, -1)
             self._expect(work.unready, 1)
             self._expect(regions, 1)
@@ -182,10 +191,10 @@ class Schedule:
     def rest(self) -> Iterator[Target]:
         """Yield every target that was never opened, and forget it."""
         self._deal()
-        while self._long:
-            *_, work, region = self._long.pop()
-            self._long_in[region] -= 1
-            yield Target(work.account, region)
+        for region, waiting in self._long.items():
+            while waiting:
+                yield Target(waiting.pop()[1].account, region)
+        self._long.clear()
         for region, queue in self._queues.items():
             self._idle.add(region)
             while queue:
@@ -220,7 +229,7 @@ class Schedule:
     def _has_idle_region(self) -> bool:
         """Whether a region that has room has no account that waits for it, and one that is ready."""
         return any(
-            not self._long_in[region]
+            region not in self._long
             and self._has_room(region)
             and any(region in regions for _, regions in self._ready)
             for region in self._idle
@@ -230,7 +239,7 @@ class Schedule:
         """Whether fewer accounts than `least` wait for a region that could take more."""
         for region, queue in self._queues.items():
             if (
-                len(queue) + self._long_in[region] < least
+                len(queue) + len(self._long.get(region, ())) + self._unready_in[region] < least
                 and self._expected[region]
                 and self._has_room(region)
             ):
@@ -251,8 +260,7 @@ class Schedule:
                     self._queues[region].append(work)
                     self._idle.discard(region)
                 else:
-                    insort(self._long, (-pages, work, region), key=itemgetter(0))
-                    self._long_in[region] += 1
+                    insort(self._long.setdefault(region, []), (-pages, work), key=itemgetter(0))
             batch.rotate(-1)
 
     def _opened(self, work: _AccountWork, region: str) -> Target:
@@ -267,12 +275,25 @@ class Schedule:
         return work.open < self._per_account + self._silent_of.get(work.account.id, 0)
 
     def _take_long(self) -> tuple[_AccountWork, str] | None:
-        for position, (_, work, region) in enumerate(self._long[: self._LOOK_AHEAD]):
-            if self._may_open(work) and self._has_room(region):
-                del self._long[position]
-                self._long_in[region] -= 1
-                return work, region
-        return None
+        """Take the longest of the long targets that may be opened."""
+        found: tuple[int, str, int] | None = None
+        for region, waiting in self._long.items():
+            if not self._has_room(region):
+                continue
+            for position, (least, work) in enumerate(waiting[: self._LOOK_AHEAD]):
+                if found is not None and least >= found[0]:
+                    break
+                if self._may_open(work):
+                    found = (least, region, position)
+                    break
+        if found is None:
+            return None
+        _, region, position = found
+        waiting = self._long[region]
+        _, work = waiting.pop(position)
+        if not waiting:
+            del self._long[region]
+        return work, region
 
     def _take(self, queue: deque[_AccountWork], region: str) -> _AccountWork | None:
         for position in range(min(len(queue), self._LOOK_AHEAD)):
