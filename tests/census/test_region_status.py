@@ -183,6 +183,19 @@ async def test_ec2_is_asked_where_every_account_knows_its_credentials(
     assert seen == ["us-east-1"] * 5
 
 
+async def test_a_status_that_is_not_answered_is_asked_of_ec2_and_holds_up_no_region(
+    lab: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("poolcensus.aws.region_status.calls._LONGEST_ATTEMPT", 0.5)
+    here = await lab(accounts=40, opt_in_disabled=0.5, faults=("hang,service=account",))
+    with anyio.fail_after(20):
+        outcomes = here.assert_exact(await here.collect(concurrency=30))
+    assert outcomes[Outcome.REGION_DISABLED] > 0
+    assert here.calls("ec2.DescribeRegions") == 40
+    # Those of the first half a second, and single ones that look whether it is back.
+    assert here.calls("account.ListRegions") < 40
+
+
 async def test_a_management_account_that_gets_no_answer_is_not_asked_about_every_member(
     lab: Start, caplog: pytest.LogCaptureFixture
 ) -> None:

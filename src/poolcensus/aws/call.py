@@ -59,6 +59,8 @@ class Call(msgspec.Struct, Generic[T_co], frozen=True):
     """Whether there is another way to get the answer. The call does not wait for a service that is silent."""
     idle: bool = False
     """Whether nobody waits for the answer. The call does not count as work."""
+    longest_attempt: float | None = None
+    """How long an attempt may take, in seconds, where that is less than attempts of the run may."""
     operation: Operation | None = None
     """What the census is of, for a call of it; None for other calls."""
     redact: Redact | None = None

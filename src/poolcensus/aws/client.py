@@ -265,7 +265,9 @@ class Client:
                 call.body,
                 credentials,
                 self._clock.stamp(),
-                timeout=self._attempt_timeout,
+                timeout=self._attempt_timeout
+                if call.longest_attempt is None
+                else min(call.longest_attempt, self._attempt_timeout),
             )
             self.breakers.replied(endpoint)
             if watch.window is not None:

@@ -121,6 +121,7 @@ async def list_pages(
     retrier: Retrier | None = None,
     awaited: bool = False,
     optional: bool = False,
+    longest_attempt: float | None = None,
     watch: CallWatch | None = None,
 ) -> AsyncGenerator[tuple[JsonObject, ...]]:
     """Yield the pages of a listing, each as the objects under `items`.
@@ -146,7 +147,16 @@ async def list_pages(
     token: str | None = None
     for number in count(1):
         body = codec.dumps({**request, **({"NextToken": token} if token else {})})
-        call = Call(template, body, key, source, parse, awaited=awaited, optional=optional)
+        call = Call(
+            template,
+            body,
+            key,
+            source,
+            parse,
+            awaited=awaited,
+            optional=optional,
+            longest_attempt=longest_attempt,
+        )
         objects, token = await client.call(call, watch=watch or CallWatch(), retrier=retrier)
         yield objects
         if token is None:

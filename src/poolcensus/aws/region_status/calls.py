@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from poolcensus.aws.transport.protocol import Reply
     from poolcensus.model import Caller, JsonValue
 
-# Without an answer the regions are asked themselves, so it isn't worth much waiting.
-_IMPATIENT = Retrier(RetryPolicy(max_attempts=4, max_unrecognized=1, longest_wait=2.0))
+# There is another way: the other action, and without an answer of either the regions are asked themselves.
+_IMPATIENT = Retrier(RetryPolicy(max_attempts=4, max_unrecognized=1, max_without_reply=1, longest_wait=2.0))
+# Seconds that its answer is worth. It takes a few tenths from anywhere.
+_LONGEST_ATTEMPT = 5.0
 # Of the management account's few calls a second, each answer is waited for: the other way takes a role.
 _PATIENT = Retrier(RetryPolicy(max_attempts=12, max_unrecognized=1, max_without_reply=4, longest_wait=5.0))
 _EC2_BODY = b"Action=DescribeRegions&Version=2016-11-15&AllRegions=true"
@@ -96,6 +98,7 @@ class StatusCalls:
             awaited=True,
             optional=True,
             retrier=_PATIENT if as_management else _IMPATIENT,
+            longest_attempt=None if as_management else _LONGEST_ATTEMPT,
         )
         # A page has 50 regions, more than there are.
         self.made[IAM_ACTIONS[0]] += 1
@@ -120,6 +123,7 @@ class StatusCalls:
             opt_in_statuses,
             awaited=True,
             optional=True,
+            longest_attempt=_LONGEST_ATTEMPT,
         )
         self.made[IAM_ACTIONS[1]] += 1
         found = await self._client.call(call, watch=CallWatch(), retrier=_IMPATIENT)
