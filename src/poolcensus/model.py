@@ -358,7 +358,10 @@ class OrganizationInfo:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What a run came to. `requests` counts every call to AWS that was sent, of any service."""
+    """What a run came to. `requests` counts every call to AWS that was sent, of any service.
+
+    One that has to be sent once more at once, since its kept connection was closed under it, counts once.
+    """
 
     targets: int = 0
     covered: int = 0
