@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
+import itertools
 import json
 import os
 import signal
@@ -19,7 +20,7 @@ import pytest
 
 from poolcensus.simulator import Fault, Latency, Limits, Simulator, SimulatorConfig, WorldConfig
 from poolcensus.simulator.call import Call
-from poolcensus.simulator.connection import MAX_BODY, _reset
+from poolcensus.simulator.connection import MAX_BODY, Connection, _reset
 from poolcensus.simulator.control import truth_lines
 from poolcensus.simulator.limits import Limiter
 from poolcensus.simulator.refusal import RefusalError
@@ -207,6 +208,35 @@ def test_the_truth_is_served_as_ndjson(start: Start) -> None:
     assert [line["pools"] for line in lines] == [target.pools for target in world.truth()]
     assert sum(line["account_status"] == "SUSPENDED" for line in lines) == 4 * len(world.regions)
     assert {line["outcome"] for line in lines} == {"ok", "empty", "assume_role_failed"}
+
+
+async def test_a_client_that_reads_a_long_reply_keeps_no_other_waiting() -> None:
+    class Takes(asyncio.Transport):
+        """Takes whatever is written at once, as a socket does whose client is fast."""
+
+        pieces = 0
+
+        def write(self, data: object) -> None:
+            self.pieces += 1
+
+        def is_closing(self) -> bool:
+            return False
+
+    transport = Takes()
+    world = WorldConfig(accounts=100, pools_per_target=25)
+    application = Simulator(SimulatorConfig(world=world))._application
+    connection = Connection(application)
+    connection.connection_made(transport)
+    asked = b"GET /_simulator/truth HTTP/1.1\r\n\r\n"
+    connection.get_buffer(-1)[: len(asked)] = asked
+    connection.buffer_updated(len(asked))
+    turns: list[int] = []
+    while not turns or transport.pieces > turns[-1]:
+        turns.append(transport.pieces)
+        await asyncio.sleep(0)
+    assert len(turns) > 20
+    assert all(later - earlier == 1 for earlier, later in itertools.pairwise(turns))
+    connection.connection_lost(None)
 
 
 def test_the_truth_comes_in_pieces_of_bounded_size() -> None:

@@ -86,7 +86,7 @@ class Connection(asyncio.BufferedProtocol):
         self._waiting: deque[Message] = deque()
         self._busy = False
         self._keep_alive = True
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
         self._idle_timer: asyncio.TimerHandle | None = None
         self._idle_since = 0.0
         self._release: Callable[[], None] | None = None
@@ -144,7 +144,7 @@ class Connection(asyncio.BufferedProtocol):
         self._writable = True
         if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
-        if self._stream is not None:
+        if self._stream is not None and self._timer is None:
             self._pump()
 
     def abort(self) -> None:
@@ -301,17 +301,23 @@ class Connection(asyncio.BufferedProtocol):
         self._pump()
 
     def _pump(self) -> None:
-        """Write the stream while the socket takes it; `resume_writing` comes back for the rest."""
-        while self._writable and self._stream is not None and self._transport is not None:
-            chunk = next(self._stream, None)
-            if chunk is None:
-                self._stream = None
-                if self._chunked:
-                    self._write(b"0\r\n\r\n")
-                self._next()
-                return
-            if chunk:
-                self._write(b"%x\r\n%b\r\n" % (len(chunk), chunk) if self._chunked else chunk)
+        """Write a piece of the stream, and come back for the next while the socket takes them.
+
+        A client that reads as fast as this writes would otherwise keep the loop from everybody else.
+        """
+        self._timer = None
+        if not self._writable or self._stream is None or self._transport is None:
+            return
+        chunk = next(self._stream, None)
+        if chunk is None:
+            self._stream = None
+            if self._chunked:
+                self._write(b"0\r\n\r\n")
+            self._next()
+            return
+        if chunk:
+            self._write(b"%x\r\n%b\r\n" % (len(chunk), chunk) if self._chunked else chunk)
+        self._timer = asyncio.get_running_loop().call_soon(self._pump)
 
     def _head(self, message: Message, response: Response, length: int | None) -> bytes:
         return reply_head(message, response.status, response.headers, length, self._application.http_date())
