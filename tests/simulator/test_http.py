@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from poolcensus.simulator import Fault, Latency, SimulatorConfig, WorldConfig
@@ -101,11 +102,31 @@ def test_a_connection_on_which_no_whole_request_comes_is_closed(
     assert 0.85 < time.monotonic() - began < 5
     with connect(running) as sock:
         for _ in range(4):
-            # A piece now and then is no request; a whole one is, and the time begins anew.
             time.sleep(0.15)
             sock.sendall(b"GET /_simulator/stats HTTP/1.1\r\nHost: x\r\n\r\n")
             assert head_and_rest(sock)[0].startswith(b"http/1.1 200")
         assert to_the_end(sock) is not None
+
+
+def test_a_request_that_comes_slowly_is_answered_if_it_comes_to_an_end(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("poolcensus.simulator.connection.IDLE_SECONDS", 0.3)
+    monkeypatch.setattr("poolcensus.simulator.connection.REQUEST_SECONDS", 1.5)
+    running = start(SimulatorConfig(world=WORLD))
+    asked = b"GET /_simulator/stats HTTP/1.1\r\nHost: "
+    with connect(running) as sock:
+        for piece in (asked, b"x", b"y", b"z", b"\r\n", b"\r\n"):
+            time.sleep(0.15)
+            sock.sendall(piece)
+        assert head_and_rest(sock)[0].startswith(b"http/1.1 200")
+    began = time.monotonic()
+    with connect(running) as sock, suppress(ConnectionError):
+        sock.sendall(asked)
+        while time.monotonic() - began < 5:
+            time.sleep(0.1)
+            sock.sendall(b"x")
+    assert 1.4 < time.monotonic() - began < 5
 
 
 def test_a_connection_whose_reply_takes_long_is_not_idle(

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 MAX_BODY = 1 << 30
 _JOIN_LIMIT = 1 << 16
-# How long a client may take to send a whole request, the time before it included.
+# How long nothing may come, and how long a whole request may take, the time before it included.
 IDLE_SECONDS = 60.0
+REQUEST_SECONDS = 3600.0
 
 
 class Application(Protocol):
@@ -88,7 +89,8 @@ class Connection(asyncio.BufferedProtocol):
         self._keep_alive = True
         self._timer: asyncio.Handle | None = None
         self._idle_timer: asyncio.TimerHandle | None = None
-        self._idle_since = 0.0
+        self._heard = 0.0
+        self._awaited_since = 0.0
         self._release: Callable[[], None] | None = None
         self._stream: Iterator[bytes] | None = None
         self._chunked = False
@@ -99,7 +101,7 @@ class Connection(asyncio.BufferedProtocol):
         """Start to serve the connection."""
         # Other loops have transports of their own, which are none of asyncio's classes.
         self._transport = cast("asyncio.Transport", transport)
-        self._idle_since = asyncio.get_running_loop().time()
+        self._heard = self._awaited_since = asyncio.get_running_loop().time()
         self._await_request(IDLE_SECONDS)
         self._application.opened(self)
 
@@ -124,6 +126,7 @@ class Connection(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """Parse what came, and answer each message that it completes."""
         self._application.moved(nbytes, 0)
+        self._heard = asyncio.get_running_loop().time()
         try:
             self._parser.feed_data(self._application.buffer[:nbytes])
         except httptools.HttpParserUpgrade:
@@ -197,20 +200,20 @@ class Connection(asyncio.BufferedProtocol):
         message.old = self._parser.get_http_version() == "1.0"
         message.body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body = []
-        self._idle_since = asyncio.get_running_loop().time()
+        self._awaited_since = self._heard
         self._waiting.append(message)
 
     def _await_request(self, seconds: float) -> None:
         self._idle_timer = asyncio.get_running_loop().call_later(seconds, self._close_if_idle)
 
     def _close_if_idle(self) -> None:
-        """Close the connection, unless a request came, or its reply is still under way."""
+        """Close the connection, unless some of a request came, or its reply is still under way."""
         if self._transport is None:
             return
         now = asyncio.get_running_loop().time()
         if self._busy or self._transport.get_write_buffer_size():
-            self._idle_since = now
-        left = self._idle_since + IDLE_SECONDS - now
+            self._heard = self._awaited_since = now
+        left = min(self._heard + IDLE_SECONDS, self._awaited_since + REQUEST_SECONDS) - now
         if left > 0:
             self._await_request(left)
         else:
@@ -270,7 +273,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _next(self) -> None:
         self._busy = False
-        self._idle_since = asyncio.get_running_loop().time()
+        self._heard = self._awaited_since = asyncio.get_running_loop().time()
         if not self._keep_alive and self._transport is not None:
             self._transport.close()
         self._drain()
