@@ -63,6 +63,13 @@ def replies(sock: socket.socket, count: int) -> list[bytes]:
     return bodies
 
 
+def to_the_end(sock: socket.socket) -> bytes:
+    pieces = []
+    while piece := sock.recv(1 << 16):
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
 @pytest.mark.parametrize("latency", [Latency(), Latency("uniform", 1, 30)])
 def test_pipelined_calls_are_answered_in_order(start: Start, latency: Latency) -> None:
     config = SimulatorConfig(world=WorldConfig(accounts=2, pools_per_target=1), latency=latency)
@@ -102,13 +109,33 @@ def test_what_is_not_http_is_refused_and_the_server_goes_on(start: Start) -> Non
     assert running.pools().status == 200
 
 
+@pytest.mark.parametrize("latency", [Latency(), Latency("fixed", 50)])
+def test_what_came_before_a_bad_request_is_answered_first(start: Start, latency: Latency) -> None:
+    world = WorldConfig(accounts=2, pools_per_target=1)
+    running = start(SimulatorConfig(world=world, latency=latency))
+    with socket.create_connection(running.address, timeout=5) as sock:
+        sock.sendall(request(running) * 3 + b"\x00 not http\r\n\r\n")
+        data = to_the_end(sock)
+    assert data.count(b"HTTP/1.1 200") == 3
+    assert data.rpartition(b"HTTP/1.1 ")[2].startswith(b"400")
+
+
+def test_what_comes_after_the_last_request_counts_for_nothing(start: Start) -> None:
+    running = start(SimulatorConfig(world=WorldConfig(accounts=2, pools_per_target=1)))
+    last = request(running).replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    for tail in (b"xx", request(running)):
+        with socket.create_connection(running.address, timeout=5) as sock:
+            sock.sendall(last + tail)
+            data = to_the_end(sock)
+        assert data.count(b"HTTP/1.1") == data.count(b"HTTP/1.1 200") == 1
+    assert running.get("/_simulator/stats").json["requests"] == 2
+
+
 def test_a_connection_is_closed_where_the_client_asks_for_it(start: Start) -> None:
     running = start()
     with socket.create_connection(running.address, timeout=5) as sock:
         sock.sendall(request(running).replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
-        data = b""
-        while piece := sock.recv(1 << 16):
-            data += piece
+        data = to_the_end(sock)
     assert b"Connection: close" in data
 
 

@@ -87,6 +87,7 @@ class Connection(asyncio.BufferedProtocol):
         self._waiting: deque[Message] = deque()
         self._busy = False
         self._keep_alive = True
+        self._refused = False
         self._timer: asyncio.Handle | None = None
         self._idle_timer: asyncio.TimerHandle | None = None
         self._heard = 0.0
@@ -127,12 +128,13 @@ class Connection(asyncio.BufferedProtocol):
         """Parse what came, and answer each message that it completes."""
         self._application.moved(nbytes, 0)
         self._heard = asyncio.get_running_loop().time()
-        try:
-            self._parser.feed_data(self._application.buffer[:nbytes])
-        except httptools.HttpParserUpgrade:
-            self._refuse(501)
-        except httptools.HttpParserError:
-            self._refuse(400)
+        if not self._refused:
+            try:
+                self._parser.feed_data(self._application.buffer[:nbytes])
+            except httptools.HttpParserUpgrade:
+                self._refuse(501)
+            except httptools.HttpParserError:
+                self._refuse(400)
         # Not from the parser's callback: it would turn an error of the application into a parse error.
         self._drain()
 
@@ -187,10 +189,10 @@ class Connection(asyncio.BufferedProtocol):
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""
         self._size += len(body)
-        if self._size > MAX_BODY:
+        if self._size <= MAX_BODY:
+            self._body.append(body)
+        elif not self._refused:
             self._refuse(413)
-            return
-        self._body.append(body)
 
     def on_message_complete(self) -> None:
         """Queue the message."""
@@ -221,7 +223,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _answer(self, message: Message) -> None:
         self._keep_alive = message.keep_alive
-        answer = self._application.handle(message)
+        answer = self._application.handle(message) if not message.refusal else Response(message.refusal)
         if isinstance(answer, Response):
             self._send(message, answer)
             return
@@ -279,7 +281,7 @@ class Connection(asyncio.BufferedProtocol):
         self._drain()
 
     def _drain(self) -> None:
-        while self._waiting and not self._busy and self._transport is not None:
+        while self._waiting and not self._busy and self._keep_alive and self._transport is not None:
             self._answer(self._waiting.popleft())
 
     def _drip(self, answer: Drip, position: int) -> None:
@@ -336,11 +338,9 @@ class Connection(asyncio.BufferedProtocol):
             release()
 
     def _refuse(self, status: int) -> None:
-        """Answer what is not HTTP as a proxy would, and close."""
-        message = self._message
-        message.keep_alive = False
-        self._waiting.clear()
-        if not self._busy:
-            self._send(message, Response(status))
-        else:
-            self.abort()
+        """Answer what is not HTTP as a proxy would, after all that came before it, and close."""
+        self._refused = True
+        self._body = []
+        message = Message()
+        message.refusal, message.keep_alive = status, False
+        self._waiting.append(message)

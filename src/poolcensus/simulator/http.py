@@ -146,6 +146,7 @@ class Message:
         "keep_alive",
         "method",
         "old",
+        "refusal",
         "request_id",
         "request_id_header",
         "target",
@@ -159,5 +160,7 @@ class Message:
         self.keep_alive = True
         # Whether the client speaks HTTP/1.0, which has no chunks.
         self.old = False
+        # The status with which it is refused, where it is none that can be read.
+        self.refusal = 0
         self.request_id = ""
         self.request_id_header = "x-amzn-RequestId"
