@@ -135,3 +135,21 @@ def test_a_connection_whose_reply_takes_long_is_not_idle(
     monkeypatch.setattr("poolcensus.simulator.connection.IDLE_SECONDS", 0.1)
     running = start(SimulatorConfig(world=WORLD, latency=Latency("fixed", 500)))
     assert running.pools().status == 200
+
+
+def test_an_offer_of_another_protocol_is_declined_and_connect_refused(start: Start) -> None:
+    running = start(SimulatorConfig(world=WORLD))
+    signed = "".join(f"{name}: {value}\r\n" for name, value in running.signed().items())
+    asked = (
+        f"POST / HTTP/1.1\r\nHost: {running.host}\r\n{signed}Connection: Upgrade, HTTP2-Settings\r\n"
+        "Upgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\nContent-Length: 2\r\n\r\n{}"
+    ).encode()
+    connect_to = b"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n"
+    for pieces in ([asked * 3 + connect_to], [asked[:-1], asked[-1:] + asked, asked, connect_to]):
+        with connect(running) as sock:
+            for piece in pieces:
+                sock.sendall(piece)
+                time.sleep(0.05)
+            data = to_the_end(sock)
+        assert data.count(b'{"NextToken":') == data.count(b"HTTP/1.1 200") == 3
+        assert data.rpartition(b"HTTP/1.1 ")[2].startswith(b"501")

@@ -129,12 +129,7 @@ class Connection(asyncio.BufferedProtocol):
         self._application.moved(nbytes, 0)
         self._heard = asyncio.get_running_loop().time()
         if not self._refused:
-            try:
-                self._parser.feed_data(self._application.buffer[:nbytes])
-            except httptools.HttpParserUpgrade:
-                self._refuse(501)
-            except httptools.HttpParserError:
-                self._refuse(400)
+            self._parse(self._application.buffer[:nbytes])
         # Not from the parser's callback: it would turn an error of the application into a parse error.
         self._drain()
 
@@ -204,6 +199,35 @@ class Connection(asyncio.BufferedProtocol):
         self._body = []
         self._awaited_since = self._heard
         self._waiting.append(message)
+
+    def _parse(self, data: memoryview | bytes) -> None:
+        while data:
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserUpgrade as offer:
+                message = self._waiting.pop()
+                if message.method == "CONNECT":
+                    self._refuse(501)
+                    return
+                # The parser takes its body for the other protocol's already: it is parsed once more.
+                self._parser = httptools.HttpRequestParser(self)
+                data = self._without_offer(message) + data[offer.args[0] :]
+            except httptools.HttpParserError:
+                self._refuse(400)
+                return
+            else:
+                return
+
+    def _without_offer(self, message: Message) -> bytes:
+        """Return the head of the message that was parsed last, without its offer of another protocol."""
+        version = b"1.0" if message.old else b"1.1"
+        lines = [b"%b: %b\r\n" % each for each in self._raw if each[0].lower() != b"upgrade"]
+        return b"%b %b HTTP/%b\r\n%b\r\n" % (
+            message.method.encode(),
+            message.target,
+            version,
+            b"".join(lines),
+        )
 
     def _await_request(self, seconds: float) -> None:
         self._idle_timer = asyncio.get_running_loop().call_later(seconds, self._close_if_idle)
