@@ -165,6 +165,27 @@ def test_a_dripping_reply_comes_a_byte_at_a_time(start: Start) -> None:
     assert int(data.split(b"Content-Length: ")[1].split(b"\r\n")[0]) > 1000
 
 
+@pytest.mark.parametrize("fault", ["drip,seconds=0", "truncate", "wrong-length", "huge,size=1000"])
+def test_a_reply_to_head_has_no_body_whatever_goes_wrong(start: Start, fault: str) -> None:
+    running = begin(start, f"{fault},service=s3,operation=HEAD")
+    client = running.client("s3", signature_version="s3v4")
+    client.create_bucket(Bucket="some-bucket")
+    client.put_object(Bucket="some-bucket", Key="key", Body=b"0123456789")
+    url = client.generate_presigned_url("head_object", Params={"Bucket": "some-bucket", "Key": "key"})
+    path = url.removeprefix(running.simulator.endpoint_url)
+    asked = f"HEAD {path} HTTP/1.1\r\nHost: {running.host}\r\n\r\n"
+    last = f"GET /_simulator/elsewhere HTTP/1.1\r\nHost: {running.host}\r\nConnection: close\r\n\r\n"
+    with socket.create_connection(running.address, timeout=5) as sock:
+        sock.sendall((asked * 2 + last).encode())
+        data = drain(sock)
+    *heads, body = data.split(b"\r\n\r\n")
+    assert all(b"\r\nContent-Length: " in head for head in heads)
+    assert all(head.startswith(b"HTTP/1.1 200") for head in heads[:2])
+    # The two whose length is wrong end the connection.
+    ends = fault in {"truncate", "wrong-length"}
+    assert (len(heads), body) == ((1, b"") if ends else (3, b'{"message":"not found"}'))
+
+
 def test_a_hanging_call_never_answers_and_keeps_the_connection(start: Start) -> None:
     running = begin(start, "hang,first=1")
     with raw(running, timeout=0.3) as sock:

@@ -64,6 +64,11 @@ def _joined(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
     return headers
 
 
+def _sent_body(message: Message, response: Response) -> bytes:
+    """Return what follows the head of a reply: to HEAD nothing, though the head states its length."""
+    return b"" if message.method == "HEAD" or response.status in BODILESS else response.body
+
+
 def _reset(transport: asyncio.Transport) -> None:
     """Cut the connection so that the other side sees a reset, not an end."""
     sock = transport.get_extra_info("socket")
@@ -275,21 +280,23 @@ class Connection(asyncio.BufferedProtocol):
             self._next()
         elif isinstance(answer, Cut):
             self._let_go()
-            self._write(self._head(message, answer.response, answer.claimed) + answer.response.body)
+            body = _sent_body(message, answer.response)
+            self._write(self._head(message, answer.response, answer.claimed) + body)
             transport.close()
         elif isinstance(answer, Drip):
             self._write(self._head(message, answer.response, len(answer.response.body)))
-            self._timer = asyncio.get_running_loop().call_later(answer.seconds, self._drip, answer, 0)
+            body = _sent_body(message, answer.response)
+            self._timer = asyncio.get_running_loop().call_later(
+                answer.seconds, self._drip, body, answer.seconds, 0
+            )
         else:
             self._let_go()
             self._start(message, answer)
 
     def _send(self, message: Message, response: Response) -> None:
-        body = response.body
-        head = self._head(message, response, len(body))
-        if message.method == "HEAD" or response.status in BODILESS:
-            self._write(head)
-        elif len(body) < _JOIN_LIMIT:
+        head = self._head(message, response, len(response.body))
+        body = _sent_body(message, response)
+        if len(body) < _JOIN_LIMIT:
             self._write(head + body)
         else:
             self._write(head)
@@ -308,12 +315,11 @@ class Connection(asyncio.BufferedProtocol):
         while self._waiting and not self._busy and self._keep_alive and self._transport is not None:
             self._answer(self._waiting.popleft())
 
-    def _drip(self, answer: Drip, position: int) -> None:
-        body = answer.response.body
+    def _drip(self, body: bytes, seconds: float, position: int) -> None:
         if position < len(body):
             self._write(body[position : position + 1])
             self._timer = asyncio.get_running_loop().call_later(
-                answer.seconds, self._drip, answer, position + 1
+                seconds, self._drip, body, seconds, position + 1
             )
             return
         self._timer = None
@@ -326,6 +332,9 @@ class Connection(asyncio.BufferedProtocol):
             # The end of the body is the end of the connection.
             message.keep_alive = self._keep_alive = False
         self._write(self._head(message, Response(stream.status, b"", stream.headers), stream.length))
+        if message.method == "HEAD":
+            self._next()
+            return
         self._stream = iter(stream.chunks)
         self._pump()
 
