@@ -6,7 +6,7 @@ import urllib.request
 from typing import TYPE_CHECKING
 
 import pytest
-from botocore.auth import SigV4Auth
+from botocore.auth import S3SigV4QueryAuth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
@@ -119,6 +119,30 @@ def test_a_signature_covers_the_host(start: Start) -> None:
         assert reply.status == (400 if service == "workspaces" else 403)
         assert code in reply.body
         assert b"ost" in reply.body
+
+
+def test_a_signature_for_s3_covers_all_that_is_meant_for_aws(start: Start) -> None:
+    running = start(SimulatorConfig(world=WORLD))
+    running.client("s3").create_bucket(Bucket="some-bucket")
+    url = f"{running.simulator.endpoint_url}/some-bucket/key"
+    for unsigned, told in (
+        ({}, None),
+        ({"X-Amz-Content-SHA256": "UNSIGNED-PAYLOAD", "Accept": "*/*"}, None),
+        ({"X-Amz-Meta-Name": "else", "X-Amz-Acl": "private"}, b"x-amz-acl, x-amz-meta-name"),
+    ):
+        request = AWSRequest("PUT", url)
+        S3SigV4QueryAuth(running.caller, "s3", "us-east-1").add_auth(request)
+        sent = urllib.request.Request(request.url, b"hello", unsigned, method="PUT")
+        if told is None:
+            urllib.request.urlopen(sent).close()
+            continue
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(sent)
+        with refused.value as reply:
+            assert reply.code == 403
+            assert b"<HeadersNotSigned>%b</HeadersNotSigned>" % told in reply.read()
+    headers = {**running.signed(), "X-Amz-Meta-Name": "else"}
+    assert running.send(b"{}", headers).status == 200
 
 
 def test_a_presigned_url_is_good_for_a_week_at_most(start: Start) -> None:

@@ -13,8 +13,8 @@ from poolcensus.simulator.chunks import Chain
 from poolcensus.simulator.refusal import RefusalError
 from poolcensus.simulator.unauthenticated import (
     expired,
-    host_not_signed,
     mismatch,
+    not_signed,
     skewed,
     undated,
     unknown_key,
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 ALGORITHM = "AWS4-HMAC-SHA256"
 UNSIGNED = "UNSIGNED-PAYLOAD"
 STREAMING = "STREAMING-"
+# The signature covers what it says.
+_DIGEST = "x-amz-content-sha256"
 _TRAILER = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
 _SIGNED_CHUNKS = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
 _STREAMS = frozenset({_TRAILER, _SIGNED_CHUNKS, f"{_SIGNED_CHUNKS}-TRAILER"})
@@ -166,7 +168,7 @@ class Verifier:
 
     def chain(self, claim: Claim, credentials: Credentials, headers: dict[str, str]) -> Chain | None:
         """Return what the chunks of the body are signed with; None where they are not."""
-        if not headers["x-amz-content-sha256"].startswith(_SIGNED_CHUNKS):
+        if not headers[_DIGEST].startswith(_SIGNED_CHUNKS):
             return None
         return Chain(
             self._key(claim, credentials.secret), f"{claim.timestamp}\n{claim.scope}", claim.signature
@@ -209,7 +211,7 @@ class Verifier:
             raise mismatch(claim.service)
 
     def _payload_digest(self, claim: Claim, headers: dict[str, str], body: bytes) -> str:
-        stated = headers.get("x-amz-content-sha256")
+        stated = headers.get(_DIGEST)
         if claim.service == "s3":
             if claim.expires is not None:
                 return stated or UNSIGNED
@@ -245,7 +247,13 @@ def _canonical_request(
 ) -> str:
     names = claim.signed_headers.split(";")
     if "host" not in names:
-        raise host_not_signed(claim.service)
+        raise not_signed(claim.service, ["host"])
+    if claim.service == "s3" and (
+        unsigned := sorted(
+            name for name in headers if name.startswith("x-amz-") and name not in names and name != _DIGEST
+        )
+    ):
+        raise not_signed(claim.service, unsigned)
     try:
         lines = "".join([f"{name}:{headers[name].strip()}\n" for name in names])
     except KeyError:

@@ -87,11 +87,14 @@ def undated(service: str, stamp: str, *, presigned: bool) -> RefusalError:
     return RefusalError(403, "AccessDenied", "AWS authentication requires a valid Date or x-amz-date header")
 
 
-def host_not_signed(service: str) -> RefusalError:
-    """Return the refusal of a signature that would be as good for another host."""
+def not_signed(service: str, headers: list[str]) -> RefusalError:
+    """Return the refusal of a signature that would be as good with other values of these headers.
+
+    S3 wants others signed, too; all other services only the host.
+    """
     if service == "s3":
         message = "There were headers present in the request which were not signed"
-        return RefusalError(403, "AccessDenied", message, {"HeadersNotSigned": "host"})
+        return RefusalError(403, "AccessDenied", message, {"HeadersNotSigned": ", ".join(headers)})
     status, code, _ = _NOT_THE_KEYS.get(service, _NOT_THE_KEYS[OTHERS])
     return RefusalError(status, code, _HOST)
 
