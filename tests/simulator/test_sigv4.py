@@ -9,6 +9,7 @@ import pytest
 from botocore.auth import S3SigV4QueryAuth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
+from botocore.exceptions import ClientError
 
 from poolcensus.simulator import SimulatorConfig, WorldConfig
 
@@ -171,6 +172,9 @@ def test_a_session_needs_its_token_and_no_other(start: Start) -> None:
     for token in (None, other.token):
         stolen = Credentials(mine.access_key, mine.secret_key, token)
         assert running.pools(credentials=stolen).code == "UnrecognizedClientException"
+        refused = "InvalidAccessKeyId" if token is None else "InvalidToken"
+        with pytest.raises(ClientError, match=refused):
+            running.client("s3", stolen).list_buckets()
 
 
 def test_a_session_expires_and_says_so(start: Start) -> None:

@@ -18,6 +18,7 @@ from poolcensus.simulator.unauthenticated import (
     skewed,
     undated,
     unknown_key,
+    wrong_token,
 )
 
 if TYPE_CHECKING:
@@ -148,8 +149,10 @@ class Verifier:
         Raises RefusalError: the signature is not theirs, or no longer good.
         """
         credentials = self._store.find(claim.access_key_id)
-        if credentials is None or credentials.token != claim.token:
+        if credentials is None:
             raise unknown_key(claim.service)
+        if credentials.token != claim.token:
+            raise wrong_token(claim.service, given=claim.token is not None)
         now = self._clock()
         self._check_time(claim, now)
         digest = self._payload_digest(claim, headers, body)

@@ -58,6 +58,13 @@ def unknown_key(service: str) -> RefusalError:
     return by_service(_UNKNOWN_KEY, service)
 
 
+def wrong_token(service: str, *, given: bool) -> RefusalError:
+    """Return the refusal of a session token that is not the key's. `given`: there is one at all."""
+    if service == "s3" and given:
+        return RefusalError(400, "InvalidToken", "The provided token is malformed or otherwise invalid.")
+    return unknown_key(service)
+
+
 def expired(service: str) -> RefusalError:
     """Return the refusal of credentials whose time is over."""
     return by_service(_EXPIRED, service)
