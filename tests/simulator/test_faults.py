@@ -204,6 +204,12 @@ def test_a_redirect_leads_elsewhere(start: Start) -> None:
     assert (reply.status, reply.headers["location"]) == (307, "http://127.0.0.1:1/there")
 
 
+@pytest.mark.parametrize("location", ["http://日本/", "http://a b/", "http://a/\r\nX-Else: 1", ""])
+def test_a_redirect_leads_to_what_a_header_can_carry(location: str) -> None:
+    with pytest.raises(ValueError, match=r"^fault redirect: location must be a URL in ASCII, not '"):
+        Fault(FaultKind.REDIRECT, location=location)
+
+
 def test_a_pool_may_lack_its_id(start: Start) -> None:
     pools = begin(start, "pool-without-id").pools().json["WorkspacesPools"]
     assert "PoolId" not in pools[0]

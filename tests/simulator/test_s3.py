@@ -4,6 +4,7 @@ import base64
 import zlib
 from hashlib import md5
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -180,6 +181,37 @@ def test_refusals(s3: Service, method: str, path: str, query: str, expected: tup
 def test_put_that_is_refused_leaves_nothing(s3: Service, headers: Headers, expected: tuple[int, str]) -> None:
     assert refused(s3("PUT", "/bucket/key", b"hello", headers)) == expected
     assert s3("HEAD", "/bucket/key").status == 404
+
+
+def test_what_stands_for_a_header_comes_back_as_one(s3: Service) -> None:
+    for number, (sent, back) in enumerate(
+        [
+            ("x-amz-meta-name=plain", "plain"),
+            ("x-amz-meta-name=" + quote("日本 ü"), "日本 ü"),
+            ("x-amz-meta-name=", ""),
+        ]
+    ):
+        assert s3("PUT", f"/bucket/{number}", b"x", query=sent).status == 200
+        reply = s3("GET", f"/bucket/{number}")
+        assert head(reply)["x-amz-meta-name"].encode("latin-1").decode() == back
+    encryption = "x-amz-server-side-encryption"
+    kms = f"{encryption}=aws:kms&{encryption}-aws-kms-key-id={quote('schlüssel→')}"
+    assert s3("PUT", "/bucket/kms", b"x", query=kms).status == 200
+    assert all(value.encode("latin-1") for _, value in s3("GET", "/bucket/kms").headers)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "x-amz-meta-name=a%0D%0AX-Else:%201",
+        "x-amz-meta-name=a%00",
+        "x-amz-meta-a%0D%0AX-Else:%201%0D%0Aa=b",
+        "x-amz-meta-%C3%BC=b",
+    ],
+)
+def test_what_can_be_no_header_is_refused(s3: Service, query: str) -> None:
+    assert refused(s3("PUT", "/bucket/k", b"x", query=query)) == (400, "InvalidArgument")
+    assert refused(s3("GET", "/bucket/k")) == (404, "NoSuchKey")
 
 
 def test_buckets_belong_to_the_account_that_made_them(s3: Service) -> None:

@@ -13,6 +13,9 @@ import pytest
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 
+from poolcensus.simulator.chunks import decode_chunks
+from poolcensus.simulator.refusal import RefusalError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
@@ -161,6 +164,13 @@ def test_a_trailer_that_was_announced_has_to_come(running: Running) -> None:
     # Only what was announced is taken.
     upload.body = data + f"x-amz-checksum-crc32:{CRC32}\r\nx-amz-acl:public-read\r\n\r\n".encode()
     assert upload.send()[0] == 200
+
+
+def test_a_trailer_has_one_line() -> None:
+    assert decode_chunks(b"0\r\nx-amz-meta-a:b\n\r\n\r\n", None) == (b"", {"x-amz-meta-a": "b"})
+    for end in ("\n", "\r"):
+        with pytest.raises(RefusalError, match="more than one line"):
+            decode_chunks(f"0\r\nx-amz-meta-a:b{end}X-Else: 1\r\n\r\n".encode(), None)
 
 
 def test_a_kind_of_streaming_that_is_not_simulated_is_refused(running: Running) -> None:

@@ -84,4 +84,6 @@ def _trailers(tail: bytes) -> dict[str, str]:
         name, colon, value = line.decode("latin-1").partition(":")
         if colon:
             trailers[name.strip().lower()] = value.strip()
+            if "\r" in value.strip() or "\n" in value.strip():
+                raise RefusalError(400, "MalformedTrailerError", "A trailer has more than one line.")
     return trailers

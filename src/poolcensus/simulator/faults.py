@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 # No simulator is served for longer than MANY seconds, and no client reads a terabyte.
 _SECONDS = Bounds(0, MANY)
 _MILLISECONDS = Bounds(0, MANY)
+_URL = re.compile("[!-~]+")
 _BYTES = Bounds(0, 1 << 40)
 
 
@@ -144,6 +146,8 @@ class Fault:
             raise ValueError(f"fault {self.kind}: per must be target, account, credentials or all")
         if self.until is not None and self.until <= self.after:
             raise ValueError(f"fault {self.kind}: until must be later than after")
+        if _URL.fullmatch(self.location) is None:
+            raise ValueError(f"fault {self.kind}: location must be a URL in ASCII, not {self.location!r}")
         if self.kind is FaultKind.DENIED:
             self._check_denial()
 

@@ -34,6 +34,8 @@ _PRESIGNED = frozenset(
 )
 # What of the query of a presigned URL stands for a header.
 _HEADER = "x-amz-"
+_NAME = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _COUNT = re.compile(r"[0-9]{1,10}")
 _MAX_KEY = 1024
 _MAX_PAGE = 1000
@@ -113,7 +115,7 @@ def parse(request: Request, deny: Deny | None = None) -> Call:
     """Read a request.
 
     Raises:
-        S3Error: the path can't be read.
+        S3Error: the path can't be read, or what stands for a header in the query could be none.
     """
     host = request.headers.get("host", "").rpartition(":")[0] or request.headers.get("host", "")
     path = request.path.removeprefix("/")
@@ -131,10 +133,19 @@ def parse(request: Request, deny: Deny | None = None) -> Call:
     params: dict[str, str] = {}
     headers: dict[str, str] = {}
     for name, value in parse_qsl(request.query, keep_blank_values=True):
-        if (lowered := name.lower()) not in _PRESIGNED:
-            (headers if lowered.startswith(_HEADER) else params)[name] = value
-    headers = {**{name.lower(): value for name, value in headers.items()}, **request.headers}
-    return Call(request, request.identity, bucket, key, params, headers, deny)
+        lowered = name.lower()
+        if not lowered.startswith(_HEADER):
+            params[name] = value
+        elif lowered not in _PRESIGNED:
+            headers[lowered] = _header(name, value)
+    return Call(request, request.identity, bucket, key, params, {**headers, **request.headers}, deny)
+
+
+def _header(name: str, value: str) -> str:
+    """Return a value of the query as a header brings it: as bytes, of which each is a character."""
+    if _NAME.fullmatch(name) is None or _CONTROL.search(value) is not None:
+        raise invalid_argument(name, value, "The parameter stands for a header that can't be sent.")
+    return value.encode().decode("latin-1")
 
 
 def _bucket_of(host: str) -> str | None:
