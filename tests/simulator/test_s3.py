@@ -251,6 +251,23 @@ def test_bucket_in_the_host_or_in_the_path(s3: Service, host: str, path: str) ->
     assert s3("GET", path, host=host).body == b"here"
 
 
+@pytest.mark.parametrize("bucket", ["s3-data", "my.s3-logs", "s3.files", "a.s3.b", "logs3", "s3s"])
+def test_a_bucket_in_the_host_may_have_s3_in_its_name(s3: Service, bucket: str) -> None:
+    assert s3("PUT", f"/{bucket}").status == 200
+    for host in (
+        "localhost:4566",
+        "s3.localhost:4566",
+        "s3.amazonaws.com",
+        "s3.us-east-1.amazonaws.com",
+        "s3-us-west-2.amazonaws.com",
+        "s3.dualstack.eu-west-1.amazonaws.com",
+        "s3-fips.dualstack.us-east-1.amazonaws.com",
+        "s3.cn-north-1.amazonaws.com.cn",
+    ):
+        assert s3("PUT", f"/{host}", b"here", host=f"{bucket}.{host}").status == 200
+        assert s3("GET", f"/{bucket}/{host}").body == b"here"
+
+
 @pytest.mark.parametrize(
     ("asked", "status", "body", "shown"),
     [

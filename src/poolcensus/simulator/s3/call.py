@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 # Of a request, an action and the ARN of what it is on; None where it is allowed.
 Deny: TypeAlias = "Callable[[Request, str, str], RefusalError | None]"
 
-_ENDPOINT = re.compile(r"(?:(?P<bucket>.+?)\.)?s3(?:[.-].*)?")
-_LOOPBACK = re.compile(r"(?P<bucket>.+)\.localhost")
+# A bucket's name may itself have s3 in it, as a label or as the beginning of one.
+_ENDPOINT = re.compile(
+    r"(?:(?P<bucket>.+)\.)?s3(?:-[a-z0-9-]+)?(?:\.dualstack)?(?:\.[a-z0-9-]+)?\.amazonaws\.com(?:\.cn)?"
+)
+_LOOPBACK = re.compile(r"(?:(?P<bucket>.+?)\.)??(?:s3\.)?localhost")
 _PRESIGNED = frozenset(
     {
         "x-amz-algorithm",
