@@ -183,6 +183,15 @@ def test_put_that_is_refused_leaves_nothing(s3: Service, headers: Headers, expec
     assert s3("HEAD", "/bucket/key").status == 404
 
 
+def test_a_body_of_unknown_length_is_refused(s3: Service) -> None:
+    chunked = {"transfer-encoding": "chunked"}
+    reply = s3("PUT", "/bucket/k", b"hello", chunked)
+    assert refused(reply) == (501, "NotImplemented")
+    assert texts(reply, "Header") == ["Transfer-Encoding"]
+    assert refused(s3("GET", "/bucket/k")) == (404, "NoSuchKey")
+    assert s3("PUT", "/bucket/k", b"hello", {**chunked, "x-amz-decoded-content-length": "5"}).status == 200
+
+
 def test_what_stands_for_a_header_comes_back_as_one(s3: Service) -> None:
     for number, (sent, back) in enumerate(
         [

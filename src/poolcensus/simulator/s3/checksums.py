@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 PREFIX = "x-amz-checksum-"
 ALGORITHM = f"{PREFIX}algorithm"
+LENGTH = "x-amz-decoded-content-length"
 _CRC64NVME = "crc64nvme"
 # A CRC64NVME of more would keep the other clients waiting for longer than a tenth of a second.
 MAX_CRC64NVME = 1 << 20
@@ -97,7 +98,7 @@ def verify_body(headers: Mapping[str, str], body: bytes) -> Checksum | None:
     Raises:
         S3Error: the body is not what the client says it sent.
     """
-    length = headers.get("x-amz-decoded-content-length")
+    length = headers.get(LENGTH)
     if length is not None and length != str(len(body)):
         raise S3Error("IncompleteBody")
     # What came as a trailer is among the headers.

@@ -32,7 +32,7 @@ _ANY_HEADERS = frozenset(
         "content-md5",
         "x-amz-content-sha256",
         "x-amz-date",
-        "x-amz-decoded-content-length",
+        checksums.LENGTH,
         "x-amz-expected-bucket-owner",
         "x-amz-sdk-checksum-algorithm",
         "x-amz-security-token",
@@ -131,6 +131,9 @@ class S3:
 
         Raises RefusalError: the call is refused.
         """
+        # S3 wants to know how long a body is, which only the chunks of its own encoding may say otherwise.
+        if "transfer-encoding" in request.headers and checksums.LENGTH not in request.headers:
+            raise S3Error("NotImplemented", Header="Transfer-Encoding")
         call = parse(request, self._deny)
         selectors = [name for name in _SELECTORS if name in call.params][:1]
         if request.method == "PUT" and copying.SOURCE in call.headers:
