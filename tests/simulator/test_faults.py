@@ -257,6 +257,13 @@ def test_a_pool_may_come_again_on_the_next_page(start: Start) -> None:
     assert len(set(seen)) == 60 < len(seen)
 
 
+def test_only_pages_of_pools_shift(start: Start) -> None:
+    running = begin(start, "shifting,service=*")
+    assert running.client("sts").get_caller_identity()["Account"] == "000000000001"
+    assert len(running.client("organizations").list_accounts()["Accounts"]) == 4
+    assert running.client("s3").list_buckets()["Buckets"] == []
+
+
 def test_evil_names_are_on_the_wire(start: Start) -> None:
     body = begin(start, "evil-names").pools().body
     for evil in (b"\\n", b"\\r", b"\\u2028", b"\\u0000", b"\\u001b[2J", b"\\ud800"):

@@ -70,7 +70,7 @@ def instead(fault: Fault, request: Request) -> Answer | None:
 
 def bend(fault: Fault, request: Request, mint: TokenMint) -> Request:
     """Return the request as the service shall see it."""
-    if fault.kind is not FaultKind.SHIFTING:
+    if fault.kind is not FaultKind.SHIFTING or request.service != "workspaces":
         return request
     body = move(request.body, request.identity.account_id, request.region, mint, -1)
     return replace(request, body=body)
