@@ -111,6 +111,7 @@ def test_where_it_can_not_listen_is_one_sentence_that_says_what_to_do(
         ("--cache-bytes", f"-1 {10**30}"),
         ("--organizations-concurrency", "0 -1"),
         ("--accounts", f"0 {10**30}"),
+        ("--seed", f"{10**64} -{10**21}"),
         ("--ous", "-1 2001"),
         ("--page-size", "0 26"),
         ("--suspended", "2 -0.5 nan"),

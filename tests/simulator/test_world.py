@@ -26,6 +26,8 @@ from poolcensus.simulator import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from simulator.conftest import Start
+
 OPT_IN = partitions()["aws"].opt_in
 FRACTIONS: Any = {
     "accounts": 60,
@@ -132,6 +134,14 @@ def test_the_same_seed_gives_the_same_world_and_another_seed_another() -> None:
 
     assert first(7) == first(7)
     assert first(7) != first(8)
+
+
+@pytest.mark.parametrize("seed", [-(10**20), 10**20])
+def test_a_seed_may_be_any_number_of_64_bits(start: Start, seed: int) -> None:
+    world = WorldConfig(accounts=3, seed=seed, mean_pools=30, empty=0)
+    running = start(SimulatorConfig(world=world, faults=(Fault.parse("throttle:0"),)))
+    assert running.pools().json["WorkspacesPools"]
+    assert all(target.outcome in {Outcome.OK, Outcome.EMPTY} for target in running.simulator.world.truth())
 
 
 def test_pools_are_unique_and_valid_and_lead_back_from_their_ids() -> None:

@@ -18,6 +18,8 @@ ROLE_ARN = re.compile(r"arn:([a-z0-9-]+):iam::([0-9]{12}):role/([\w+=,.@/-]{1,51
 _ACCOUNT = re.compile(r"[0-9]{12}", re.ASCII)
 _REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-[0-9]+", re.ASCII)
 _MAX_REGIONS = 64
+# Twenty digits, as every number of 64 bits has at most: the seed is a part of keys of 64 bytes.
+_SEED = Bounds(-(10**20), 10**20)
 _PARTITIONS = ("aws", "aws-us-gov", "aws-cn")
 # AWS's quota of organizational units is 2,000:
 # https://docs.aws.amazon.com/organizations/latest/userguide/orgs_reference_limits.html
@@ -39,7 +41,7 @@ class WorldConfig:
             "help": "accounts of the Organization, the management account included",
         },
     )
-    seed: int = field(default=7, metadata={"help": "what everything follows from"})
+    seed: int = field(default=7, metadata={"bounds": _SEED, "help": "what everything follows from"})
     partition: str = field(default="aws", metadata={"help": "aws, aws-us-gov or aws-cn, which has no Pools"})
     regions: tuple[str, ...] = field(
         default=(), metadata={"help": "regions that have WorkSpaces; empty: those of the partition"}
