@@ -24,6 +24,7 @@ from poolcensus.simulator.connection import MAX_BODY, Connection, _reset
 from poolcensus.simulator.control import truth_lines
 from poolcensus.simulator.limits import Limiter
 from poolcensus.simulator.refusal import RefusalError
+from poolcensus.simulator.server import SERVICES
 
 if TYPE_CHECKING:
     from simulator.conftest import Running, Start
@@ -345,6 +346,10 @@ def test_a_reset_of_what_the_other_side_has_ended_is_an_end() -> None:
     transport = Ended()
     _reset(cast("asyncio.Transport", transport))
     assert transport.aborted
+
+
+def test_the_services_that_a_fault_may_name_are_those_that_there_are() -> None:
+    assert set(SERVICES) == Simulator()._application._services.keys()
 
 
 def test_the_same_seed_hands_out_the_same_keys() -> None:

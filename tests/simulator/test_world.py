@@ -291,6 +291,12 @@ def test_govcloud_has_its_own_regions_and_arns() -> None:
         lambda: Fault.parse("hang,kind=reset"),
         lambda: Fault.parse("throttle,colour=red"),
         lambda: Fault.parse("throttle,per=moon"),
+        lambda: Fault.parse("throttle:0.1,probability=0.2"),
+        lambda: WorldConfig(role_name="a b"),
+        lambda: WorldConfig(role_name=""),
+        lambda: WorldConfig(external_id=""),
+        lambda: WorldConfig(role_names={"000000000002": ""}),
+        lambda: WorldConfig(external_ids={"000000000002": "x"}),
     ],
 )
 def test_what_can_t_be_is_refused(make: Callable[[], object]) -> None:

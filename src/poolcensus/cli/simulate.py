@@ -30,6 +30,7 @@ from poolcensus.simulator import (
     serve,
 )
 from poolcensus.simulator.bounds import FieldError
+from poolcensus.simulator.server import SERVICES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -256,9 +257,13 @@ def _latency(text: str, slow_fraction: float, slow_factor: float) -> Latency:
 
 def _fault(rule: str) -> Fault:
     try:
-        return Fault.parse(rule)
+        fault = Fault.parse(rule)
     except ValueError as error:
         raise ValueError(f"--fault: {error}") from None
+    if fault.service not in {"*", *SERVICES}:
+        wanted = f"service must be * or one of {', '.join(SERVICES)}"
+        raise ValueError(f"--fault: fault {fault.kind}: {wanted}, not {fault.service!r}")
+    return fault
 
 
 def _stop_at_eof() -> None:

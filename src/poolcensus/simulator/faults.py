@@ -191,6 +191,8 @@ class Fault:
             name = name.strip().replace("-", "_")
             if name not in known:
                 raise ValueError(f"{name!r} is not a property of a fault; there are {', '.join(known)}")
+            if name in values:
+                raise ValueError(f"fault {kind}: {name} is given twice")
             values[name] = value.strip()
         if (policy := values.get("policy", Policy.IDENTITY)) not in list(Policy):
             raise ValueError(f"{policy!r} is not a kind of policy; there are {', '.join(Policy)}")

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from poolcensus.simulator.http import Request
     from poolcensus.simulator.refusal import RefusalError
 
+SERVICES = ("account", "ec2", "organizations", "s3", "sts", "workspaces")
 _BACKLOG = 4096
 # Thirty years either way: every time that is made of it is one that datetime has.
 _CLOCK = Bounds(-MANY, MANY)

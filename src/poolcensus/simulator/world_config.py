@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ROLE_ARN = re.compile(r"arn:([a-z0-9-]+):iam::([0-9]{12}):role/([\w+=,.@/-]{1,512})", re.ASCII)
+_ROLE_NAME = re.compile(r"(?:[\w+=,.@/-]{0,511}/)?[\w+=,.@-]{1,64}", re.ASCII)
+# https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
+EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
 _ACCOUNT = re.compile(r"[0-9]{12}", re.ASCII)
 _REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-[0-9]+", re.ASCII)
 _MAX_REGIONS = 64
@@ -192,6 +195,7 @@ class WorldConfig:
         if both := sorted({*self.unsupported_regions} & {*self.neutral_regions}):
             raise ValueError(f"{both[0]} can't be both an unsupported and a neutral region")
         self._check_organization()
+        self._check_roles()
 
     def _check_regions(self) -> None:
         if len(self.regions) > _MAX_REGIONS:
@@ -200,6 +204,8 @@ class WorldConfig:
             # Any that could be one: a region may be newer than the catalogue.
             if _REGION.fullmatch(region) is None:
                 raise FieldError("regions", f"must be names of regions, such as us-east-1, not {region!r}")
+            if self.regions.count(region) > 1:
+                raise FieldError("regions", f"must name each region once, not {region} twice")
         for field_name in ("unsupported_regions", "neutral_regions", "sts_off"):
             for region in getattr(self, field_name):
                 if not self.has_region(region):
@@ -218,6 +224,19 @@ class WorldConfig:
                     raise FieldError(field_name, f"{wanted}, not {arn!r}")
         if self.states not in {"State", "Status", "both"}:
             raise FieldError("states", f"must be State, Status or both, not {self.states!r}")
+
+    def _check_roles(self) -> None:
+        name = "a role name of 1 to 64 letters, digits and +=,.@_-, with its path if it has one"
+        external_id = "2 to 1,224 letters, digits and +=,.@_:/-"
+        for field_name, values, pattern, wanted in (
+            ("role_name", [self.role_name], _ROLE_NAME, name),
+            ("role_names", self.role_names.values(), _ROLE_NAME, name),
+            ("external_id", [self.external_id], EXTERNAL_ID, external_id),
+            ("external_ids", self.external_ids.values(), EXTERNAL_ID, external_id),
+        ):
+            for value in values:
+                if value is not None and pattern.fullmatch(value) is None:
+                    raise FieldError(field_name, f"must be {wanted}, not {value!r}")
 
     def has_region(self, region: str) -> bool:
         """Whether it is a region of the partition, or one of `regions`, which may be made up."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from poolcensus.simulator.access import Handover
 from poolcensus.simulator.policies import Document, PolicyError, read_document
 from poolcensus.simulator.refusal import RefusalError
-from poolcensus.simulator.world_config import ROLE_ARN
+from poolcensus.simulator.world_config import EXTERNAL_ID, ROLE_ARN
 
 if TYPE_CHECKING:
     from poolcensus.simulator.http import Identity
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 # Patterns and ranges: https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
 MAX_POLICY = 2048
 _NAME = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
-_EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
 _TOKEN_CODE = re.compile("[0-9]{6}")
 _TAG_KEY = re.compile(r"[\w .:/=+@-]{1,128}")
 _TAG_VALUE = re.compile(r"[\w .:/=+@-]{0,256}")
@@ -54,7 +53,7 @@ def read_assume_role(form: dict[str, str], caller: Identity) -> AssumeRole:
     if _NAME.fullmatch(name) is None:
         raise _pattern(name, "roleSessionName", r"[\w+=,.@-]*")
     external_id = form.get("ExternalId")
-    if external_id is not None and _EXTERNAL_ID.fullmatch(external_id) is None:
+    if external_id is not None and EXTERNAL_ID.fullmatch(external_id) is None:
         raise _pattern(external_id, "externalId", r"[\w+=,.@:\/-]*")
     policy = form.get("Policy")
     if policy is not None and not 1 <= len(policy) <= MAX_POLICY:
