@@ -129,7 +129,13 @@ def test_round_trip(client: Any, bucket: str) -> None:
     assert refused(client.get_object, Bucket=bucket, Key="none", IfMatch="x") == (404, "NoSuchKey")
     assert refused(client.get_object, Bucket=bucket, Key="a b/ü+~'%41", IfMatch="x")[0] == 412
     assert refused(client.get_bucket_policy, Bucket=bucket) == (501, "NotImplemented")
-    assert bucket in {item["Name"] for item in client.list_buckets()["Buckets"]}
+    buckets = client.list_buckets()
+    assert bucket in {item["Name"] for item in buckets["Buckets"]}
+    assert buckets["ResponseMetadata"]["HostId"]
+    listed = client.list_objects_v2(Bucket=bucket, Prefix="none", FetchOwner=True)
+    assert listed["Prefix"] == "none"
+    owned = client.list_objects_v2(Bucket=bucket, FetchOwner=True)
+    assert (owned["Prefix"], owned["Contents"][0]["Owner"]) == ("", buckets["Owner"])
 
 
 def test_bucket_in_the_host(simulator: Simulator, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:

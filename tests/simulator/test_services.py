@@ -343,6 +343,22 @@ def test_list_regions_says_what_is_enabled(start: Start) -> None:
     assert member.list_regions()["Regions"]
 
 
+@pytest.mark.parametrize(
+    ("partition", "region", "endpoint"),
+    [
+        ("aws", "us-east-1", "ec2.us-east-1.amazonaws.com"),
+        ("aws-us-gov", "us-gov-west-1", "ec2.us-gov-west-1.amazonaws.com"),
+        ("aws-cn", "cn-north-1", "ec2.cn-north-1.amazonaws.com.cn"),
+    ],
+)
+def test_endpoints_are_the_partition_s(start: Start, partition: str, region: str, endpoint: str) -> None:
+    running = start(SimulatorConfig(world=WorldConfig(accounts=2, partition=partition)))
+    client = running.client("ec2", region=region)
+    filters = [{"Name": "endpoint", "Values": [endpoint]}]
+    (found,) = client.describe_regions(Filters=filters)["Regions"]
+    assert (found["RegionName"], found["Endpoint"]) == (region, endpoint)
+
+
 def test_describe_regions_says_the_same(start: Start) -> None:
     running = start(SimulatorConfig(world=WorldConfig(accounts=3, opt_in_disabled=0.5)))
     off = account_id(min(running.simulator.world.opt_in_disabled))

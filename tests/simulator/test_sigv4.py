@@ -156,6 +156,24 @@ def test_a_presigned_url_is_good_for_a_week_at_most(start: Start) -> None:
     assert b"<Code>AuthorizationQueryParametersError</Code>" in reply.body
 
 
+def test_a_presigned_url_of_s3_has_to_say_how_long_it_is_good(start: Start) -> None:
+    running = start(SimulatorConfig(world=WORLD))
+
+    class Endless(S3SigV4QueryAuth):  # type: ignore[misc]
+        def canonical_request(self, request: AWSRequest) -> str:
+            request.url = request.url.replace("&X-Amz-Expires=3600", "")
+            text: str = super().canonical_request(request)
+            return text
+
+    request = AWSRequest("GET", f"{running.simulator.endpoint_url}/")
+    Endless(running.caller, "s3", "us-east-1", expires=3600).add_auth(request)
+    assert "Expires" not in request.url
+    reply = running.get(request.url.removeprefix(running.simulator.endpoint_url))
+    assert reply.status == 400
+    assert b"<Code>AuthorizationQueryParametersError</Code>" in reply.body
+    assert b"X-Amz-Expires" in reply.body
+
+
 def test_an_unsigned_call_is_refused(start: Start) -> None:
     running = start(SimulatorConfig(world=WORLD))
     reply = running.send(b"{}", {"X-Amz-Target": "WorkspacesService.DescribeWorkspacesPools"})

@@ -11,6 +11,7 @@ from poolcensus.simulator import sabotage, sigv4, unauthenticated
 from poolcensus.simulator.call import Call, operation_of, role_arn_of, service_of
 from poolcensus.simulator.chunks import decode_chunks
 from poolcensus.simulator.http import (
+    S3_REQUEST_ID,
     Abort,
     Answer,
     Cut,
@@ -116,7 +117,7 @@ class SimulatorApplication:
             claim.service if claim is not None else service_of(path, query, message.headers, message.body)
         )
         if service == "s3":
-            message.request_id_header = "x-amz-request-id"
+            message.request_id_header = S3_REQUEST_ID
         operation = operation_of(
             service, message.method, path, headers=message.headers, query=query, body=message.body
         )

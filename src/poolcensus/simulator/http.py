@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from poolcensus.model import JsonObject
     from poolcensus.simulator.access import Principal
 
+S3_REQUEST_ID = "x-amz-request-id"
+S3_HOST_ID = "simulator"
 Headers: TypeAlias = "tuple[tuple[str, str], ...]"
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from poolcensus.simulator.http import Response
+from poolcensus.simulator.http import S3_HOST_ID, Response
 from poolcensus.simulator.xml_text import xml_text
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def render(refusal: RefusalError, service: str, request_id: str) -> Response:
             details = "".join(f"<{name}>{xml_text(value)}</{name}>" for name, value in refusal.fields.items())
             text = (
                 f"{_XML}<Error><Code>{xml_text(code)}</Code><Message>{xml_text(message)}</Message>{details}"
-                f"<RequestId>{request_id}</RequestId><HostId>simulator</HostId></Error>"
+                f"<RequestId>{request_id}</RequestId><HostId>{S3_HOST_ID}</HostId></Error>"
             )
             return Response(refusal.status, text.encode(), (("Content-Type", "application/xml"),), code)
         case "account":

@@ -5,6 +5,8 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from poolcensus.simulator.http import S3_HOST_ID, S3_REQUEST_ID
+
 if TYPE_CHECKING:
     from poolcensus.simulator.http import Headers, Message
 
@@ -22,6 +24,8 @@ def reply_head(message: Message, status: int, headers: Headers, length: int | No
         f"{message.request_id_header}: {message.request_id}\r\n"
         f"Date: {date}\r\n"
     )
+    if message.request_id_header == S3_REQUEST_ID:
+        lines += f"x-amz-id-2: {S3_HOST_ID}\r\n"
     for name, value in headers:
         lines += f"{name}: {value}\r\n"
     if length is not None:

@@ -43,6 +43,10 @@ _EMPTY_DIGEST = sha256(b"").hexdigest()
 _MAX_KEYS = 100_000
 # https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html
 _MAX_EXPIRES = 604_800
+_QUERY = (
+    "Query-string authentication version 4 requires the X-Amz-Algorithm, X-Amz-Credential, X-Amz-Signature, "
+    "X-Amz-Date, X-Amz-SignedHeaders, and X-Amz-Expires parameters."
+)
 _SCOPE_PARTS = 5
 
 
@@ -113,6 +117,8 @@ def read_claim(headers: dict[str, str], query: str) -> Claim | None:
     if values.get("X-Amz-Algorithm") != ALGORITHM:
         raise UnreadableError(f'X-Amz-Algorithm only supports "{ALGORITHM}"', presigned=True)
     key, date, region, service = _scope(values.get("X-Amz-Credential", ""), presigned=True)
+    if service == "s3" and "X-Amz-Expires" not in values:
+        raise UnreadableError(_QUERY, presigned=True)
     expires = values.get("X-Amz-Expires", "900")
     if _EXPIRES.fullmatch(expires) is None or int(expires) > _MAX_EXPIRES:
         raise UnreadableError(

@@ -9,7 +9,7 @@ from poolcensus.simulator.http import Response
 from poolcensus.simulator.s3 import checksums, markup
 from poolcensus.simulator.s3.attributes import check_acl
 from poolcensus.simulator.s3.errors import S3Error
-from poolcensus.simulator.s3.store import Bucket, Store, timestamp
+from poolcensus.simulator.s3.store import Bucket, Store, owner, timestamp
 
 if TYPE_CHECKING:
     from poolcensus.simulator.s3.call import Call
@@ -25,7 +25,7 @@ def list_buckets(store: Store, call: Call) -> Response:
         for name, bucket in sorted(store.buckets.items())
         if bucket.owner == call.account_id
     ]
-    return markup.reply("ListAllMyBucketsResult", [("Buckets", found)])
+    return markup.reply("ListAllMyBucketsResult", [("Owner", owner(call.account_id)), ("Buckets", found)])
 
 
 def create_bucket(store: Store, call: Call) -> Response:

@@ -61,13 +61,12 @@ def list_objects_v1(store: Store, call: Call) -> Response:
     """ListObjects, the older one, which says where it stopped only where names are rolled up."""
     bucket = store.reach(call)
     encode, keys, limit = _encoder(call), bucket.keys, call.count("max-keys")
-    prefix, marker = call.params.get("prefix", ""), call.params.get("marker", "")
+    marker = call.params.get("marker", "")
     page = _walk(keys, _after(call, marker, keys), call, limit)
     content: list[Node] = [
         ("Name", bucket.name),
-        ("Prefix", encode(prefix)),
         ("Marker", encode(marker)),
-        *(each for each in _echo(call, encode) if each[0] != "Prefix"),
+        *_echo(call, encode),
         ("MaxKeys", limit),
         ("IsTruncated", page.truncated),
     ]
@@ -190,15 +189,17 @@ def _encoder(call: Call) -> Callable[[str], str]:
 
 
 def _echo(call: Call, encode: Callable[[str], str]) -> list[Node]:
-    """Return the elements that repeat the parameters that were given."""
+    """Return the elements that repeat the parameters that were given; objects' prefix even where none was."""
     names = {
         "prefix": "Prefix",
         "delimiter": "Delimiter",
         "start-after": "StartAfter",
         "key-marker": "KeyMarker",
     }
+    always = "" if "uploads" in call.params else "prefix"
     encoding: list[Node] = [("EncodingType", "url")] if call.url_encoded else []
-    return [(names[name], encode(call.params[name])) for name in names if call.params.get(name)] + encoding
+    shown = [name for name in names if call.params.get(name) or name == always]
+    return [(names[name], encode(call.params.get(name, ""))) for name in shown] + encoding
 
 
 def _prefixes(page: _Page, encode: Callable[[str], str]) -> list[Node]:

@@ -69,13 +69,14 @@ class Ec2:
                 raise RefusalError(400, "InvalidParameterValue", f"Invalid region name: {name}")
         filters = _read_filters(form)
         everything = form.get("AllRegions") == "true"
+        domain = "amazonaws.com.cn" if world.partition.name == "aws-cn" else "amazonaws.com"
         chosen = []
         for region in regions:
             status = _STATUS.get(world.opt_status(index, region), "not-opted-in")
             facts = {
                 "region-name": region,
                 "opt-in-status": status,
-                "endpoint": f"ec2.{region}.amazonaws.com",
+                "endpoint": f"ec2.{region}.{domain}",
             }
             if names and region not in names:
                 continue
