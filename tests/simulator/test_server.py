@@ -6,6 +6,7 @@ import gc
 import itertools
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -138,6 +139,23 @@ def test_a_connection_is_closed_where_the_client_asks_for_it(start: Start) -> No
         sock.sendall(request(running).replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
         data = to_the_end(sock)
     assert b"Connection: close" in data
+
+
+def test_a_head_has_an_upper_limit(start: Start) -> None:
+    running = start(SimulatorConfig(world=WorldConfig(accounts=2, pools_per_target=1)))
+    asked = request(running)
+    with socket.create_connection(running.address, timeout=5) as sock:
+        sock.sendall(asked.replace(b"\r\n\r\n", b"\r\nX-Long: %b\r\n\r\n" % (b"a" * 100_000)) * 3)
+        assert len(replies(sock, 3)) == 3
+    for endless in (b"GET / HTTP/1.1\r\nX-Long: ", b"GET /"):
+        with socket.create_connection(running.address, timeout=5) as sock:
+            sock.sendall(asked + endless)
+            assert replies(sock, 1)
+            for _ in range(100):
+                sock.sendall(b"a" * 10_000)
+                if select.select([sock], [], [], 0.02)[0]:
+                    break
+            assert b"431 Request Header Fields Too Large" in sock.recv(1 << 16)
 
 
 def test_a_body_has_an_upper_limit() -> None:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 MAX_BODY = 1 << 30
+# Of a head, as far as it comes by itself: many times what AWS takes.
+MAX_HEAD = 1 << 18
 _JOIN_LIMIT = 1 << 16
 # How long nothing may come, and how long a whole request may take, the time before it included.
 IDLE_SECONDS = 60.0
@@ -89,6 +91,7 @@ class Connection(asyncio.BufferedProtocol):
         self._raw: list[tuple[bytes, bytes]] = []
         self._body: list[bytes] = []
         self._size = 0
+        self._head_size = 0
         self._waiting: deque[Message] = deque()
         self._busy = False
         self._keep_alive = True
@@ -134,7 +137,13 @@ class Connection(asyncio.BufferedProtocol):
         self._application.moved(nbytes, 0)
         self._heard = asyncio.get_running_loop().time()
         if not self._refused:
+            begun = self._message
             self._parse(self._application.buffer[:nbytes])
+            if self._message is begun and not begun.headers:
+                # All that came is of a head, or of the empty lines before one.
+                self._head_size += nbytes
+                if self._head_size > MAX_HEAD:
+                    self._refuse(431)
         # Not from the parser's callback: it would turn an error of the application into a parse error.
         self._drain()
 
@@ -163,6 +172,7 @@ class Connection(asyncio.BufferedProtocol):
         self._raw = []
         self._body = []
         self._size = 0
+        self._head_size = 0
 
     def on_url(self, url: bytes) -> None:
         """Take a piece of the request target."""
