@@ -295,8 +295,13 @@ async def test_variables_that_do_not_fit_together(
                 " 169.254.170.2 (ECS), and 169.254.170.23 or [fd00:ec2::23] (EKS)."
             ),
         ),
+        (
+            "SSLKEYLOGFILE",
+            "/nope/keys",
+            "names a file that can't be written to: /nope/keys: No such file or directory.",
+        ),
     ],
-    ids=["timeout", "attempts", "host"],
+    ids=["timeout", "attempts", "host", "keys"],
 )
 async def test_a_variable_of_no_use_is_named(
     monkeypatch: pytest.MonkeyPatch, variable: str, value: str, said: str

@@ -69,6 +69,8 @@ def wrong_variable(error: Exception) -> str | None:
 
     The SDK's own sentence quotes the value and leaves out its name.
     """
+    if isinstance(error, OSError) and error.filename and error.filename == os.environ.get("SSLKEYLOGFILE"):
+        return f"SSLKEYLOGFILE names a file that can't be written to: {os_error_in_words(error)}"
     if not isinstance(error, ValueError):
         return None
     text = str(error)
