@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from analysis.reading_lab import day_id, days_ago_id, written
-from poolcensus import query, query_named
+from poolcensus import query, query_named, verify
 from poolcensus.analysis import database as database_module
 from poolcensus.analysis.named import named_queries, named_query
 from poolcensus.analysis.staging import Staging
@@ -33,6 +33,8 @@ from poolcensus.errors import (
     SnapshotError,
 )
 from poolcensus.extras import installation
+from poolcensus.format import compression as compression_module
+from poolcensus.format.compression import compressor
 from poolcensus.model import ColumnType, Compression, KnownGap, Outcome
 from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.snapshot import Snapshot
@@ -40,11 +42,12 @@ from snapshot.making import NOTHING_SPECIAL, POOLS, folder_of, result, target
 from storage.buckets import PLACE, stored
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import Callable, Coroutine, Iterable, Iterator
     from pathlib import Path
 
     from analysis.reading_lab import Content
     from census_lab import Lab
+    from poolcensus.format.compression import Readable
     from poolcensus.model import FileEntry, JsonObject, JsonValue
 
     Start = Callable[..., Coroutine[None, None, Lab]]
@@ -649,12 +652,47 @@ def test_a_missing_file_is_said(tmp_path: Path) -> None:
         rows_of("SELECT count(*) FROM pools", tmp_path)
 
 
-def test_a_count_that_the_manifest_has_wrong_is_said(tmp_path: Path) -> None:
-    snapshot = written(tmp_path, day_id(23), {target(): [pool("a")]})
+@pytest.mark.parametrize("compression", Compression)
+@pytest.mark.parametrize(
+    ("said", "wrong"),
+    [(1, "has more lines than the 1 that the manifest says"), (3, "has 2 lines where the manifest says 3")],
+)
+@pytest.mark.parametrize("ref", ["latest", None])
+def test_a_count_that_the_manifest_has_wrong_is_said(
+    tmp_path: Path, compression: Compression, said: int, wrong: str, ref: str | None
+) -> None:
+    snapshot = written(tmp_path, day_id(23), {target(): [pool("a"), pool("b")]}, compression=compression)
     manifest = folder_of(snapshot) / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"records": 1', '"records": 2'))
-    with pytest.raises(DamagedSnapshotError, match="has 1 lines where the manifest says 2"):
+    manifest.write_text(manifest.read_text().replace('"records": 2', f'"records": {said}'))
+    with pytest.raises(DamagedSnapshotError, match=wrong):
+        rows_of("SELECT count(*) FROM pools", tmp_path, ref=ref)
+    with pytest.raises(DamagedSnapshotError, match=wrong):
+        list(Snapshot.open("latest", tmp_path).pools())
+    assert wrong in [each.message for each in verify(Snapshot.open("latest", tmp_path))]
+
+
+@pytest.mark.parametrize("compression", [Compression.GZIP, Compression.ZSTD])
+def test_no_more_is_read_of_a_compressed_file_than_its_manifest_says(
+    tmp_path: Path, compression: Compression, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = written(tmp_path, day_id(23), {target(): [pool("a")]}, compression=compression)
+    packer = compressor(compression)
+    bomb = b"".join(packer.compress(b"x\n" * (1 << 22)) for _ in range(16)) + packer.flush()
+    rewritten(snapshot, f"pools.ndjson{compression.suffix}", lambda _: bomb)
+    read = 0
+    pieces = compression_module.pieces
+
+    def counting(raw: Readable, how: Compression) -> Iterator[bytes]:
+        nonlocal read
+        for piece in pieces(raw, how):
+            read += len(piece)
+            yield piece
+
+    monkeypatch.setattr(compression_module, "pieces", counting)
+    with pytest.raises(DamagedSnapshotError, match="has more lines than the 1 that"):
         rows_of("SELECT count(*) FROM pools", tmp_path)
+    assert any("has more lines" in each.message for each in verify(Snapshot.open("latest", tmp_path)))
+    assert 0 < read < 1 << 20
 
 
 def test_snapshots_that_cannot_be_read_are_named_beside_the_rows(tmp_path: Path) -> None:

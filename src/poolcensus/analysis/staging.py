@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import threading
@@ -12,9 +11,10 @@ from typing import TYPE_CHECKING, Final, Self
 
 from poolcensus.errors import DamagedSnapshotError, DestinationError, SnapshotError, reason_of
 from poolcensus.format import codec
-from poolcensus.format.compression import compressor, read_lines
-from poolcensus.model import Compression
+from poolcensus.format.compression import compressor, count_lines, read_lines
+from poolcensus.format.digesting import Digesting
 from poolcensus.paths import exists
+from poolcensus.snapshot.data_file import miscounted
 from poolcensus.storage.source import MissingFileError
 from poolcensus.temporary import make_folder, remove
 
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
     from types import TracebackType
+    from typing import BinaryIO
 
-    from poolcensus.model import FileEntry, JsonValue
+    from poolcensus.format.compression import Readable
+    from poolcensus.model import Compression, FileEntry, JsonValue
     from poolcensus.snapshot import Snapshot
     from poolcensus.storage.source import SnapshotFiles
 
@@ -39,10 +41,9 @@ class Staging:
     """A private folder in which the files of snapshots lie side by side: `ID/NAME`.
 
     What is in a folder already is a link there. What is in a bucket is fetched, and so is what lies in a
-    folder whose path is not UTF-8, which DuckDB can't open. Files are held against the
-    digests of their manifests while they are read, in threads: only after `check` has returned are they
-    known to be whole. Leaving it removes the folder. It lies in the folder that `TMPDIR` names or the
-    system's own.
+    folder whose path is not UTF-8, which DuckDB can't open. Files are held against the digests and the counts
+    of their manifests while they are read, in threads: only after `check` has returned are they known to be
+    whole. Leaving it removes the folder. It lies in the folder that `TMPDIR` names or the system's own.
     """
 
     def __init__(self) -> None:
@@ -139,34 +140,54 @@ class Staging:
         """Read a file to its end, into `to` where that is given, and hold it against the manifest."""
         entry, compression = source
         place = files.place_of(entry.name)
-        digest = hashlib.sha256()
-        size = lines = 0
+        lines, broken = 0, None
         try:
             with ExitStack() as stack:
-                raw = stack.enter_context(files.open(entry.name))
+                opened = stack.enter_context(files.open(entry.name))
                 out = None if to is None else stack.enter_context(to.open("xb"))
-                while data := raw.read(_READ_BYTES):
-                    if self._stopped.is_set():
-                        return
-                    digest.update(data)
-                    size += len(data)
-                    lines += data.count(b"\n")
-                    if out is not None:
-                        out.write(data)
+                raw = Digesting(_Reading(opened, out, self._stopped))
+                try:
+                    lines = count_lines(raw, compression, entry.records)
+                except ValueError as error:
+                    broken = error
+                # A size or a digest that is wrong says more than what such a file is found to hold.
+                while raw.read(_READ_BYTES):
+                    pass
         except MissingFileError as error:
             raise _damage(place, str(error)) from error
         except OSError as error:
             into = "" if to is None else f" into {self._folder}"
             raise SnapshotError(f"{place} can't be read{into}: {reason_of(error)}") from error
-        if size != entry.bytes:
-            wrong = f"has {size:,} bytes where the manifest says {entry.bytes:,}"
-        elif digest.hexdigest() != entry.sha256:
+        if self._stopped.is_set():
+            return
+        if raw.bytes != entry.bytes:
+            wrong = f"has {raw.bytes:,} bytes where the manifest says {entry.bytes:,}"
+        elif raw.digest != entry.sha256:
             wrong = "has another sha256 than the manifest says"
-        elif compression is Compression.NONE and lines != entry.records:
-            wrong = f"has {lines:,} lines where the manifest says {entry.records:,}"
+        elif broken is not None:
+            raise _damage(f"{place}:", str(broken)) from broken
+        elif lines != entry.records:
+            wrong = miscounted(lines, entry.records)
         else:
             return
         raise _damage(place, wrong)
+
+
+class _Reading:
+    """Reads a file until nobody wants it any more, and copies it to `out` where that is given."""
+
+    def __init__(self, raw: Readable, out: BinaryIO | None, stopped: threading.Event) -> None:
+        self._raw = raw
+        self._out = out
+        self._stopped = stopped
+
+    def read(self, size: int, /) -> bytes:
+        if self._stopped.is_set():
+            return b""
+        data = self._raw.read(size)
+        if self._out is not None:
+            self._out.write(data)
+        return data
 
 
 def _is_utf8(path: Path) -> bool:

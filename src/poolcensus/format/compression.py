@@ -77,8 +77,7 @@ def read_lines(raw: Readable, compression: Compression) -> Iterator[bytes]:
         if not newline:
             rest.append(piece)
             length += len(piece)
-            if length > LONGEST_LINE:
-                raise ValueError(f"a line is longer than {LONGEST_LINE} bytes")
+            _check_length(length)
             continue
         yield b"".join((*rest, head, newline))
         lines = tail.split(b"\n")
@@ -88,6 +87,26 @@ def read_lines(raw: Readable, compression: Compression) -> Iterator[bytes]:
         rest, length = [last], len(last)
     if length:
         yield b"".join(rest)
+
+
+def count_lines(raw: Readable, compression: Compression, most: int) -> int:
+    """Return how many lines of a file that may be compressed have an end.
+
+    Reads no further than to more than `most` of them. Raises what `read_lines` raises.
+    """
+    lines = length = 0
+    for piece in pieces(raw, compression):
+        lines += piece.count(b"\n")
+        if lines > most:
+            break
+        length = len(piece) - 1 - end if (end := piece.rfind(b"\n")) >= 0 else length + len(piece)
+        _check_length(length)
+    return lines
+
+
+def _check_length(length: int) -> None:
+    if length > LONGEST_LINE:
+        raise ValueError(f"a line is longer than {LONGEST_LINE} bytes")
 
 
 def pieces(raw: Readable, compression: Compression) -> Iterator[bytes]:

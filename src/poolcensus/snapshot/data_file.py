@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal, Self
 from poolcensus.errors import DamagedSnapshotError, SnapshotError, reason_of
 from poolcensus.format.compression import read_lines
 from poolcensus.format.digesting import Digesting
+from poolcensus.format.text import counted
 from poolcensus.storage.source import MissingFileError
 
 if TYPE_CHECKING:
@@ -51,17 +52,19 @@ class DataFile:
     def lines(self, count: int | None = None) -> Iterator[bytes]:
         """Yield all lines that have not been read yet, or so many of them.
 
-        Raises ValueError where there are fewer, and for a file that can't be decompressed.
+        Of all, no more than one that is too many: a compressed file may hold millions of them. Raises
+        ValueError where there are fewer than `count`, and for a file that can't be decompressed.
         """
         last = self.number + (count or 0)
-        for line in islice(self._lines, count):
+        most = max(self.entry.records + 1 - self.number, 0) if count is None else count
+        for line in islice(self._lines, most):
             self.number += 1
             yield line
         if self.number < last:
             raise ValueError("lines are missing")
 
     def differences(self) -> Iterator[Literal["records", "bytes", "sha256"]]:
-        """Yield which fields of the manifest's entry are not those of the file, once all lines are read.
+        """Yield which fields of the manifest's entry are not those of the file, once `lines` has ended.
 
         Reads what a decompressor has left after the first.
         """
@@ -76,10 +79,10 @@ class DataFile:
             yield "sha256"
 
     def check(self) -> None:
-        """Raise `DamagedSnapshotError` unless the file is what the manifest says, once all lines are read."""
+        """Raise `DamagedSnapshotError` unless the file is what the manifest says, once `lines` has ended."""
         differences = tuple(self.differences())
         if "records" in differences:
-            raise self.damaged(f"has {self.number} lines where the manifest says {self.entry.records}")
+            raise self.damaged(miscounted(self.number, self.entry.records))
         if differences:
             raise self.damaged("has another sha256 than the manifest says")
 
@@ -100,3 +103,10 @@ class DataFile:
         except OSError as error:
             after = f" after line {self.number}" if self.number else ""
             raise SnapshotError(f"{self.place} can't be read{after}: {reason_of(error)}") from error
+
+
+def miscounted(lines: int, records: int) -> str:
+    """Return what is wrong with a file of so many lines, or more, where the manifest says `records`."""
+    if lines > records:
+        return f"has more lines than the {records:,} that the manifest says"
+    return f"has {counted(lines, 'line')} where the manifest says {records:,}"

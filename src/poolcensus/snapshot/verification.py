@@ -16,7 +16,7 @@ from poolcensus.format.manifest import MANIFEST_NAME
 from poolcensus.format.text import counted
 from poolcensus.model import Outcome, PoolRecord, SnapshotStatus, TargetResult, count_covered
 from poolcensus.results.expected_failures import KnownGaps
-from poolcensus.snapshot.data_file import DataFile
+from poolcensus.snapshot.data_file import DataFile, miscounted
 from poolcensus.snapshot.latest import is_destination, warn_of_latest
 from poolcensus.snapshot.ledger_check import named, wrong_with
 from poolcensus.snapshot.reader import Snapshot
@@ -252,7 +252,8 @@ def _check_file(file: DataFile, take: Callable[[bytes], str | None], problems: _
     except OSError as error:
         problems.add_unreadable(entry.name, error)
         return False
-    return complete
+    # Of what is not read any more, nothing can be added up.
+    return complete and file.number <= entry.records
 
 
 def _check_lines(file: DataFile, take: Callable[[bytes], str | None], problems: _Problems) -> bool:
@@ -277,8 +278,7 @@ def _check_lines(file: DataFile, take: Callable[[bytes], str | None], problems: 
 def _difference(file: DataFile, field: Literal["records", "bytes", "sha256"]) -> str:
     match field:
         case "records":
-            lines = counted(file.number, "line")
-            return f"has {lines} where the manifest says {file.entry.records:,}"
+            return miscounted(file.number, file.entry.records)
         case "bytes":
             return f"has {file.size:,} bytes where the manifest says {file.entry.bytes:,}"
         case "sha256":

@@ -81,6 +81,8 @@ class ActivityReader:
                 if len(rest) > _LONGEST_REST:
                     raise ValueError("a line is long")
                 found.extend(map(self._values, self._decoder.decode_lines(lines)))
+                if len(found) > file.records:
+                    break
             # What a decompressor has left.
             while raw.read(_LONGEST_REST):
                 pass
