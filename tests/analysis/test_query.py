@@ -638,6 +638,26 @@ def test_lines_that_cannot_be_read_are_damage_and_no_mistake_in_the_sql(
     assert "poolcensus-" not in str(raised.value)
 
 
+@pytest.mark.parametrize("compression", Compression)
+@pytest.mark.parametrize(
+    ("line", "wrong"),
+    [
+        (b'{"snapshot_id":"\\ud800' + b"x" * (65 << 20) + b'"}\n', "a line is longer than 67108864 bytes"),
+        (b'{"snapshot_id":"\\ud800"]\n', "not JSON"),
+    ],
+    ids=["too long", "malformed"],
+)
+def test_lines_that_cannot_be_repaired_are_damage(
+    tmp_path: Path, compression: Compression, line: bytes, wrong: str
+) -> None:
+    snapshot = written(tmp_path, day_id(23), {target(): [pool("a")]}, compression=compression)
+    packer = compressor(compression)
+    name = f"pools.ndjson{compression.suffix}"
+    rewritten(snapshot, name, lambda _: packer.compress(line) + packer.flush())
+    with pytest.raises(DamagedSnapshotError, match=f"{name}.*{wrong}.*; the snapshot is damaged"):
+        rows_of("SELECT count(pool_id) FROM pools", tmp_path, ref=None)
+
+
 def test_no_room_is_no_mistake_in_the_sql() -> None:
     with database_module.Database() as database:
         database.connection.execute("SET memory_limit = '4MB'; SET max_temp_directory_size = '0KB'")

@@ -54,7 +54,8 @@ class Staging:
         self._pool = ThreadPoolExecutor(_WORKERS, "poolcensus staging")
         self._stopped = threading.Event()
         self._digests: list[Future[None]] = []
-        self._staged: dict[Path, Compression] = {}
+        # Where each is, as a person would name it, and how it is compressed.
+        self._staged: dict[Path, tuple[str, Compression]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -96,7 +97,7 @@ class Staging:
                 entry, compression = source = file_of(snapshot)
                 path = self._folder / snapshot.id / entry.name
                 path.parent.mkdir(mode=0o700, exist_ok=True)
-                self._staged[path] = compression
+                self._staged[path] = (snapshot.files.place_of(entry.name), compression)
                 paths.append(path)
                 if snapshot.files.path is not None:
                     _check_file(snapshot.files, entry.name)
@@ -131,9 +132,10 @@ class Staging:
     def repair(self) -> bool:
         """Replace files that hold half a surrogate pair by copies that have U+FFFD in its place.
 
-        Returns whether there was one. Call `check` first.
+        Returns whether there was one. Call `check` first. Raises `DamagedSnapshotError` for a line with one
+        that is no JSON.
         """
-        repaired = [path for path, compression in self._staged.items() if _repair(path, compression)]
+        repaired = [path for path, staged in self._staged.items() if _repair(path, *staged)]
         return bool(repaired)
 
     def _read(self, files: SnapshotFiles, source: tuple[FileEntry, Compression], to: Path | None) -> None:
@@ -213,17 +215,20 @@ def _damage(place: str, wrong: str) -> DamagedSnapshotError:
     return DamagedSnapshotError(f"{place} {wrong}; the snapshot is damaged")
 
 
-def _repair(path: Path, compression: Compression) -> bool:
+def _repair(path: Path, place: str, compression: Compression) -> bool:
     """Replace a file by a copy without halves of surrogate pairs. Return whether it has any."""
-    with path.open("rb") as raw:
-        if not any(_SURROGATE.search(line) for line in read_lines(raw, compression)):
-            return False
-    made = path.with_name(f"repaired-{path.name}")
-    packer = compressor(compression)
-    with path.open("rb") as raw, made.open("xb") as out:
-        for line in read_lines(raw, compression):
-            out.write(packer.compress(whole_line(line)))
-        out.write(packer.flush())
+    try:
+        with path.open("rb") as raw:
+            if not any(_SURROGATE.search(line) for line in read_lines(raw, compression)):
+                return False
+        made = path.with_name(f"repaired-{path.name}")
+        packer = compressor(compression)
+        with path.open("rb") as raw, made.open("xb") as out:
+            for line in read_lines(raw, compression):
+                out.write(packer.compress(whole_line(line)))
+            out.write(packer.flush())
+    except ValueError as error:
+        raise _damage(f"{place}:", str(error)) from error
     made.replace(path)
     return True
 
