@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import html
+import json
 import re
 import time
 from datetime import UTC, datetime
 from functools import partial
+from hashlib import sha256
 from itertools import product
 from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus
@@ -17,7 +20,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from poolcensus.aws.faults import classify, error_of, parse_xml, server_time
-from poolcensus.aws.refusals.redaction import redact
+from poolcensus.aws.refusals.redaction import redact, without
 from poolcensus.aws.refusals.table import TABLE, denial_in
 from poolcensus.aws.transport.protocol import Reply
 from poolcensus.errors import (
@@ -435,6 +438,65 @@ def test_a_secret_is_taken_out_as_it_is_and_as_a_url_has_it(
     redact(error, EXTERNAL_ID)
     assert error.message == str(error)
     assert error.message.endswith(" ***")
+
+
+KEY = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
+SESSION = f"IQoJb3JpZ2luX2VjE{'/'.join(sha256(b'%d' % n).hexdigest() for n in range(6))}+=="
+
+
+def in_json(secret: str) -> str:
+    return json.dumps(secret)[1:-1].replace("/", "\\/")
+
+
+def in_codes_of_json(secret: str) -> str:
+    return "".join(each if each.isalnum() else f"\\u{ord(each):04x}" for each in secret)
+
+
+def in_html(secret: str) -> str:
+    return html.escape(secret).replace("/", "&#x2F;").replace("=", "&#61;")
+
+
+def twice_in_a_url(secret: str) -> str:
+    return quote(quote(secret, safe=""), safe="")
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        *(str, str.lower, str.upper, in_json, in_codes_of_json, in_html, twice_in_a_url),
+        lambda secret: in_json(in_html(secret)),
+        lambda secret: secret[-20:],
+        lambda secret: secret[10:26],
+    ],
+)
+@pytest.mark.parametrize("secret", [EXTERNAL_ID, KEY, SESSION])
+def test_a_secret_is_found_escaped_in_another_case_and_in_part(
+    secret: str, written: Callable[[str], str]
+) -> None:
+    told = without(f"No role/{written(secret)}\\n was found, 100% sure &amp; well.", ["other", secret])
+    left = secret[:8] if secret == SESSION else ""
+    assert told.removeprefix("No role/").lower().removeprefix(left.lower()) == (
+        "***\\n was found, 100% sure &amp; well."
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"Access key {KEY[:15]}",
+        f"The token {SESSION[:20]}... is malformed",
+        "arn:aws:sts::000000000001:assumed-role/PoolCensusReader/poolcensus at 100%, &quot;a\\u002fb&quot;",
+    ],
+)
+def test_what_says_little_of_a_secret_stays(text: str) -> None:
+    assert without(text, [KEY, SESSION, "PoolCensusReader-of-us"[4:], EXTERNAL_ID]) == text
+
+
+@given(st.text("abc%2F&;x#\\/u0", max_size=40), st.text("abc/", min_size=4, max_size=30))
+def test_any_text_loses_the_secret(text: str, secret: str) -> None:
+    assert secret not in without(f"{text}{secret}{text}", [secret]).replace("***", " ")
+    if secret not in text and "%" not in text and "&" not in text and "\\" not in text and len(secret) < 16:
+        assert without(text, [secret]) == text
 
 
 def test_a_code_that_was_cut_off_in_a_secret_is_told_without_it() -> None:
