@@ -141,6 +141,8 @@ HTML = "Content-Type: text/html; charset=utf-8"
         (error(503, "SlowDown"), ["fewer calls", "later"]),
         (error(400, "Odd"), ["S3 answered Odd"]),
         (reply(400), ["S3 answered 400"]),
+        (error(400, f"no {TOKEN}"), ["S3 answered 400"]),
+        (error(403, "x" * 65), ["access is denied (403)"]),
         (reply(200, b"<html>Sign in</html>"), ["is not S3", "`endpoint_url`"]),
         (reply(404, b"<html>Not Found</html>"), ["is not S3: HTTP 404 without", "`endpoint_url`"]),
         (

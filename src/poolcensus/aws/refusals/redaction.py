@@ -17,7 +17,16 @@ if TYPE_CHECKING:
 LONGEST_MESSAGE = 1000
 """How many characters of a service's message are kept."""
 
-LONGEST# What is shorter is part of many words. AWS's keys have 40 characters, and its tokens some hundreds.
+LONGEST_CODE = 200
+"""How many characters of an error code are kept."""
+
+# Whatever is assigned to such a name, and whatever follows it that is too long to be a word.
+_SECRETS = re.compile(
+    r"(?i)((?:security|session)[ _-]?token|secret(?:[ _-]?access)?[ _-]?key|external[ _-]?id)"
+    r"(\W{0,3}[:=]\W{0,3}(?=\S)|\W{1,3}(?=\S{16}))\S+"
+)
+_CODE = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# What is shorter is part of many words. AWS's keys have 40 characters, and its tokens some hundreds.
 _SHORTEST_KEY = 8
 # Names and ARNs have shorter parts in common with an external ID.
 _SHORTEST_PART = 16
@@ -45,6 +54,11 @@ def keys_of(credentials: Credentials) -> tuple[str, ...]:
 def readable(message: str) -> str:
     """Return a service's message as it may be shown: short, and with nothing that looks like a secret."""
     return _SECRETS.sub(r"\1\2***", message)[:LONGEST_MESSAGE]
+
+
+def code_or_status(code: str, status: str) -> str:
+    """Return an error code where it looks like one, and the HTTP status where it may be any text."""
+    return code if _CODE.fullmatch(code) else status
 
 
 def redact(error: CallError, *secrets: str) -> None:

@@ -16,7 +16,7 @@ from botocore.exceptions import (
     SSLError,
 )
 
-from poolcensus.aws.refusals.redaction import readable
+from poolcensus.aws.refusals.redaction import code_or_status, readable
 from poolcensus.errors import CallError
 
 
@@ -240,8 +240,9 @@ def _message(error: ClientError) -> str:
 
 
 def code_of(error: ClientError) -> str:
-    """Return the service's error code, or an empty text."""
-    return str(error.response.get("Error", {}).get("Code", ""))
+    """Return the service's error code, the status where it is none, or an empty text."""
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    return code and code_or_status(code, str(_status(error)))
 
 
 def _status(error: ClientError) -> int:
