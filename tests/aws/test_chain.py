@@ -571,7 +571,7 @@ async def test_a_role_is_assumed_anew_where_its_session_was_refused(config: Path
 def test_what_is_forgotten_while_the_chain_is_walked_is_not_kept(config: Path, program: Path) -> None:
     config.write_text(f"[profile cp]\ncredential_process = {program}\n")
     sessions = [botocore.session.Session(profile="cp") for _ in range(2)]
-    walked = chain.Chain(sessions[0], lambda: sessions[1])
+    walked = chain.Chain(sessions[0], lambda: sessions[1], chain.SentSecrets())
     walk = sessions[0].get_credentials
 
     def forgotten_meanwhile() -> object:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import threading
+from functools import partial
 from hashlib import sha1
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 from botocore.credentials import SSOProvider
+from botocore.exceptions import ClientError
 from botocore.tokens import SSOTokenProvider
 
 from poolcensus.aws.sdk.access import Sdk
+from poolcensus.aws.sdk.chain_failures import explain
+from poolcensus.errors import CredentialsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from poolcensus.aws.signing import Credentials
@@ -34,6 +38,8 @@ class Sources:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.refuses = False
+        self.repeated: Callable[[str], str] = str
         sources = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -46,8 +52,14 @@ class Sources:
                 self._answer(self.rfile.read(int(self.headers["Content-Length"])).decode())
 
             def _answer(self, body: str) -> None:
-                answer = sources.answer(urlsplit(self.path).path, parse_qs(body)).encode()
-                self.send_response(200)
+                form = parse_qs(body)
+                answer = sources.answer(urlsplit(self.path).path, form).encode()
+                if sources.refuses:
+                    headers = ("x-amz-sso_bearer_token", "x-amz-security-token")
+                    sent = [self.headers.get(name, "") for name in headers]
+                    sent += [form[name][0] for name in ("WebIdentityToken", "ExternalId") if name in form]
+                    answer = sources.refusal(" ".join(filter(None, sent)), in_xml=bool(form))
+                self.send_response(400 if sources.refuses else 200)
                 self.send_header("Content-Length", str(len(answer)))
                 self.end_headers()
                 self.wfile.write(answer)
@@ -57,6 +69,13 @@ class Sources:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+    def refusal(self, sent: str, *, in_xml: bool) -> bytes:
+        """Refuse, and repeat the secrets that were sent in the code and in the message."""
+        said = f"refused {self.repeated(sent)}, as it is"
+        if in_xml:
+            return f"<E><Error><Code>{said}</Code><Message>{said}</Message></Error></E>".encode()
+        return json.dumps({"__type": said, "message": said}).encode()
 
     def answer(self, path: str, form: dict[str, list[str]]) -> str:
         if form:
@@ -114,17 +133,17 @@ def role(name: str) -> str:
     return f"role_arn = arn:aws:iam::000000000001:role/{name}\n"
 
 
-def sign_in(folder: Path, session: str) -> None:
+def sign_in(folder: Path, session: str, token: str = "signed-in") -> None:
     """Leave what 'aws sso login' leaves."""
     cache = folder / "sso-cache"
     cache.mkdir()
-    token = {
-        "accessToken": "signed-in",
+    kept = {
+        "accessToken": token,
         "expiresAt": _EXPIRATION,
         "region": "eu-west-1",
         "startUrl": "https://a",
     }
-    (cache / f"{sha1(session.encode()).hexdigest()}.json").write_text(json.dumps(token))
+    (cache / f"{sha1(session.encode()).hexdigest()}.json").write_text(json.dumps(kept))
 
 
 _SSO = (
@@ -221,3 +240,41 @@ async def test_without_a_profile_the_place_gives_them(
     found = await credentials(None)
     assert (found.access_key_id, found.session_token) == ("ASIAKEYS", "t")
     assert (sources.asked == ["/task"]) is container
+
+
+_TOKEN = "tok/en+that=nobody.else_should-have-0123456789"
+
+
+@pytest.mark.parametrize("repeated", [str, partial(quote, safe=""), lambda sent: sent[-20:]])
+@pytest.mark.parametrize("way", ["sso", "web identity", "external id", "session"])
+async def test_what_a_source_repeats_of_secrets_is_not_told(
+    config: Path, sources: Sources, tmp_path: Path, way: str, repeated: Callable[[str], str]
+) -> None:
+    base = "aws_access_key_id = AKIA1\naws_secret_access_key = s\n"
+    section = f"{role('cp')}source_profile = base\n"
+    if way == "sso":
+        sign_in(tmp_path, "corp", _TOKEN)
+        section = _SSO
+    elif way == "web identity":
+        (tmp_path / "token").write_text(_TOKEN)
+        section = f"{role('web')}web_identity_token_file = {tmp_path / 'token'}\n"
+    elif way == "external id":
+        section += f"external_id = {_TOKEN}\n"
+    else:
+        program = tmp_path / "program"
+        keys = {"Version": 1, "AccessKeyId": "ASIA1", "SecretAccessKey": "s", "SessionToken": _TOKEN}
+        program.write_text(f"#!/bin/sh\necho '{json.dumps(keys)}'\n")
+        program.chmod(0o700)
+        base = f"credential_process = {program}\n"
+    config.write_text(f"[profile base]\n{base}[profile cp]\n{section}")
+    sources.refuses, sources.repeated = True, repeated
+    with pytest.raises(CredentialsError) as caught:
+        await credentials()
+    assert "failed: refused ***, as it is (400)" in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+async def test_of_a_call_whose_secrets_are_not_known_the_code_alone_is_told() -> None:
+    said = {"Error": {"Code": "InvalidGrantException", "Message": f"no {_TOKEN}"}}
+    why, _ = explain(ClientError(said, "CreateToken"), None, from_environment=False)
+    assert why == "CreateToken failed (InvalidGrantException)"

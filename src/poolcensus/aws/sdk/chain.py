@@ -9,11 +9,12 @@ import sys
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
+from urllib.parse import parse_qsl
 
 from botocore.credentials import AssumeRoleProvider, ProcessProvider
 from botocore.exceptions import RefreshWithMFAUnsupportedError
 
-from poolcensus.aws.refusals.redaction import readable
+from poolcensus.aws.refusals.redaction import readable, without
 from poolcensus.aws.sdk.chain_failures import explain, without_passwords
 from poolcensus.aws.sdk.credential_process import ChainFailure, ProcessWithReasons
 from poolcensus.aws.sdk.logs import TELL_OF_CALLS
@@ -43,6 +44,14 @@ class SdkCredentials(Protocol):
     """What is used of botocore's credentials, which have no types."""
 
     def get_frozen_credentials(self) -> _FrozenCredentials: ...
+
+
+class PreparedRequest(Protocol):
+    """What is used of a request that the SDK is about to send."""
+
+    url: str
+    headers: Mapping[str, str | bytes]
+    body: str | bytes | None
 
 
 class _FrozenCredentials(Protocol):
@@ -77,6 +86,9 @@ _SECRET_VARIABLES = (
     "AWS_SECURITY_TOKEN",
     "AWS_CONTAINER_AUTHORIZATION_TOKEN",
 )
+# What the calls of a chain send of secrets: those of STS in a form, that of IAM Identity Center in a header.
+_SECRET_HEADERS = ("X-Amz-Security-Token", "x-amz-sso_bearer_token")
+_SECRET_PARAMETERS = frozenset({"ExternalId", "TokenCode", "WebIdentityToken"})
 _SSO_KEYS = ("sso_session", "sso_start_url", "sso_account_id")
 # What they warn of is raised too, where it matters.
 _WARN = ("botocore.credentials", "botocore.tokens")
@@ -115,15 +127,33 @@ def _log_filter() -> Iterator[None]:
             logger.removeFilter(chain_log_filter)
 
 
+class SentSecrets:
+    """The secrets in the requests that a session has sent, which their answers may repeat."""
+
+    def __init__(self) -> None:
+        self.found: set[str] = set()
+
+    def note(self, request: PreparedRequest, **_: object) -> None:
+        """Note those of a request that is about to be sent."""
+        self.found.update(_text(request.headers.get(name, "")) for name in _SECRET_HEADERS)
+        form = parse_qsl(_text(request.body or ""))
+        self.found.update(value for name, value in form if name in _SECRET_PARAMETERS)
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else value
+
+
 class Chain:
     """The credential chain of one profile. Its methods block."""
 
-    def __init__(self, session: Session, new_session: Callable[[], Session]) -> None:
+    def __init__(self, session: Session, new_session: Callable[[], Session], sent: SentSecrets) -> None:
         self._session: Session | None = session
         self._new_session = new_session
         self._config = session
         self._credentials: SdkCredentials | None = None
         self._is_forgotten = False
+        self._sent = sent
         self._ask_mfa = _AskMfa()
         # Whoever was cancelled may have left a thread that still walks: the SDK's session is for one.
         self._walking = threading.Lock()
@@ -215,14 +245,12 @@ class Chain:
         return None
 
     def _without_secrets(self, text: str) -> str:
-        """Return the text in one line, without the secrets that this machine's configuration holds."""
+        """Return the text in one line, without secrets of this machine's configuration and of the calls."""
         sections = [each for each in self._profiles().values() if isinstance(each, dict)]
         secrets = [section.get(key) for section in sections for key in _SECRET_KEYS]
-        secrets += [os.environ.get(name) for name in _SECRET_VARIABLES]
-        for secret in secrets:
-            if isinstance(secret, str) and len(secret) >= _SHORTEST_SECRET:
-                text = text.replace(secret, "***")
-        return readable(without_passwords(" ".join(text.split())))
+        secrets += [*map(os.environ.get, _SECRET_VARIABLES), *self._sent.found]
+        known = [each for each in secrets if isinstance(each, str) and len(each) >= _SHORTEST_SECRET]
+        return readable(without_passwords(" ".join(without(text, known).split())))
 
 
 def _adapt(resolver: _Resolver, ask_mfa: _AskMfa) -> None:

@@ -27,6 +27,7 @@ from botocore.exceptions import (
 )
 from botocore.exceptions import ConnectionError as SdkConnectionError
 
+from poolcensus.aws.refusals.redaction import code_or_status
 from poolcensus.aws.refusals.table import error_class_of
 from poolcensus.aws.sdk.credential_process import ChainFailure
 from poolcensus.errors import ThrottledError, reason_of
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _USER_IN_URL = re.compile(r"//[^/@\s]*@")
+# Of others it is not known which secrets their requests hold, and answers repeat: the chain refreshes tokens.
+_WITH_KNOWN_SECRETS = frozenset({"AssumeRole", "AssumeRoleWithWebIdentity", "GetRoleCredentials"})
 _NETWORK = " Check the network and the proxy."
 _CORRECT = " Correct it in your AWS config."
 _SIGN_IN = " Run 'aws sso login --profile {sso}'."
@@ -120,9 +123,14 @@ def _always(text: str) -> Callable[[Exception], str]:
 
 
 def _refusal(error: Exception) -> str:
-    response = getattr(error, "response", {}).get("Error", {})
+    response = getattr(error, "response", {})
     operation = getattr(error, "operation_name", "a call")
-    return f"{operation} failed: {response.get('Message') or 'no message'} ({response.get('Code')})"
+    said = response.get("Error", {})
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", "")
+    code = code_or_status(str(said.get("Code", "")), str(status))
+    if operation not in _WITH_KNOWN_SECRETS:
+        return f"{operation} failed ({code})"
+    return f"{operation} failed: {said.get('Message') or 'no message'} ({code})"
 
 
 def _advice_on_refusal(error: ClientError) -> str:

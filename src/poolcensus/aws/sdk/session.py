@@ -15,7 +15,7 @@ from botocore.exceptions import BotoCoreError, ConfigParseError, ProfileNotFound
 from botocore.httpsession import get_cert_path
 
 from poolcensus import partitions
-from poolcensus.aws.sdk.chain import Chain
+from poolcensus.aws.sdk.chain import Chain, SentSecrets
 from poolcensus.aws.sdk.chain_failures import malformed_file, os_error_in_words
 from poolcensus.aws.sdk.credential_process import ChainFailure
 from poolcensus.aws.sdk.data_files import read_fast
@@ -28,12 +28,7 @@ from poolcensus.errors import FatalError, SettingsError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-
-class _PreparedRequest(Protocol):
-    """What is used of a request that the SDK is about to send."""
-
-    url: str
-    headers: Mapping[str, str | bytes]
+    from poolcensus.aws.sdk.chain import PreparedRequest
 
 
 class _Session(ClientSession, Protocol):
@@ -65,8 +60,9 @@ class SdkSession:
         self._endpoint_url = endpoint_url
         self._parsed = parsed
         self._proxies = Proxies()
+        self._sent = SentSecrets()
         self._session = self._open_session()
-        self.chain = Chain(self._session, self._open_session)
+        self.chain = Chain(self._session, self._open_session, self._sent)
         self.forms = RequestForms(self._session, endpoint_url, self._proxies)
 
     def parsed_with(self, name: str) -> Mapping[str, Mapping[str, object]]:
@@ -90,6 +86,7 @@ class SdkSession:
             # The chain's own clients send what it has found.
             session.register("before-send", _refuse_unfit_headers)
             session.register("before-send", self._refuse_unfit_proxy)
+            session.register("before-send", self._sent.note)
             region = _region(session)
             if region is not None:
                 session.set_config_variable("region", region)
@@ -112,7 +109,7 @@ class SdkSession:
             ) from None
         return session
 
-    def _refuse_unfit_proxy(self, request: _PreparedRequest, **_: object) -> None:
+    def _refuse_unfit_proxy(self, request: PreparedRequest, **_: object) -> None:
         self._proxies.of(request.url)
 
     @property
@@ -149,7 +146,7 @@ def _region(session: _Session) -> str | None:
     return known.sts if known is not None else None
 
 
-def _refuse_unfit_headers(request: _PreparedRequest, **_: object) -> None:
+def _refuse_unfit_headers(request: PreparedRequest, **_: object) -> None:
     for value in request.headers.values():
         text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
         if not is_header_value(text):
