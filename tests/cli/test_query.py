@@ -248,6 +248,45 @@ def test_a_link_is_followed(dest: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert (tmp_path / "real.csv").read_text() == "a\n1\n"
 
 
+@pytest.mark.parametrize(
+    ("mode", "is_foreign", "is_followed"),
+    [(0o1777, True, False), (0o777, True, False), (0o755, True, True), (0o1777, False, True)],
+)
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_of_another_user_in_a_folder_of_all_is_not_followed(  # noqa: PLR0917 - pytest gives them by name
+    dest: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    mode: int,
+    is_foreign: bool,
+    is_followed: bool,
+    there: bool,
+) -> None:
+    real, link, outer = tmp_path / "real.csv", tmp_path / "all" / "link.csv", tmp_path / "outer.csv"
+    if there:
+        real.write_text("precious\n")
+    link.parent.mkdir()
+    link.symlink_to(real)
+    outer.symlink_to(link)
+    link.parent.chmod(mode)
+    if is_foreign and os.geteuid() == 0:
+        for each in (link, outer):
+            os.chown(each, 12345, -1, follow_symlinks=False)
+    elif is_foreign:
+        monkeypatch.setattr("os.geteuid", lambda: 12345)
+    code = main(["query", "SELECT 1 AS a", "--dest", str(dest), "--output", str(outer)])
+    said = capsys.readouterr().err
+    if is_followed:
+        assert (code, said, real.read_text()) == (0, "", "a\n1\n")
+    else:
+        assert code == 1
+        assert f"Could not write {outer}: {link} is a link of another user, in a folder that" in said
+        assert [*tmp_path.glob("real.csv")] == [real] * there
+        assert not there or real.read_text() == "precious\n"
+    assert link.is_symlink()
+
+
 def test_one_snapshot_or_all(dest: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sql = ("SELECT count(*) AS n FROM targets", "--format", "csv", "--dest", dest)
     assert run(capsys, *sql) == "n\n2\n"

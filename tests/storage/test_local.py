@@ -705,8 +705,10 @@ async def test_a_drive_that_fails_in_it_publishes_nothing(
 @pytest.mark.parametrize("name", ["/dev/fd/1", "/dev/stdout"])
 def test_nothing_is_put_beside_a_descriptor(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # As macOS has it: /dev/stdout leads to fd/1, which leads nowhere, and is a file where a file is open.
-    monkeypatch.setattr(os.path, "realpath", lambda _: "/dev/fd/1")
-    monkeypatch.setattr(Path, "is_file", lambda _: True)
+    monkeypatch.setattr(files, "is_link", lambda path: path == Path("/dev/stdout"))
+    monkeypatch.setattr(Path, "readlink", lambda _: Path("fd/1"))
+    monkeypatch.setattr(os.path, "realpath", os.fspath)
+    monkeypatch.setattr(files, "is_file", lambda _: True)
     assert files.replaceable(Path(name)) is None
 
 

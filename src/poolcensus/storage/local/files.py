@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO, Final
 
-from poolcensus.paths import exists, is_file, is_folder
+from poolcensus.paths import exists, is_file, is_folder, is_link
 from poolcensus.storage.source import MissingFileError, NotAFileError
 from poolcensus.temporary import file_replacing
 
@@ -36,6 +36,7 @@ _FULL_SYNC: Final[int | None] = getattr(fcntl, "F_FULLFSYNC", None)
 _NO_SYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP})
 # What those say, besides, that don't know of the drive's cache.
 _NO_FULL_SYNC: Final = _NO_SYNC | {errno.ENOTTY}
+_ROOT: Final = 0
 # Descriptors as paths. On Linux each is a link to what is open; on macOS it is not, and nothing can be made
 # beside it.
 _DESCRIPTORS: Final = Path("/dev/fd")
@@ -155,10 +156,28 @@ def replaceable(path: Path) -> Path | None:
     """Return the file that another can take the place of under this name, past all links, or None.
 
     There is none where it names a pipe, a device or a descriptor of this process: these are written to.
+    Raises `OSError`, also for a link that anybody may have put there.
     """
+    named = _past_links(path)
     # As it is named: what /dev/stdout leads to has no name of its own where it is a pipe.
     if exists(path) and not is_file(path):
         return None
-    # Of links that go in a circle, Path.resolve raises a RuntimeError before Python 3.13.
-    target = Path(os.path.realpath(path))
+    # What has its name by now is replaced, and not followed, if it is another link.
+    target = Path(os.path.realpath(named.parent)) / named.name
     return None if target.parent == _DESCRIPTORS else target
+
+
+def _past_links(path: Path) -> Path:
+    """Return what a name leads to. Of links that go in a circle, that is one of them."""
+    seen: set[Path] = set()
+    while path not in seen and is_link(path):
+        seen.add(path)
+        # As https://docs.kernel.org/admin-guide/sysctl/fs.html#protected-symlinks has it, which the system
+        # may not, and which does not count where a link is read and not followed.
+        is_foreign = path.lstat().st_uid not in {os.geteuid(), _ROOT}
+        if is_foreign and path.parent.stat().st_mode & stat.S_IWOTH:
+            raise PermissionError(
+                errno.EACCES, f"{path} is a link of another user, in a folder that everybody can write to"
+            )
+        path = path.parent / path.readlink()
+    return path
