@@ -242,11 +242,34 @@ WRONG: list[tuple[str, object, str]] = [
 ]
 
 
+PASSWORDS = ("s3://user:", "S3://user:", "https://user:", "s3:/user:", " s3://user:", "a\nhttps://user:")
+
+
 def test_a_wrong_value_says_which_key_and_what_is_allowed() -> None:
     said = [(key, value, allowed, complaint(**{key: value})) for key, value, allowed in WRONG]
     assert not [
         each for each in said if not (each[0] in each[3] and each[2] in each[3] and "\n" not in each[3])
     ]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(
+            ("dest", f"{before}secret{after}bucket/p")
+            for before in PASSWORDS
+            for after in ("@", "/x@", "#@", "?")
+        ),
+        ("dest", "s3://bucket?token=secret"),
+        *(("endpoint_url", f"http://h{each}=secret") for each in ("?token", "/?token", ":x?token", "#token")),
+        *(("endpoint_url", f"{each}user:secret@h") for each in ("", "ftp://", "http:/", "https://")),
+    ],
+)
+def test_a_url_that_may_hold_a_password_is_not_shown(key: str, value: str) -> None:
+    said = complaint(**{key: value})
+    assert key in said
+    assert "must" in said
+    assert "secret" not in said
 
 
 @pytest.mark.parametrize(

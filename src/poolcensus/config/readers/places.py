@@ -29,8 +29,22 @@ Owner = Annotated[str, written(r"[0-9]{12}", "an account ID of 12 digits, in quo
 
 def destination(value: object) -> str:
     """Return a destination: a directory, `s3://bucket/prefix`, or `-`."""
-    allowed = "must be a directory, s3://BUCKET/PREFIX, or - for standard output"
     place = text(str(value) if isinstance(value, Path) else value)
+    allowed = "must be a directory, s3://BUCKET/PREFIX, or - for standard output"
+    try:
+        return _destination(place, allowed)
+    except ValueError:
+        if _may_hold_password(place):
+            raise EntryError(f"{allowed}, and hold no user name, password or query") from None
+        raise
+
+
+def _may_hold_password(value: object) -> bool:
+    """Whether it would be told of a value: it stands before an @, and a token in a query or a fragment."""
+    return not {"@", "?", "#"}.isdisjoint(str(value))
+
+
+def _destination(place: str, allowed: str) -> str:
     if not place or "\0" in place:
         raise ValueError(allowed)
     nearly = f"{shown(place)} is neither the name of a directory nor a URL such as s3://BUCKET/PREFIX"
@@ -99,8 +113,7 @@ def endpoint_url(value: object) -> str:
     try:
         return _endpoint_url(text(value))
     except ValueError as error:
-        # What stands before an @ may be a password.
-        if "@" in str(value):
+        if _may_hold_password(value):
             raise EntryError(str(error)) from None
         raise
 
@@ -116,7 +129,9 @@ def _endpoint_url(url: str) -> str:
         raise ValueError(allowed)
     if "@" in parts.netloc:
         raise ValueError("must hold no user name or password")
-    if parts.query or parts.fragment or not url.isprintable() or " " in url:
+    if parts.query or parts.fragment:
+        raise ValueError("must hold no query and no fragment")
+    if not url.isprintable() or " " in url:
         raise ValueError(allowed)
     return url
 
