@@ -141,12 +141,15 @@ async def test_cancelling_a_run_ends_it_whatever_hangs(
 async def test_a_run_whose_disk_hangs_leaves_what_it_had_for_the_next(
     lab: Start, hanging: Hanging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here = await lab(accounts=60, mean_pools=3)
+    # One target keeps the run from being over before its second write, on however slow a machine.
+    here = await lab(
+        accounts=60, mean_pools=3, faults=("hang,account=000000000002,region=us-east-1,first=1",)
+    )
     with monkeypatch.context() as patch:
         patch.setattr(write_queue, "_LONGEST_IN_MEMORY", 0.01)
         hanging.install(patch, "write", "targets.ndjson", passes=1)
         with anyio.fail_after(LONGEST):
-            async with Census(here.settings(concurrency=1)) as census, anyio.create_task_group() as group:
+            async with Census(here.settings(concurrency=2)) as census, anyio.create_task_group() as group:
                 group.start_soon(census.collect)
                 while not hanging.begun.is_set():
                     await anyio.sleep(0.002)
@@ -155,7 +158,7 @@ async def test_a_run_whose_disk_hangs_leaves_what_it_had_for_the_next(
     hanging.go_on.set()
     await settled(here.dest)
     before = here.calls("workspaces.DescribeWorkspacesPools")
-    snapshot = await here.collect(resume=True)
+    snapshot = await here.collect(resume=True, attempt_timeout=1)
     here.assert_exact(snapshot)
     assert here.calls("workspaces.DescribeWorkspacesPools") - before < snapshot.manifest.totals.pages
 
