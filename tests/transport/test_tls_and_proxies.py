@@ -418,3 +418,13 @@ def test_a_bundle_of_no_use_names_where_it_may_be_named(tmp_path: Path, content:
         bundle.write_bytes(content)
     with pytest.raises(SettingsError, match="AWS_CA_BUNDLE, ca_bundle in the profile, or REQUESTS_CA_BUNDLE"):
         trusting(str(bundle))
+
+
+def test_a_key_log_that_cannot_be_written_is_named_in_place_of_the_bundle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "nowhere" / "keys"))
+    with pytest.raises(
+        SettingsError, match=r"SSLKEYLOGFILE names a file that can't be written to: .*nowhere"
+    ):
+        trusting(None)

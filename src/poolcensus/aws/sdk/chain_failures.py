@@ -27,6 +27,7 @@ from botocore.exceptions import (
 )
 from botocore.exceptions import ConnectionError as SdkConnectionError
 
+from poolcensus.aws.key_log import wrong_key_log
 from poolcensus.aws.refusals.redaction import code_or_status
 from poolcensus.aws.refusals.table import error_class_of
 from poolcensus.aws.sdk.credential_process import ChainFailure
@@ -72,8 +73,8 @@ def wrong_variable(error: Exception) -> str | None:
 
     The SDK's own sentence quotes the value and leaves out its name.
     """
-    if isinstance(error, OSError) and error.filename and error.filename == os.environ.get("SSLKEYLOGFILE"):
-        return f"SSLKEYLOGFILE names a file that can't be written to: {os_error_in_words(error)}"
+    if (wrong := wrong_key_log(error)) is not None:
+        return wrong
     if not isinstance(error, ValueError):
         return None
     text = str(error)

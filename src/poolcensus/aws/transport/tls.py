@@ -6,6 +6,7 @@ import ssl
 
 import anyio
 
+from poolcensus.aws.key_log import wrong_key_log
 from poolcensus.errors import FatalError, SettingsError
 from poolcensus.flow.singleflight import SingleFlight
 from poolcensus.loops import in_thread
@@ -45,13 +46,15 @@ def trusting(ca_bundle: str | None) -> ssl.SSLContext:
 
     Blocks for 20 to 40 ms.
 
-    Raises SettingsError where they can't be read.
+    Raises SettingsError where they can't be read, or the file that `SSLKEYLOGFILE` names can't be written to.
     """
     try:
         if ca_bundle is not None and is_folder(ca_bundle):
             return ssl.create_default_context(capath=ca_bundle)
         return ssl.create_default_context(cafile=ca_bundle)
     except (OSError, ValueError) as error:
+        if (wrong := wrong_key_log(error)) is not None:
+            raise SettingsError(f"{wrong}.") from None
         why = getattr(error, "strerror", None) or error
         raise SettingsError(
             f"The CA bundle {ca_bundle} can't be read: {why}."
