@@ -299,3 +299,22 @@ def test_what_would_go_to_a_standard_output_that_is_closed_is_an_error(
         check=False,
     )
     assert (ended.returncode, ended.stderr) == (1, f"poolcensus: {said}\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("show", "s3://AKIA:sEcretpw@bucket/x"),
+        ("verify", "https://user:sEcretpw@host/x"),
+        ("diff", "https://user:sEcretpw@host/x", "latest"),
+        ("collect", "--engine", "dask", "--scheduler", "tls://user:sEcretpw@host:1"),
+        ("export", "--output", "s3://AKIA:sEcretpw@bucket/x"),
+        ("collect", "--accounts-from", "https://user:sEcretpw@host/x.csv"),
+    ],
+)
+def test_a_password_in_what_is_refused_is_not_shown(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) in {1, 2}
+    captured = capsys.readouterr()
+    assert "sEcretpw" not in captured.out + captured.err

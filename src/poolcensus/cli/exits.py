@@ -126,10 +126,10 @@ def report() -> Iterator[ExitStatus]:
 
 def _end_with(error: BaseException, outcome: ExitStatus) -> None:
     from poolcensus.cli import logs
-    from poolcensus.cli.trouble import complain, details_of, notice, with_options
+    from poolcensus.cli.trouble import complain, details_of, notice, with_options, without_passwords
 
     outcome.code = code_of(error)
-    words = _words(error)
+    words = without_passwords(_words(error))
     complain(*words.splitlines())
     match error:
         case click.UsageError(ctx=click.Context(command_path=path)):

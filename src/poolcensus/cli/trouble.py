@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from poolcensus.snapshot.hidden import Hidden
 
 _SETTING = re.compile(r"`([a-z0-9_]+)`")
+# In a URL that was meant for something else, or in a path that was made of one.
+_PASSWORD = re.compile(r"(?<=:/)(/?)[^\s/@]*:[^\s/@]*@")
 _SET_TO_FALSE = re.compile(r"`([a-z0-9_]+)` to false\b")
 # Parameters of functions of the library that are no settings.
 _PARAMETERS = {"every": "--all", "every_account": "--all"}
@@ -53,6 +55,11 @@ def with_options(text: str, organization: str | None = None) -> str:
     return _SETTING.sub(lambda found: flags.get(found[1], found[0]), _SET_TO_FALSE.sub(switched_off, text))
 
 
+def without_passwords(text: str) -> str:
+    """Return the text without the passwords of URLs, which it may name because they are refused."""
+    return _PASSWORD.sub(r"\1…@", text)
+
+
 def complain(*lines: str) -> None:
     """Write each line to standard error, or to the log where that is JSON, for programs to read."""
     _tell(lines, is_error=True)
@@ -66,7 +73,7 @@ def notice(*lines: str) -> None:
 def _tell(lines: Iterable[str], *, is_error: bool) -> None:
     from poolcensus.cli import logs
 
-    for line in map(with_options, lines):
+    for line in map(without_passwords, map(with_options, lines)):
         # Where standard error is gone, what has been done stands all the same, and so does its exit code.
         with suppress(OSError):
             if not logs.message(line, is_error=is_error):
