@@ -49,9 +49,9 @@ def command(config: Path | None, *, output: str | None, **given: object) -> int:
     Estimates how long that takes: from the rates that services allow, and from the newest snapshot at the
     destination, where that is of the same kind.
 
-    Calls no member account, unless the status of its regions can't be learned in another way. Takes every
-    option of collect, so that one word turns the one into the other; those that say how to call change the
-    estimate alone, and --strict, --progress, --metrics-file and their like change nothing.
+    Calls a member account only for the status of its regions. Takes every option of collect, so that one word
+    turns the one into the other; those that say how to call change the estimate alone, --deadline ends a plan
+    that takes longer with an error, and --strict, --progress, --metrics-file and their like change nothing.
     """
     from poolcensus.scope.account_list_writing import encode_account_list, write_account_list
 

@@ -64,8 +64,8 @@ def command(
     At least one --keep rule is needed; a snapshot that any of them keeps is kept. A rule compares snapshots
     of the same request only, its scope, and of the same operation and partition; of a day or a month it keeps
     the newest complete one, or the newest where none is complete. The newest complete snapshot of each scope,
-    the latest one and those that are dated in the future always stay. Exits with 1 where a snapshot could not
-    be removed.
+    the latest one, those that are dated in the future and those that can't be read always stay. Exits with 1
+    where a snapshot could not be removed.
     """
     if keep_last is keep_daily is keep_monthly is None:
         message = "Specify at least one of --keep-last, --keep-daily or --keep-monthly."

@@ -35,7 +35,7 @@ UnitId = Annotated[
 Region = Annotated[str, written(r"[a-z]{2,8}(?:-[a-z]+){1,3}-[0-9]{1,2}", "a region, such as eu-west-1")]
 RegionPattern = Annotated[
     str,
-    written(r"[a-z0-9*?\[\]!-]{1,64}", "a region or a pattern, such as eu-west-1 or eu-*"),
+    written(r"[a-z0-9*?\[\]!-]{1,64}", "a region or a pattern in lower case, such as eu-west-1 or eu-*"),
 ]
 PoolId = Annotated[str, written(r"wspool-[0-9a-z]{9}", "a pool ID (such as wspool-a1b2c3d4e)")]
 
