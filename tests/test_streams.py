@@ -322,6 +322,50 @@ async def test_a_caller_who_is_cancelled_twice_waits_for_the_runs_and_hears_it()
     assert closed
 
 
+def test_a_loop_that_ends_before_a_run_has_begun_leaves_no_reader_waiting() -> None:
+    async def read(stream: Stream[int]) -> None:
+        async with stream:
+            await consume(stream)
+
+    async def use() -> None:
+        runs = await StreamRuns().__aenter__()
+        begun = asyncio.ensure_future(read(Stream(runs, waits, buffer=0)))
+        # In the turn in which the reader starts the run, which then never begins.
+        await asyncio.sleep(0)
+        assert not begun.done()
+
+    program = threading.Thread(target=asyncio.run, args=(use(),), daemon=True)
+    program.start()
+    program.join(20)
+    assert not program.is_alive()
+
+
+@pytest.mark.usefixtures("no_task_left")
+async def test_a_caller_who_is_cancelled_as_it_leaves_hears_it() -> None:
+    closing, may_close = asyncio.Event(), asyncio.Event()
+
+    async def closes_slowly(outlet: Outlet[int]) -> None:
+        try:
+            await waits_after_one(outlet)
+        finally:
+            closing.set()
+            with anyio.CancelScope(shield=True):
+                await may_close.wait()
+
+    async def caller() -> None:
+        async with StreamRuns() as runs:
+            assert await anext(Stream(runs, closes_slowly, buffer=0)) == 1
+
+    task = asyncio.ensure_future(caller())
+    with anyio.fail_after(20):
+        await closing.wait()
+        task.cancel()
+        await anyio.wait_all_tasks_blocked()
+        may_close.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
 async def test_a_stream_is_read_in_the_loop_of_its_context() -> None:
     async with StreamRuns() as runs:
         stream = Stream(runs, waits, buffer=0)

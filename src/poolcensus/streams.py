@@ -99,7 +99,9 @@ class StreamRuns:
         self._scopes: dict[asyncio.Task[None], anyio.CancelScope] = {}
         self._left = False
 
-    def start(self, run: Callable[[], Coroutine[None, None, None]], scope: anyio.CancelScope) -> None:
+    def start(
+        self, run: Callable[[], Coroutine[None, None, None]], scope: anyio.CancelScope
+    ) -> asyncio.Task[None]:
         """Start a run, which `scope` ends. Raises RuntimeError once the context was left."""
         if self._left:
             raise RuntimeError("the context of this stream was left: read it inside of its async with")
@@ -108,6 +110,7 @@ class StreamRuns:
         task = self._loop.create_task(run())
         self._scopes[task] = scope
         task.add_done_callback(self._ended)
+        return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if _defect_of(task) is None:
@@ -158,7 +161,9 @@ class _Producer(Generic[T]):
         return self._loop is not None
 
     def start(self, runs: StreamRuns) -> None:
-        runs.start(self._run, self._scope)
+        task = runs.start(self._run, self._scope)
+        # A loop that ends cancels tasks that have not begun, of which nothing runs.
+        task.add_done_callback(lambda _: self._end())
         self._loop = asyncio.get_running_loop()
 
     async def _run(self) -> None:
@@ -170,11 +175,16 @@ class _Producer(Generic[T]):
         except CensusError as error:
             self.error = error
         finally:
-            if not (is_whole or self.error or self.outlet.reader_gone):
-                # Cancelled with the Census, or by a defect, which the Census raises when it is left.
-                self.error = FatalError("The run was ended before it had produced all: items are missing.")
-            self.outlet.end()
-            self.ended.set()
+            self._end(is_whole=is_whole)
+
+    def _end(self, *, is_whole: bool = False) -> None:
+        if self.ended.is_set():
+            return
+        if not (is_whole or self.error or self.outlet.reader_gone):
+            # Cancelled with the Census, or by a defect, which the Census raises when it is left.
+            self.error = FatalError("The run was ended before it had produced all: items are missing.")
+        self.outlet.end()
+        self.ended.set()
 
     def abandon(self) -> None:
         """End the run, whose items nobody reads any more."""
