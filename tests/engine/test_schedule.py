@@ -384,6 +384,20 @@ def test_accounts_that_lack_only_their_opt_in_regions_do_not_hold_up_others() ->
     assert len([*schedule.rest()]) == 30
 
 
+def test_an_account_that_is_ready_in_parts_counts_once() -> None:
+    schedule = make(choice(1, 1), ahead=2, per_account=9, per_region=9)
+    schedule.add(accounts(12))
+    opened = 0
+    while (account := schedule.next_account()) is not None:
+        for later in (frozenset({"opt-0"}), frozenset({"opt-0"}), frozenset[str]()):
+            schedule.ready(account, later=later)
+        while (target := schedule.pop()) is not None:
+            opened += 1
+            schedule.close(target)
+    assert opened == 24
+    assert not schedule.has_more
+
+
 def test_only_so_many_accounts_are_ahead_where_none_has_told_of_its_opt_in_regions() -> None:
     schedule = make(choice(2, 1), ahead=3, per_account=9, per_region=2)
     schedule.add(accounts(30))

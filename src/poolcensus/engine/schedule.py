@@ -133,7 +133,7 @@ class Schedule:
         regions, work.unready = work.unready - later, work.unready & later
         if account.id in self._partly_ready:
             self._partly_ready.remove(account.id)
-            self._unready_in.subtract(regions)
+            self._unready_in.subtract(regions | work.unready)
         if work.unready:
             self._partly_ready.add(account.id)
             self._unready_in.update(work.unready)
