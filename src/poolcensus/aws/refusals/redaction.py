@@ -134,6 +134,9 @@ def _found(text: str, lower: str, secret: str, *, is_cut: bool) -> Iterator[tupl
         at = text.find(secret, at + len(secret))
     if len(secret) >= _SHORTEST_PART:
         start = _ALIKE if len(secret) >= _SHORTEST_TOKEN else 0
+        if secret.startswith("arn:"):
+            # Others begin alike.
+            start = secret.rfind(":") + 1
         yield from _parts(lower, secret[start:].translate(_LOWER))
     if is_cut:
         for length in range(len(secret) - 1, 0, -1):
