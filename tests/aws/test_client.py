@@ -796,6 +796,27 @@ def test_hundreds_of_calls_survive_a_service_that_fails_for_less_than_a_minute(u
     on_virtual_time(main)
 
 
+def test_a_service_that_refuses_is_not_down() -> None:
+    class Refusing(Service):
+        """Fails every other call, and refuses the rest."""
+
+        def answer(self) -> Reply:
+            if self.calls % 2:
+                return Reply(503, {}, b"")
+            return Reply(400, {}, b'{"__type":"AccessDeniedException","message":"no"}')
+
+    async def main() -> None:
+        client = client_of(Refusing(), total=1)
+        # Each takes a retry: the quota of 500 would be spent, and the minute over.
+        for account in range(180):
+            with pytest.raises(AccessDeniedError):
+                await client.call(call_of(str(account)), watch=CallWatch())
+            await anyio.sleep(1)
+        client.breakers.close()
+
+    on_virtual_time(main)
+
+
 def test_what_has_failed_for_a_minute_is_tried_once_by_each_call() -> None:
     async def main() -> None:
         service = Failing(until=float("inf"))

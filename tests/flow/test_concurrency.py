@@ -450,3 +450,33 @@ async def test_one_account_may_have_fewer_places_than_the_others() -> None:
         for _ in range(8):
             await limiter.acquire(key("b"))
     assert limiter.in_flight == 8
+
+
+async def test_calls_to_what_may_be_away_take_a_quarter_of_the_places() -> None:
+    limiter = ConcurrencyLimiter(total=8, per_account=9, per_region=9)
+    entered: list[str] = []
+
+    async def hold(name: str, *, doubtful: bool) -> None:
+        await limiter.acquire(key(name), doubtful=doubtful)
+        entered.append(name)
+        await release[name].wait()
+        limiter.release(key(name), doubtful=doubtful)
+
+    names = [f"doubtful{number}" for number in range(4)]
+    release = {name: anyio.Event() for name in (*names, "other")}
+    async with anyio.create_task_group() as group:
+        for name in names:
+            group.start_soon(lambda each: hold(each, doubtful=True), name)
+        await anyio.wait_all_tasks_blocked()
+        assert entered == names[:2]
+        group.start_soon(lambda: hold("other", doubtful=False))
+        await anyio.wait_all_tasks_blocked()
+        assert entered[2:] == ["other"]
+        # The place of another is none of theirs, and one of theirs goes to the next of them.
+        release["other"].set()
+        await anyio.wait_all_tasks_blocked()
+        assert len(entered) == 3
+        for name in names:
+            release[name].set()
+    assert entered[3:] == names[2:]
+    assert limiter.in_flight == 0

@@ -98,6 +98,8 @@ class CallWatch(msgspec.Struct):
     """The window of the target's region, which grows with replies and shrinks without them."""
     waits: bool = False
     """Whether the target waits for something that is not its own: see `waiting`."""
+    failing: bool = False
+    """Whether the last attempt found nobody there, or an error of the service."""
     region_may_be_disabled: bool = False
     """Whether the region is opt-in, and the account has not told this run that it is enabled."""
     doubted: Credentials | None = None

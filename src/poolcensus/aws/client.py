@@ -22,6 +22,7 @@ from poolcensus.errors import (
     LocalLimitError,
     NoRouteError,
     RetryableError,
+    ServerError,
     SilentError,
     ThrottledError,
     UnreachableError,
@@ -48,6 +49,8 @@ T = TypeVar("T")
 _NOTHING = nullcontext()
 # A call that waits after one of these says nothing of how fast its region is: others may be opened there.
 _MAKES_ROOM = (ThrottledError, UnrecognizedCredentialsError)
+# After one of these a service may be away for all.
+_SAYS_NOTHING = (ServerError, UnreachableError, CallTimeoutError)
 
 
 class Client:
@@ -107,7 +110,7 @@ class Client:
     ) -> T:
         """Return the result of a call. Raises the CallError of its last attempt."""
         endpoint = call.endpoint
-        watch.before_call = watch.attempts
+        watch.before_call, watch.failing = watch.attempts, False
         quota = self._quotas.get(endpoint)
         if quota is None:
             quota = self._quotas[endpoint] = RetryQuota(
@@ -128,8 +131,7 @@ class Client:
                     quota=quota,
                     deadline=lambda: watch.deadline,
                     on_retry=lambda retry: self._note_retry(call, retry),
-                    # A region that does not answer gets no more targets for those that wait there.
-                    pause=lambda error: self._pause(call, in_region=isinstance(error, _MAKES_ROOM)),
+                    pause=lambda error: self._pause_after(call, error),
                 )
         quota.succeeded(0)
         return result
@@ -174,7 +176,7 @@ class Client:
             watch.waiting(self.breakers.now),
         ):
             while True:
-                with nullcontext() if call.awaited else self.pauses.silence(call.place.account_id):
+                with self._away(call):
                     await self.breakers.admit(endpoint, optional=call.optional)
                 state = self.breakers.state(endpoint)
                 if state is State.CLOSED:
@@ -207,7 +209,10 @@ class Client:
         while True:
             if source.current() is None:
                 await self._renew(call, watch, rests=rests)
-            await self.limiter.acquire(place, ahead=ahead)
+            # In the last round everybody has a call, and nobody else needs the places.
+            doubtful = (in_silence or watch.failing) and breakers.state(endpoint) is not State.LAST_ROUND
+            with self._away(call) if doubtful else _NOTHING:
+                await self.limiter.acquire(place, ahead=ahead, doubtful=doubtful)
             self.in_flight += 1
             try:
                 if breakers.state(endpoint) is not State.CLOSED:
@@ -224,7 +229,7 @@ class Client:
                 shortage.note(error)
             finally:
                 self.in_flight -= 1
-                self.limiter.release(place)
+                self.limiter.release(place, doubtful=doubtful)
             if shortage is not None:
                 with self._pause(call, in_region=False):
                     await shortage.pause()
@@ -276,10 +281,14 @@ class Client:
                 raise error_of(reply, endpoint.region, call.operation)
             result = call.parse(reply)
         except CallError as error:
+            watch.failing = isinstance(error, _SAYS_NOTHING)
+            if not isinstance(error, RetryableError):
+                # A service that refuses is not down.
+                self._quotas[endpoint].succeeded(0)
             (call.redact or redact)(error, *keys_of(credentials))
             self._feedback.note(call, credentials, error, watch=watch, sent_at=sent_at)
             raise
-        watch.doubted = None
+        watch.doubted, watch.failing = None, False
         call.source.recognized(credentials, endpoint.region, sent_at)
         self._rates.passed(call.key, begun=call.begun)
         return result
@@ -288,6 +297,18 @@ class Client:
         if call.awaited:
             return nullcontext()
         return self.pauses.pause(call.key.region if in_region else None)
+
+    def _pause_after(self, call: Call[object], error: RetryableError) -> AbstractContextManager[None]:
+        if isinstance(error, _SAYS_NOTHING):
+            return self._away(call)
+        return self._pause(call, in_region=isinstance(error, _MAKES_ROOM))
+
+    def _away(self, call: Call[object]) -> AbstractContextManager[None]:
+        """Count the target of a call as waiting for what may be away.
+
+        Those are as many as the windows of their regions let in: they hold up no target elsewhere.
+        """
+        return nullcontext() if call.awaited else self.pauses.silence(call.place.account_id)
 
     def _note_retry(self, call: Call[object], retry: Retry) -> None:
         self.counts.retries += 1

@@ -73,9 +73,9 @@ class Engine:
         self._open_limit = _OPEN_FOR_EACH_CALL * limits.concurrency
         self._choice = regions
         self._regions = regions.regions
-        # Fewer accounts than its breaker needs would never tell that a region is silent: each would try on,
-        # one after the other. What they send has its places all the same.
-        accounts = aws.client.breakers.accounts
+        # With fewer accounts than its breaker needs, a region that is silent is not noticed before each of
+        # them has made all of its attempts. What they send has its places all the same.
+        accounts = min(aws.client.breakers.accounts, _FIRST_IN_A_REGION)
         first = max(min(limits.concurrency // len(self._regions), _FIRST_IN_A_REGION), accounts)
         most = max(limits.per_region, accounts)
         self._windows = {region: Window(first, most, self._pauses.room) for region in self._regions}

@@ -200,6 +200,9 @@ class CircuitBreakers:
             circuit = self._circuits[endpoint] = _Circuit(endpoint, sent_at)
         circuit.why = why
         circuit.accounts.add(account_id)
+        if circuit.state is State.OPEN:
+            # A probe may have taken longer than the time to the next.
+            circuit.next_probe = max(circuit.next_probe, self._clock() + circuit.between_probes)
         if circuit.state is State.CLOSED and len(circuit.accounts) >= self._accounts:
             circuit.state = State.OPEN
             _log.info(

@@ -19,6 +19,7 @@ class _Waiter(NamedTuple):
     number: int
     key: CallKey
     place: asyncio.Future[None]
+    doubtful: bool
 
 
 class _Waiters:
@@ -28,9 +29,9 @@ class _Waiters:
         self.by_endpoint: dict[tuple[str, str], deque[_Waiter]] = {}
         self._came = 0
 
-    def add(self, key: CallKey) -> _Waiter:
+    def add(self, key: CallKey, *, doubtful: bool) -> _Waiter:
         self._came += 1
-        waiter = _Waiter(self._came, key, asyncio.get_running_loop().create_future())
+        waiter = _Waiter(self._came, key, asyncio.get_running_loop().create_future(), doubtful)
         self.by_endpoint.setdefault((key.region, key.service), deque()).append(waiter)
         return waiter
 
@@ -46,8 +47,11 @@ class ConcurrencyLimiter:
     """Places for calls in flight: so many in the whole run, in each account, in each service's region.
 
     A place in all three is taken at once or not at all, so a call that waits for its account holds
-    nothing that another account could use.
+    nothing that another account could use. Of the run's places, no more than a quarter are for calls that
+    are `doubtful`: what they call may be away, and each may take its whole time to find out.
     """
+
+    _PLACES_FOR_ONE_DOUBTFUL = 4
 
     def __init__(self, *, total: int, per_account: int, per_region: int) -> None:
         self.total = total
@@ -55,6 +59,8 @@ class ConcurrencyLimiter:
         self._per_region = per_region
         self._own_bounds: dict[str, int] = {}
         self._in_flight = 0
+        self._most_doubtful = max(total // self._PLACES_FOR_ONE_DOUBTFUL, 1)
+        self._doubtful = 0
         self._accounts: dict[str, int] = {}
         self._endpoints: dict[tuple[str, str], int] = {}
         self._ahead = _Waiters()
@@ -69,25 +75,26 @@ class ConcurrencyLimiter:
         """How many places are taken."""
         return self._in_flight
 
-    async def acquire(self, key: CallKey, *, ahead: bool = False) -> None:
+    async def acquire(self, key: CallKey, *, ahead: bool = False, doubtful: bool = False) -> None:
         """Take a place, waiting for one where there is none. `ahead` waits before those that are not."""
-        if self._take(key):
+        if self._take(key, doubtful=doubtful):
             return
         waiters = self._ahead if ahead else self._behind
-        waiter = waiters.add(key)
+        waiter = waiters.add(key, doubtful=doubtful)
         try:
             await waiter.place
         except asyncio.CancelledError:
             if waiter.place.cancelled():
                 waiters.remove(waiter)
             else:
-                self.release(key)
+                self.release(key, doubtful=doubtful)
             raise
 
-    def release(self, key: CallKey) -> None:
-        """Give a place back and hand it to whoever waits for it."""
+    def release(self, key: CallKey, *, doubtful: bool = False) -> None:
+        """Give a place back, as it was taken, and hand it to whoever waits for it."""
         account_id, region, service = key
         self._in_flight -= 1
+        self._doubtful -= doubtful
         if left := self._accounts[account_id] - 1:
             self._accounts[account_id] = left
         else:
@@ -100,11 +107,11 @@ class ConcurrencyLimiter:
                 and self._in_flight < self.total
                 and (waiter := self._first(waiters)) is not None
             ):
-                self._take(waiter.key)
+                self._take(waiter.key, doubtful=waiter.doubtful)
                 waiters.remove(waiter)
                 waiter.place.set_result(None)
 
-    def _take(self, key: CallKey) -> bool:
+    def _take(self, key: CallKey, *, doubtful: bool) -> bool:
         """Take a place if there is one now, and say whether there was."""
         account_id, region, service = key
         endpoint = (region, service)
@@ -114,9 +121,11 @@ class ConcurrencyLimiter:
             self._in_flight >= self.total
             or at_endpoint >= self._per_region
             or in_account >= self._own_bounds.get(account_id, self._per_account)
+            or (doubtful and self._doubtful >= self._most_doubtful)
         ):
             return False
         self._in_flight += 1
+        self._doubtful += doubtful
         self._accounts[account_id] = in_account + 1
         self._endpoints[endpoint] = at_endpoint + 1
         return True
@@ -133,6 +142,8 @@ class ConcurrencyLimiter:
                     break
                 account_id = waiter.key.account_id
                 bound = self._own_bounds.get(account_id, self._per_account)
+                if waiter.doubtful and self._doubtful >= self._most_doubtful:
+                    continue
                 # One whose place is done was cancelled, and is about to say so itself.
                 if not waiter.place.done() and self._accounts.get(account_id, 0) < bound:
                     first = waiter
