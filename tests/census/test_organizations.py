@@ -12,6 +12,7 @@ import pytest
 from anyio import to_thread
 
 import poolcensus
+from poolcensus.analysis.account_failures import failures_by_account
 from poolcensus.cli import main
 from poolcensus.doctor.findings import Cause, Check
 from poolcensus.errors import (
@@ -257,6 +258,8 @@ def test_a_snapshot_of_both_is_read_as_any_other(
     titles, *rows = capsys.readouterr().out.splitlines()
     column = titles.index("Organization")
     assert [row[column:].split()[0] for row in rows] == ["gov"] * 2 + ["commercial"] * 12
+    failed = replace(next(iter(Snapshot.open(two_snapshots).targets())), outcome=Outcome.ACCESS_DENIED)
+    assert [each.organization for each in failures_by_account([failed], None)] == [failed.organization]
     assert main(["verify", str(two_snapshots)]) == 0
     query = "SELECT organization, count(*) FROM pools GROUP BY ALL ORDER BY ALL"
     assert main(["query", query, "--snapshot", str(two_snapshots), "--format", "csv"]) == 0

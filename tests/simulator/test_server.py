@@ -158,6 +158,18 @@ def test_a_head_has_an_upper_limit(start: Start) -> None:
             assert b"431 Request Header Fields Too Large" in sock.recv(1 << 16)
 
 
+def test_trailers_have_an_upper_limit(start: Start) -> None:
+    running = start(SimulatorConfig(world=WorldConfig(accounts=2, pools_per_target=1)))
+    asked = b"POST / HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
+    with socket.create_connection(running.address, timeout=5) as sock:
+        sock.sendall(asked)
+        for number in range(100):
+            sock.sendall(b"X-%d: %b\r\n" % (number, b"a" * 10_000))
+            if select.select([sock], [], [], 0.02)[0]:
+                break
+        assert b"431 Request Header Fields Too Large" in sock.recv(1 << 16)
+
+
 def test_a_body_has_an_upper_limit() -> None:
     assert MAX_BODY == 1 << 30
 

@@ -26,6 +26,8 @@ MAX_BODY = 1 << 30
 # Of a head, as far as it comes by itself: many times what AWS takes.
 MAX_HEAD = 1 << 18
 _JOIN_LIMIT = 1 << 16
+# What has been answered when a head is parsed once more: an offer, and the question whether to go on.
+_ANSWERED = frozenset({b"upgrade", b"expect"})
 # How long nothing may come, and how long a whole request may take, the time before it included.
 IDLE_SECONDS = 60.0
 REQUEST_SECONDS = 3600.0
@@ -179,7 +181,13 @@ class Connection(asyncio.BufferedProtocol):
         self._message.target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header."""
+        """Take a header, or a trailer, which comes after the body."""
+        if self._message.headers:
+            self._head_size += len(name) + len(value)
+            if self._head_size > MAX_HEAD:
+                if not self._refused:
+                    self._refuse(431)
+                return
         self._raw.append((name, value))
 
     def on_headers_complete(self) -> None:
@@ -188,6 +196,7 @@ class Connection(asyncio.BufferedProtocol):
         if len(headers) != len(self._raw):
             headers = _joined(self._raw)
         self._message.headers = headers
+        self._head_size = 0
         if (
             "expect" in headers
             and headers["expect"].lower() == "100-continue"
@@ -236,7 +245,7 @@ class Connection(asyncio.BufferedProtocol):
     def _without_offer(self, message: Message) -> bytes:
         """Return the head of the message that was parsed last, without its offer of another protocol."""
         version = b"1.0" if message.old else b"1.1"
-        lines = [b"%b: %b\r\n" % each for each in self._raw if each[0].lower() != b"upgrade"]
+        lines = [b"%b: %b\r\n" % each for each in self._raw if each[0].lower() not in _ANSWERED]
         return b"%b %b HTTP/%b\r\n%b\r\n" % (
             message.method.encode(),
             message.target,
