@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import copyreg
 import errno
 import importlib
 import pickle
@@ -146,3 +147,19 @@ def test_no_defect_hides_behind_a_failure(cause: Exception | None) -> None:
 )
 def test_the_reason_of_an_error_is_what_the_system_says_or_else_its_text(error: OSError, reason: str) -> None:
     assert reason_of(error) == reason
+
+
+def test_a_copy_has_no_traceback_where_others_have_taught_copying_to_keep_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # As tblib does, which Dask loads.
+    monkeypatch.setitem(copyreg.dispatch_table, FatalError, lambda error: (_with_traceback, (error,)))
+    error = FatalError("no")
+    with pytest.raises(FatalError):
+        raise error
+    assert copy.copy(error).__traceback__ is not None
+    assert copy_of_error(error).__traceback__ is None
+
+
+def _with_traceback(error: FatalError) -> FatalError:
+    return FatalError(str(error)).with_traceback(error.__traceback__)

@@ -9,7 +9,6 @@ file.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from copy import copy
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
 
@@ -407,11 +406,12 @@ def copy_of_error(error: E) -> E:
 
     One that is raised several times collects the tracebacks and contexts of all of them.
     """
-    _, arguments, *state = cast("tuple[Any, ...]", error.__reduce__())
-    # Not by the class of another library's, whose arguments are its own business.
-    copied = copy(error) if isinstance(error, CensusError) else error.__new__(type(error), *arguments)
-    for attributes in state:
-        copied.__dict__.update(attributes)
+    # Not by its class, whose arguments are its own business, nor by copy(), which others may teach to keep the
+    # traceback: tblib does, for Dask.
+    own = isinstance(error, CensusError)
+    arguments = error.args if own else cast("tuple[Any, ...]", error.__reduce__())[1]
+    copied = error.__new__(type(error), *arguments)
+    copied.__dict__.update(vars(error))
     copied.__cause__ = error.__cause__
     return copied
 
