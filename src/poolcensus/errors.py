@@ -406,8 +406,8 @@ def copy_of_error(error: E) -> E:
 
     One that is raised several times collects the tracebacks and contexts of all of them.
     """
-    # Not by its class, whose arguments are its own business, nor by copy(), which others may teach to keep the
-    # traceback: tblib does, for Dask.
+    # Not by its class, whose arguments are its own business, nor by copy(), which others may have taught to
+    # keep the traceback: tblib does, for Dask.
     own = isinstance(error, CensusError)
     arguments = error.args if own else cast("tuple[Any, ...]", error.__reduce__())[1]
     copied = error.__new__(type(error), *arguments)
