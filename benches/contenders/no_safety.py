@@ -53,7 +53,7 @@ def without_safety() -> None:
     """Put what does nothing in the place of what keeps a run safe."""
     for owner, name, instead in (
         (ConcurrencyLimiter, "acquire", take_place),
-        (ConcurrencyLimiter, "release", lambda *_: None),
+        (ConcurrencyLimiter, "release", lambda *_, **__: None),
         (RateLimits, "admits", lambda *_, begun: True),  # noqa: ARG005 - a method's
         (RateLimits, "passed", lambda *_, begun: None),  # noqa: ARG005 - a method's
         (CircuitBreakers, "state", lambda *_: State.CLOSED),
