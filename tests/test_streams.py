@@ -92,6 +92,24 @@ async def consume(stream: Stream[int]) -> None:
         pass
 
 
+class ClosesSlowly:
+    """A run that waits after one item, and takes its time to end when it is told to."""
+
+    def __init__(self) -> None:
+        self.closing = asyncio.Event()
+        self.may_close = asyncio.Event()
+        self.closed = False
+
+    async def __call__(self, outlet: Outlet[int]) -> None:
+        try:
+            await waits_after_one(outlet)
+        finally:
+            self.closing.set()
+            with anyio.CancelScope(shield=True):
+                await self.may_close.wait()
+            self.closed = True
+
+
 async def puts(outlet: Outlet[int]) -> None:
     while True:
         await outlet.send((2,))
@@ -291,35 +309,24 @@ async def test_who_has_handled_a_failure_in_the_context_leaves_it_as_any_other()
 
 @pytest.mark.usefixtures("no_task_left")
 async def test_a_caller_who_is_cancelled_twice_waits_for_the_runs_and_hears_it() -> None:
-    closing, may_close = asyncio.Event(), asyncio.Event()
-    closed = False
-
-    async def closes_slowly(outlet: Outlet[int]) -> None:
-        nonlocal closed
-        try:
-            await waits_after_one(outlet)
-        finally:
-            closing.set()
-            with anyio.CancelScope(shield=True):
-                await may_close.wait()
-            closed = True
+    run = ClosesSlowly()
 
     async def caller() -> None:
         async with StreamRuns() as runs:
-            await consume(Stream(runs, closes_slowly, buffer=0))
+            await consume(Stream(runs, run, buffer=0))
 
     task = asyncio.ensure_future(caller())
     with anyio.fail_after(20):
         await anyio.wait_all_tasks_blocked()
         task.cancel()
-        await closing.wait()
+        await run.closing.wait()
         task.cancel()
         await anyio.wait_all_tasks_blocked()
         assert not task.done()
-        may_close.set()
+        run.may_close.set()
         with pytest.raises(asyncio.CancelledError):
             await task
-    assert closed
+    assert run.closed
 
 
 def test_a_loop_that_ends_before_a_run_has_begun_leaves_no_reader_waiting() -> None:
@@ -342,26 +349,18 @@ def test_a_loop_that_ends_before_a_run_has_begun_leaves_no_reader_waiting() -> N
 
 @pytest.mark.usefixtures("no_task_left")
 async def test_a_caller_who_is_cancelled_as_it_leaves_hears_it() -> None:
-    closing, may_close = asyncio.Event(), asyncio.Event()
-
-    async def closes_slowly(outlet: Outlet[int]) -> None:
-        try:
-            await waits_after_one(outlet)
-        finally:
-            closing.set()
-            with anyio.CancelScope(shield=True):
-                await may_close.wait()
+    run = ClosesSlowly()
 
     async def caller() -> None:
         async with StreamRuns() as runs:
-            assert await anext(Stream(runs, closes_slowly, buffer=0)) == 1
+            assert await anext(Stream(runs, run, buffer=0)) == 1
 
     task = asyncio.ensure_future(caller())
     with anyio.fail_after(20):
-        await closing.wait()
+        await run.closing.wait()
         task.cancel()
         await anyio.wait_all_tasks_blocked()
-        may_close.set()
+        run.may_close.set()
         with pytest.raises(asyncio.CancelledError):
             await task
 
