@@ -49,8 +49,8 @@ T = TypeVar("T")
 _NOTHING = nullcontext()
 # A call that waits after one of these says nothing of how fast its region is: others may be opened there.
 _MAKES_ROOM = (ThrottledError, UnrecognizedCredentialsError)
-# After one of these a service may be away for all.
-_SAYS_NOTHING = (ServerError, UnreachableError, CallTimeoutError)
+# After one of these a service may be away, for all who call it.
+_MAY_BE_AWAY = (ServerError, UnreachableError, CallTimeoutError)
 
 
 class Client:
@@ -281,7 +281,7 @@ class Client:
                 raise error_of(reply, endpoint.region, call.operation)
             result = call.parse(reply)
         except CallError as error:
-            watch.failing = isinstance(error, _SAYS_NOTHING)
+            watch.failing = isinstance(error, _MAY_BE_AWAY)
             if not isinstance(error, RetryableError):
                 # A service that refuses is not down.
                 self._quotas[endpoint].succeeded(0)
@@ -299,7 +299,7 @@ class Client:
         return self.pauses.pause(call.key.region if in_region else None)
 
     def _pause_after(self, call: Call[object], error: RetryableError) -> AbstractContextManager[None]:
-        if isinstance(error, _SAYS_NOTHING):
+        if isinstance(error, _MAY_BE_AWAY):
             return self._away(call)
         return self._pause(call, in_region=isinstance(error, _MAKES_ROOM))
 

@@ -51,6 +51,8 @@ class ConcurrencyLimiter:
     are `doubtful`: what they call may be away, and each may take its whole time to find out.
     """
 
+    # With a half, two regions that hang halve the rate of all others; with an eighth, one of several that are
+    # back is noticed late where there are few places.
     _PLACES_FOR_ONE_DOUBTFUL = 4
 
     def __init__(self, *, total: int, per_account: int, per_region: int) -> None:
