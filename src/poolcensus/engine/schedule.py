@@ -237,6 +237,9 @@ class Schedule:
 
     def _is_short(self, least: int) -> bool:
         """Whether fewer accounts than `least` wait for a region that could take more."""
+        # Most often as many as may be have been given out: then no region needs to be looked at.
+        if least <= 0:
+            return False
         for region, queue in self._queues.items():
             if (
                 len(queue) + len(self._long.get(region, ())) + self._unready_in[region] < least
