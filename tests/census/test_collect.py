@@ -235,3 +235,13 @@ async def test_what_went_to_standard_output_is_a_snapshot_that_says_it_is_gone(
             next(read())
     with pytest.raises(SnapshotError, match="is in no folder"):
         _ = snapshot.targets_path
+
+
+async def test_what_was_published_stays_what_it_was_while_another_run_goes_on(lab: Start) -> None:
+    here = await lab(accounts=5, faults=("html,account=000000000003",))
+    async with Census(here.settings(dest="-", max_attempts=1)) as census:
+        snapshot = await census.collect()
+        async with census.pools() as pools:
+            await anext(pools)
+            assert census.published is not None
+            assert [*census.published.uncovered()] == [*snapshot.uncovered()]

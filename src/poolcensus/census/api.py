@@ -134,10 +134,7 @@ class Census:
     @property
     def published(self) -> Snapshot | None:
         """What the last run of `collect` has published, even where it was cancelled just after that."""
-        publication = self._publication
-        if publication is None or publication.published is None:
-            return None
-        return publication.snapshot(publication.published, self._run)
+        return self._publication.published if self._publication is not None else None
 
     @property
     def before(self) -> SnapshotInfo | None:
@@ -187,8 +184,8 @@ class Census:
         seconds at most. A thread that hangs on the disk is left behind, and publishes nothing later.
         """
         place = checked_place(dest) if dest is not None else self.settings.dest
-        publication = self._publication = Publication(self.settings, self.operation, place)
         run = self._new_run()
+        publication = self._publication = Publication(self.settings, self.operation, run, place)
         with run.begun():
             async with (
                 # Before the destination is touched: wrong settings leave no trace.
@@ -197,8 +194,8 @@ class Census:
                 open_all(self.operation, joined, waiting=run.waiting) as organizations,
                 open_workers(self.settings) as workers,
             ):
-                manifest = await publication.collect(organizations, store, run, workers)
-        return publication.snapshot(manifest, run)
+                manifest = await publication.collect(organizations, store, workers)
+        return publication.snapshot(manifest)
 
     async def plan(self) -> Plan:
         """Return what `collect` would do.

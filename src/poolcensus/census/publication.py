@@ -49,10 +49,17 @@ class Publication:
     """The snapshot of one run of `collect`, from its draft to its commit. Its id may be given."""
 
     def __init__(
-        self, settings: Settings, operation: Operation, place: str, snapshot_id: str | None = None
+        self,
+        settings: Settings,
+        operation: Operation,
+        run: Run,
+        place: str,
+        *,
+        snapshot_id: str | None = None,
     ) -> None:
         self._settings = settings
         self._operation = operation
+        self._run = run
         self._place = place
         self._started = utc_now()
         self._writer: SnapshotWriter | None = None
@@ -66,9 +73,10 @@ class Publication:
         return self._writer is not None and self._writer.suspended
 
     @property
-    def published(self) -> Manifest | None:
-        """The manifest, once it is published."""
-        return self._writer.manifest if self._writer is not None else None
+    def published(self) -> Snapshot | None:
+        """The snapshot, once it is published."""
+        manifest = self._writer.manifest if self._writer is not None else None
+        return self.snapshot(manifest) if manifest is not None else None
 
     @property
     def before(self) -> SnapshotInfo | None:
@@ -80,13 +88,13 @@ class Publication:
         check_resume(self._settings, self._place)
         return open_store(self._place, self._settings, joined.session)
 
-    def snapshot(self, manifest: Manifest, run: Run) -> Snapshot:
+    def snapshot(self, manifest: Manifest) -> Snapshot:
         """Return what was published, to be read."""
         files = published_files(self._place, manifest.snapshot_id, self._settings)
-        return Snapshot(files, manifest, run.uncovered if self._place == STANDARD_OUTPUT else None)
+        return Snapshot(files, manifest, self._run.uncovered if self._place == STANDARD_OUTPUT else None)
 
     async def collect(
-        self, organizations: Sequence[Opened], store: Store, run: Run, workers: Workers | None = None
+        self, organizations: Sequence[Opened], store: Store, workers: Workers | None = None
     ) -> Manifest:
         """Run all targets, by workers if any, publish what they came to, and return its manifest."""
         asked = self._asked([each.aws.caller for each in organizations])
@@ -98,7 +106,7 @@ class Publication:
             self.run_id = header.snapshot_id
             draft = await store.draft(header.snapshot_id)
             return await self._publish(
-                organizations, store, draft, header, run, interrupted=interrupted, workers=workers
+                organizations, store, draft, header, interrupted=interrupted, workers=workers
             )
 
     def _header(self, asked: JsonObject, interrupted: Interrupted | None) -> JournalHeader:
@@ -119,7 +127,6 @@ class Publication:
         store: Store,
         draft: Draft,
         header: JournalHeader,
-        run: Run,
         *,
         interrupted: Interrupted | None,
         workers: Workers | None,
@@ -139,21 +146,23 @@ class Publication:
                 from poolcensus.census.spread import Spread  # noqa: PLC0415 - for runs that have workers
 
                 spread = Spread(workers, WorkerSlots(workers), header.snapshot_id, writer)
-            await run.take(organizations, writer, await _long_targets(self._place), former, spread)
-            self.hidden = await find_hidden(store, run.hidden_targets)
-            rule = self._forbidding_rule(run)
+            await self._run.take(organizations, writer, await _long_targets(self._place), former, spread)
+            self.hidden = await find_hidden(store, self._run.hidden_targets)
+            rule = self._forbidding_rule()
             if rule is not None and self._place == STANDARD_OUTPUT:
-                raise self._not_published(run, rule, None)
+                raise self._not_published(rule, None)
             with _keeping_ledger() if rule is not None else nullcontext():
                 manifest = await writer.publish(
-                    self._describe(organizations, header, run), planned=run.totals.targets, refused_by=rule
+                    self._describe(organizations, header),
+                    planned=self._run.totals.targets,
+                    refused_by=rule,
                 )
             if rule is not None:
-                raise self._not_published(run, rule, writer.kept)
+                raise self._not_published(rule, writer.kept)
         return manifest
 
-    def _describe(self, organizations: Sequence[Opened], header: JournalHeader, run: Run) -> RunDescription:
-        first, shard = organizations[0], self._settings.shard
+    def _describe(self, organizations: Sequence[Opened], header: JournalHeader) -> RunDescription:
+        run, first, shard = self._run, organizations[0], self._settings.shard
         return RunDescription(
             started_at=header.started_at,
             finished_at=utc_now(),
@@ -184,16 +193,17 @@ class Publication:
             "caller": ", ".join(each.account_id for each in callers),
         }
 
-    def _forbidding_rule(self, run: Run) -> PublishingRule | None:
+    def _forbidding_rule(self) -> PublishingRule | None:
         """Return the rule that forbids publishing what was seen, None where none does."""
-        settings = self._settings
+        run, settings = self._run, self._settings
         if settings.strict and run.failed:
             return PublishingRule("strict")
         if settings.max_failed is not None and not settings.max_failed.allows(run.failed, run.totals.targets):
             return PublishingRule("max_failed", str(settings.max_failed))
         return None
 
-    def _not_published(self, run: Run, rule: PublishingRule, kept: str | None) -> NotPublishedError:
+    def _not_published(self, rule: PublishingRule, kept: str | None) -> NotPublishedError:
+        run = self._run
         failed, targets = run.failed, run.totals.targets
         set_to = "is set" if rule.allowed is None else f"allows {rule.allowed}"
         return NotPublishedError(

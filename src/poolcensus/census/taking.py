@@ -58,15 +58,15 @@ async def _take(task: PartTask, folder: str) -> str:
     if operation is None:
         raise FatalError(f"a worker does not know the operation {task.operation}")
     given = GivenAccounts(task.accounts, task.organization, task.concurrent_runs)
-    publication = Publication(settings, operation, folder, snapshot_id=task.snapshot_id)
     run = Run(settings, operation)
+    publication = Publication(settings, operation, run, folder, snapshot_id=task.snapshot_id)
     with run.begun():
         async with (
             prepare_all(settings, tracing()) as joined,
             publication.store(joined) as store,
             open_all(operation, joined, given, run.waiting) as organizations,
         ):
-            manifest = await publication.collect(organizations, store, run)
+            manifest = await publication.collect(organizations, store)
     return manifest.snapshot_id
 
 
