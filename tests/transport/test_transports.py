@@ -282,6 +282,26 @@ async def test_a_broken_reply_is_a_bad_response_and_never_a_short_body(serving: 
         assert server.connections == 2
 
 
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        (b"x-amzn-RequestId: r-1\r\n", "r-1"),
+        (b"x-amz-request-id: r-2\r\n", "r-2"),
+        (b"x-amzn-RequestId: %s\r\n" % (b"<p>any text</p> " * 2000), None),
+    ],
+    ids=["of JSON services", "of S3", "of a proxy"],
+)
+@both
+async def test_a_broken_reply_has_its_request_id_where_it_is_one(
+    serving: Serving, headers: bytes, expected: str | None
+) -> None:
+    cut_off = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n%s\r\n{}" % headers
+    async with serving(answering(cut_off)) as (server, transport):
+        with pytest.raises(BadResponseError) as raised:
+            await send(transport, server.url)
+        assert raised.value.request_id == expected
+
+
 @both
 async def test_what_announces_a_reply_and_gives_none_is_tried_again(serving: Serving) -> None:
     async with serving(answering(b"HTTP/1.1 100 Continue\r\n\r\n")) as (server, transport):

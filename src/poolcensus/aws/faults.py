@@ -6,7 +6,6 @@ What code, status and message mean is in the table of refusals.
 
 from __future__ import annotations
 
-import re
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
@@ -15,6 +14,7 @@ from xml.etree import ElementTree as ET
 
 from poolcensus.aws.refusals.redaction import LONGEST_CODE, readable
 from poolcensus.aws.refusals.table import error_class_of, in_region
+from poolcensus.aws.transport.protocol import request_id
 from poolcensus.format import codec
 
 if TYPE_CHECKING:
@@ -29,11 +29,6 @@ ERROR_HEADER = "x-amzn-errortype"
 
 https://smithy.io/2.0/aws/protocols/aws-json-1_1-protocol.html
 """
-
-_REQUEST_ID_HEADERS = ("x-amzn-RequestId", "x-amz-request-id")
-# UUIDs, hexadecimal numbers and base64. The longest of AWS's are the extended ones of S3, of 76 characters:
-# https://docs.aws.amazon.com/AmazonS3/latest/userguide/get-request-ids.html
-_REQUEST_ID = re.compile(r"[A-Za-z0-9+/=_.:-]{1,128}")
 
 
 def error_of(reply: Reply, region: str = "", operation: Operation | None = None) -> CallError:
@@ -77,18 +72,6 @@ def classify(
         retry_after=_retry_after(headers),
         server_time=server_time(headers),
     )
-
-
-def request_id(headers: Mapping[str, str]) -> str | None:
-    """Return the id that AWS support asks for, or None where there is none.
-
-    Whatever else a service or a proxy puts in its place is not kept: each ledger line would have it.
-    """
-    for name in _REQUEST_ID_HEADERS:
-        value = headers.get(name)
-        if value and _REQUEST_ID.fullmatch(value):
-            return value
-    return None
 
 
 def server_time(headers: Mapping[str, str]) -> float | None:

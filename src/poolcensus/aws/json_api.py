@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from poolcensus.aws.call import Call, CallWatch
-from poolcensus.aws.faults import request_id
+from poolcensus.aws.transport.protocol import request_id
 from poolcensus.errors import BadReply, BadResponseError, PagingLoopError
 from poolcensus.format import codec
 from poolcensus.operations.operation import next_token

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from poolcensus.aws.call import UNKNOWN_ACCOUNT
-from poolcensus.aws.faults import request_id
 from poolcensus.aws.refusals.redaction import redact
+from poolcensus.aws.transport.protocol import request_id
 from poolcensus.errors import CallError
 
 if TYPE_CHECKING:

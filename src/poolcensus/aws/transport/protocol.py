@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Mapping
 from functools import cached_property
@@ -32,6 +33,10 @@ LARGE_HEAD = ("has headers of more than 64 KiB", BadReply.OVERSIZED)
 _GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
 # For each of them zlib copies what follows it, and who compresses a reply makes one.
 _MOST_MEMBERS = 16
+_REQUEST_ID_HEADERS = ("x-amzn-RequestId", "x-amz-request-id")
+# UUIDs, hexadecimal numbers and base64. The longest of AWS's are the extended ones of S3, of 76 characters:
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/get-request-ids.html
+_REQUEST_ID = re.compile(r"[A-Za-z0-9+/=_.:-]{1,128}")
 
 
 class Headers(Mapping[str, str]):
@@ -110,13 +115,25 @@ class Transport(Protocol):
         """
 
 
+def request_id(headers: Mapping[str, str]) -> str | None:
+    """Return the id that AWS support asks for, or None where there is none.
+
+    Whatever else a service or a proxy puts in its place is not kept: each ledger line would have it.
+    """
+    for name in _REQUEST_ID_HEADERS:
+        value = headers.get(name)
+        if value and _REQUEST_ID.fullmatch(value):
+            return value
+    return None
+
+
 def bad_reply(peer: str, what: str, code: str, status: int, headers: Mapping[str, str]) -> BadResponseError:
     """Return the error for a reply that is not whole or not HTTP."""
     return BadResponseError(
         f"the reply from {peer} {what}",
         code=code,
         status=status or None,
-        request_id=headers.get("x-amzn-requestid"),
+        request_id=request_id(headers),
     )
 
 
