@@ -55,9 +55,9 @@ class Census:
             ...
     ```
 
-    It takes no signals, configures no logging and keeps nothing global. Leaving the context ends every
-    run that is still going on. Of several, `progress`, `outcomes` and the like tell of the one that was begun
-    last.
+    It takes no signals, configures no logging and keeps nothing global. Leaving the context ends the runs of
+    streams that are still going on; `collect` and `plan` end with the task that awaits them, and no earlier.
+    Of several runs, `progress`, `outcomes` and the like tell of the one that was begun last.
     """
 
     def __init__(self, settings: Settings, operation: Operation = WORKSPACES_POOLS) -> None:
