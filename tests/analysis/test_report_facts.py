@@ -133,6 +133,15 @@ def test_an_earlier_snapshot_that_can_not_be_read_counts_for_nothing_and_is_name
     assert [seen(each) for each in facts.worklist.rows] == [(A, EAST, ONE, 2, 0, 2, 0, None)]
 
 
+def test_what_was_published_later_and_can_not_be_read_is_not_named(tmp_path: Path) -> None:
+    days = write_days(tmp_path, *[{key(1): []}] * 4)
+    for damaged in (days[0], days[3]):
+        assert damaged.path is not None
+        (damaged.path / "manifest.json").write_text("{}")
+    assert [each.id for each in facts_of(tmp_path, days[1].id).history.unread] == [days[0].id]
+    assert [each.id for each in facts_of(tmp_path, days[2].id).history.unread] == [days[0].id]
+
+
 def test_a_snapshot_that_can_not_be_read_itself_is_an_error(tmp_path: Path) -> None:
     (snapshot,) = write_days(tmp_path, {key(1): [used(1, 1)]})
     assert snapshot.path is not None

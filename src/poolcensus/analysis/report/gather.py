@@ -16,6 +16,7 @@ from poolcensus.errors import SnapshotError
 from poolcensus.operations import facets_of, operation_named
 from poolcensus.results.expected_failures import KnownGaps
 from poolcensus.results.failure_tally import FailureTally
+from poolcensus.snapshot.order import moment_of
 from poolcensus.snapshot.series import open_series
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def _earlier(
 ) -> tuple[list[Snapshot], Mapping[str, str], int]:
     """Return the snapshots before this one that it can be compared with, the newest first.
 
-    And why others can't be read, and how many were asked to cover something else.
+    And why others before it can't be read, and how many were asked to cover something else.
     """
     series = open_series(dest, settings=settings)
     before = [
@@ -94,7 +95,11 @@ def _earlier(
         if each.id != snapshot.id and each.info.moment < snapshot.info.moment
     ]
     alike = [each for each in before if each.info.group == snapshot.info.group]
-    unreadable = {each: why for each, why in series.unreadable.items() if each != snapshot.id}
+    unreadable = {
+        each: why
+        for each, why in series.unreadable.items()
+        if each != snapshot.id and moment_of(each) < snapshot.info.moment
+    }
     return alike[::-1], unreadable, len(before) - len(alike)
 
 
