@@ -997,6 +997,24 @@ def test_a_shortage_of_this_machine_is_waited_for_and_is_nobodys_silence(
     on_virtual_time(main)
 
 
+def test_a_call_pauses_for_a_shortage_only_while_there_is_one() -> None:
+    async def main() -> None:
+        service = Service(latency=1.0)
+        service.script = [LocalLimitError("too many open files", code="LocalLimit")]
+        client = client_of(service, total=1)
+        source = Source(lives=2.0)
+        async with anyio.create_task_group() as group:
+            group.start_soon(_call, client, call_of("short", source))
+            # While that one pauses, another takes the only place: the session ends in the queue.
+            await anyio.sleep(1.1)
+            group.start_soon(_call, client, call_of("other"))
+        assert source.renewals == 2
+        # Three times a second in the only place, between which the first call has paused for 0.1 s.
+        assert now() == pytest.approx(3.1)
+
+    on_virtual_time(main)
+
+
 def test_a_call_whose_role_is_refused_takes_no_turn_from_others(monkeypatch: pytest.MonkeyPatch) -> None:
     class Refused(Source):
         def current(self) -> Credentials | None:

@@ -207,6 +207,7 @@ class Client:
         ahead = call.begun
         shortage: Shortage | None = None
         while True:
+            present_shortage: Shortage | None = None
             if source.current() is None:
                 await self._renew(call, watch, rests=rests)
             # In the last round everybody has a call, and nobody else needs the places.
@@ -225,14 +226,14 @@ class Client:
                     send = self._send if observer is None else partial(self._observed, observer)
                     return (await send(call, credentials, watch),)
             except LocalLimitError as error:
-                shortage = shortage or Shortage(breakers)
+                shortage = present_shortage = shortage or Shortage(breakers)
                 shortage.note(error)
             finally:
                 self.in_flight -= 1
                 self.limiter.release(place, doubtful=doubtful)
-            if shortage is not None:
+            if present_shortage is not None:
                 with self._pause(call, in_region=False):
-                    await shortage.pause()
+                    await present_shortage.pause()
             # The credentials ended while the call waited for its place. They are renewed without one,
             # and the call goes before those that have not had a place yet: otherwise sessions that are
             # shorter than the queue would be renewed for ever.
