@@ -27,7 +27,7 @@ from poolcensus.engine.deadlines import NO_DEADLINE, Deadline
 from poolcensus.errors import FatalError, HubRoleError, OrganizationError, SettingsError
 from poolcensus.loops import require_asyncio
 from poolcensus.model import Account, Caller
-from poolcensus.operations import WORKSPACES_POOLS, Operation
+from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.scope.joining import naming
 from poolcensus.scope.opening import Opened, Prepared, Shared, check_accounts, open_run, prepare
 from poolcensus.storage.destination import check_resume
@@ -52,7 +52,6 @@ async def diagnose(
     *,
     accounts: Iterable[str] = (),
     every_account: bool = False,
-    operation: Operation = WORKSPACES_POOLS,
 ) -> AsyncIterator[Stream[Finding]]:
     """Try each permission that a census with these settings needs, and yield the stream of what was found.
 
@@ -79,7 +78,7 @@ async def diagnose(
         each_of(AccountId)(wanted)
     except ValueError as error:
         raise SettingsError(f"accounts: {error}") from None
-    examination = _Examination(settings, operation, frozenset(wanted), every_account=every_account)
+    examination = _Examination(settings, frozenset(wanted), every_account=every_account)
     async with StreamRuns() as streams:
         yield Stream(streams, examination.run, buffer=_BATCHES_BUFFERED)
 
@@ -98,11 +97,8 @@ class _Named:
 
 
 class _Examination:
-    def __init__(
-        self, settings: Settings, operation: Operation, wanted: frozenset[str], *, every_account: bool
-    ) -> None:
+    def __init__(self, settings: Settings, wanted: frozenset[str], *, every_account: bool) -> None:
         self._settings = settings
-        self._operation = operation
         self._wanted = wanted
         self._every_account = every_account
         # Of those that are wanted, which are accounts of the census.
@@ -192,7 +188,7 @@ class _Examination:
         try:
             if isinstance(prepared, FatalError):
                 raise prepared
-            run = open_run(self._operation, prepared, shared, name=name)
+            run = open_run(WORKSPACES_POOLS, prepared, shared, name=name)
             opened = await stack.enter_async_context(run)
         except SettingsError:
             raise
@@ -260,12 +256,12 @@ class _Examination:
         except SettingsError:
             raise
         except FatalError as error:
-            await outlet.send((census_ended(error, self._operation),))
+            await outlet.send((census_ended(error, WORKSPACES_POOLS),))
             return
         opt_in = frozenset(opened.regions.opt_in)
         for each in observed:
             await outlet.send(
-                tuple(operation_findings(each, self._who(opened, each.account.id), self._operation, opt_in))
+                tuple(operation_findings(each, self._who(opened, each.account.id), WORKSPACES_POOLS, opt_in))
             )
         for each in observed:
             await outlet.send(tuple(region_status_findings(each, self._who(opened, each.account.id), opt_in)))

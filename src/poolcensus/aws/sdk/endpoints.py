@@ -13,22 +13,20 @@ from botocore.configprovider import ConfiguredEndpointProvider
 from poolcensus.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from poolcensus.aws.sdk.chain import Session
 
-CALLED = ("sts", "organizations", "account", "ec2")
-"""What a census calls beside its operation's service, whose first request is formed before any call."""
+# What a census calls beside its operation's service, whose first request is formed before any call.
+_CALLED = ("sts", "organizations", "account", "ec2")
 
 
-def check_endpoints(session: Session, services: Iterable[str] = CALLED) -> None:
+def check_endpoints(session: Session) -> None:
     """Raise SettingsError where a service has an endpoint URL that no request can be sent to.
 
     Otherwise a census would hear of it amid its calls, when it comes to that service.
     """
     if session.get_config_variable("ignore_configured_endpoint_urls"):
         return
-    for service in services:
+    for service in _CALLED:
         provider = ConfiguredEndpointProvider(session.full_config, session.get_scoped_config(), service)
         url = provider.provide()
         if url and (why := endpoint_problem(str(url))) is not None:
