@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from contextlib import suppress
+from contextlib import closing, suppress
 from itertools import count
 from pathlib import Path
 from textwrap import dedent
@@ -72,7 +72,7 @@ def run(program: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
 
 
 def stage() -> None:
-    with Staging() as staging:
+    with closing(Staging()) as staging:
         (staging.folder / "folder").mkdir()
         (staging.folder / "folder" / "file").touch()
 

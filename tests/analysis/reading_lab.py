@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from poolcensus.format.ids import parse_snapshot_id
 from poolcensus.model import Compression, Outcome, TargetResult
-from poolcensus.snapshot import Snapshot, SnapshotWriter, parse_snapshot_id
+from poolcensus.snapshot import Snapshot, SnapshotWriter
 from poolcensus.storage.local.store import FolderStore
 from snapshot.making import NOTHING_SPECIAL, POOLS, page, publish, result
 

@@ -193,7 +193,7 @@ def cancel_later(task: asyncio.Task[str], turns: int) -> None:
 
 def check_nothing_is_left(client: Client) -> None:
     limiter, pauses, breakers = client.limiter, client.pauses, client.breakers
-    assert (limiter.in_flight, limiter._accounts) == (0, {})
+    assert (limiter._in_flight, limiter._accounts) == (0, {})
     assert not limiter._ahead.by_endpoint
     assert not limiter._behind.by_endpoint
     assert not any(limiter._endpoints.values())

@@ -546,7 +546,7 @@ def test_those_that_share_places_count_their_own_calls() -> None:
                 group.start_soon(_call, first, call_of(str(account)))
             group.start_soon(_call, second, call_of("of the second"))
             await anyio.sleep(0.05)
-            assert (first.in_flight, second.in_flight, first.limiter.in_flight) == (3, 1, 4)
+            assert (first.in_flight, second.in_flight, first.limiter._in_flight) == (3, 1, 4)
         assert (first.in_flight, second.in_flight) == (0, 0)
 
     on_virtual_time(main)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from poolcensus.format.ids import parse_snapshot_id
 from poolcensus.simulator.latency import Latency
-from poolcensus.snapshot import parse_snapshot_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator

@@ -129,7 +129,7 @@ class _Model:
         accounts = Counter(each.key.account_id for each in self.inside)
         regions = Counter(each.key.region for each in self.inside)
         total, per_account, per_region = self._bounds
-        assert self.limiter.in_flight == len(self.inside)
+        assert self.limiter._in_flight == len(self.inside)
         assert not [
             each
             for each in self.open
@@ -143,7 +143,7 @@ class _Model:
         for each in self.callers:
             each.done.set()
         with anyio.fail_after(20):
-            while self.inside or self.limiter.in_flight:
+            while self.inside or self.limiter._in_flight:
                 await checkpoint()
                 self.check_bounds()
 
@@ -297,13 +297,13 @@ async def test_a_waiter_that_is_cancelled_just_after_it_was_granted_hands_its_pl
         await _settle()
         # Granted, but the task has not had its turn yet.
         limiter.release(key())
-        assert limiter.in_flight == 1
+        assert limiter._in_flight == 1
         first.scope.cancel()
         await _settle()
         assert not first.inside
         assert second.inside
         second.done.set()
-    assert limiter.in_flight == 0
+    assert limiter._in_flight == 0
 
 
 async def test_a_task_that_is_cancelled_just_after_it_was_granted_hands_its_place_on() -> None:
@@ -318,9 +318,9 @@ async def test_a_task_that_is_cancelled_just_after_it_was_granted_hands_its_plac
     await _settle()
     assert first.cancelled()
     assert second.done()
-    assert limiter.in_flight == 1
+    assert limiter._in_flight == 1
     limiter.release(key())
-    assert limiter.in_flight == 0
+    assert limiter._in_flight == 0
 
 
 async def test_ahead_goes_before_those_who_came_first() -> None:
@@ -389,12 +389,12 @@ async def test_an_account_at_its_bound_does_not_keep_others_out() -> None:
         await _settle()
         with anyio.fail_after(20):
             await limiter.acquire(key("other"))
-        assert limiter.in_flight == 2
+        assert limiter._in_flight == 2
         assert not blocked.inside
         limiter.release(key("other"))
         limiter.release(key("busy"))
         blocked.done.set()
-    assert limiter.in_flight == 0
+    assert limiter._in_flight == 0
 
 
 @given(st.integers(0, 100), st.lists(st.sampled_from([0, 5, 10, -5, -10, -1]), max_size=100))
@@ -449,7 +449,7 @@ async def test_one_account_may_have_fewer_places_than_the_others() -> None:
         assert scope.cancelled_caught
         for _ in range(8):
             await limiter.acquire(key("b"))
-    assert limiter.in_flight == 8
+    assert limiter._in_flight == 8
 
 
 async def test_calls_to_what_may_be_away_take_a_quarter_of_the_places() -> None:
@@ -479,4 +479,4 @@ async def test_calls_to_what_may_be_away_take_a_quarter_of_the_places() -> None:
         for name in names:
             release[name].set()
     assert entered[3:] == names[2:]
-    assert limiter.in_flight == 0
+    assert limiter._in_flight == 0

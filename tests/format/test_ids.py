@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from poolcensus.snapshot import is_snapshot_id, new_snapshot_id, parse_snapshot_id
+from poolcensus.format.ids import is_snapshot_id, new_snapshot_id, parse_snapshot_id
 
 START = datetime(2026, 11, 23, 2, 0, 0, tzinfo=UTC)
 

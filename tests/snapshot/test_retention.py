@@ -9,10 +9,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from poolcensus.errors import SettingsError
+from poolcensus.format.ids import parse_snapshot_id
 from poolcensus.format.times import rfc3339
 from poolcensus.model import OperationInfo, Shard, SnapshotStatus
 from poolcensus.operations import WORKSPACES_POOLS
-from poolcensus.snapshot import Keep, Reason, Scope, SnapshotInfo, decide, parse_snapshot_id
+from poolcensus.snapshot import Keep, Reason, Scope, SnapshotInfo
+from poolcensus.snapshot.retention import decide
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -24,10 +24,10 @@ from poolcensus.snapshot import (
     list_snapshots,
     prune,
     refused_run,
-    take_inventory,
     unlock,
     verify,
 )
+from poolcensus.snapshot.inventory import take_inventory
 from poolcensus.snapshot.pruning import prune_repository
 from poolcensus.storage.base import Addition, Repository, Store
 from poolcensus.storage.local.store import FolderStore

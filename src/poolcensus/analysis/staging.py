@@ -7,7 +7,7 @@ import re
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 from poolcensus.errors import DamagedSnapshotError, DestinationError, SnapshotError, reason_of
 from poolcensus.format import codec
@@ -21,7 +21,6 @@ from poolcensus.temporary import make_folder, remove
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
-    from types import TracebackType
     from typing import BinaryIO
 
     from poolcensus.format.compression import Readable
@@ -43,7 +42,7 @@ class Staging:
     What is in a folder already is a link there. What is in a bucket is fetched, and so is what lies in a
     folder whose path is not UTF-8, which DuckDB can't open. Files are held against the digests and the counts
     of their manifests while they are read, in threads: only after `check` has returned are they known to be
-    whole. Leaving it removes the folder. It lies in the folder that `TMPDIR` names or the system's own.
+    whole. The folder lies in the one that `TMPDIR` names or the system's own, until `close`.
     """
 
     def __init__(self) -> None:
@@ -56,17 +55,6 @@ class Staging:
         self._digests: list[Future[None]] = []
         # Where each is, as a person would name it, and how it is compressed.
         self._staged: dict[Path, tuple[str, Compression]] = {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def folder(self) -> Path:

@@ -72,11 +72,6 @@ class ConcurrencyLimiter:
         """Have no more than so many places in one account, which has fewer than the others."""
         self._own_bounds[account_id] = places
 
-    @property
-    def in_flight(self) -> int:
-        """How many places are taken."""
-        return self._in_flight
-
     async def acquire(self, key: CallKey, *, ahead: bool = False, doubtful: bool = False) -> None:
         """Take a place, waiting for one where there is none. `ahead` waits before those that are not."""
         if self._take(key, doubtful=doubtful):

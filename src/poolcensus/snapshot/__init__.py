@@ -8,9 +8,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from poolcensus.format.ids import is_snapshot_id, new_snapshot_id, parse_snapshot_id
+from poolcensus.format.ids import new_snapshot_id
 from poolcensus.snapshot.info import SnapshotInfo
-from poolcensus.snapshot.inventory import Inventory, list_snapshots, take_inventory
+from poolcensus.snapshot.inventory import list_snapshots
 from poolcensus.snapshot.journal import JournalHeader
 from poolcensus.snapshot.reader import Snapshot, long_targets
 from poolcensus.snapshot.resume import Interrupted, interrupted_run
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from poolcensus.snapshot.merging import merge
     from poolcensus.snapshot.pruning import Pruning, prune
     from poolcensus.snapshot.refused import RefusedRun, refused_run
-    from poolcensus.snapshot.retention import Decision, Keep, Reason, decide
+    from poolcensus.snapshot.retention import Decision, Keep, Reason
     from poolcensus.snapshot.verification import Problem, ProblemKind, verify, verify_named
 
 # None of the modules is called as what it has: Python would take the module for it.
@@ -31,14 +31,13 @@ _HOME_OF = {
     "merge": "merging",
     **dict.fromkeys(("Pruning", "prune"), "pruning"),
     **dict.fromkeys(("RefusedRun", "refused_run"), "refused"),
-    **dict.fromkeys(("Decision", "Keep", "Reason", "decide"), "retention"),
+    **dict.fromkeys(("Decision", "Keep", "Reason"), "retention"),
     **dict.fromkeys(("Problem", "ProblemKind", "verify", "verify_named"), "verification"),
 }
 
 __all__ = [
     "Decision",
     "Interrupted",
-    "Inventory",
     "JournalHeader",
     "Keep",
     "LockHolder",
@@ -52,17 +51,13 @@ __all__ = [
     "Snapshot",
     "SnapshotInfo",
     "SnapshotWriter",
-    "decide",
     "interrupted_run",
-    "is_snapshot_id",
     "list_snapshots",
     "long_targets",
     "merge",
     "new_snapshot_id",
-    "parse_snapshot_id",
     "prune",
     "refused_run",
-    "take_inventory",
     "unlock",
     "verify",
     "verify_named",
