@@ -197,9 +197,11 @@ class Engine:
         self._open_more()
 
     def _open_next(self) -> OpenTarget | None:
+        are_open, pauses = len(self._open), self._pauses
+        enough_may_call = are_open - pauses.count >= self._fitted.size
         # Those that wait for a region which does not answer are bounded by its window.
-        count = len(self._open) - self._pauses.silent
-        if count + self._pauses.silent - self._pauses.count >= self._fitted.size or count >= self._open_limit:
+        too_many_open = are_open - pauses.silent >= self._open_limit
+        if enough_may_call or too_many_open:
             return None
         target = self._schedule.pop()
         return None if target is None else self._opened(target)
