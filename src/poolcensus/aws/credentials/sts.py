@@ -180,13 +180,14 @@ class StsEndpoints:
         if second is None:
             return await self._call(first, request, watch)
         apart = (await self._template(first)).url != (await self._template(second)).url
+        retrier = self._impatient if apart else self._brief
         try:
-            return await self._call(first, request, watch, self._impatient if apart else self._brief)
+            return await self._call(first, request, watch, retrier, optional=apart)
         except CallError as error:
             reason = error
         if is_worth_second_region(reason, first, apart=apart):
             try:
-                session = await self._call(second, request, watch, self._impatient)
+                session = await self._call(second, request, watch, self._impatient, optional=True)
             except CallError as error:
                 if is_off(error):
                     raise reason from error
@@ -211,8 +212,15 @@ class StsEndpoints:
         self._region, self._second = second, None
 
     async def _call(
-        self, region: str, request: RoleRequest, watch: CallWatch, retrier: Retrier | None = None
+        self,
+        region: str,
+        request: RoleRequest,
+        watch: CallWatch,
+        retrier: Retrier | None = None,
+        *,
+        optional: bool = False,
     ) -> RoleSession:
+        """Call one region; `optional` says that there is another way, the other region."""
         template = await self._template(region)
         body = _form(request.parameters)
         call = Call(
@@ -223,8 +231,7 @@ class StsEndpoints:
             parse=role_session,
             about=request.about,
             awaited=True,
-            # There is another way: the second region.
-            optional=retrier is self._impatient,
+            optional=optional,
             redact=request.redact,
         )
         watch.deadline = time.monotonic() + _LONGEST_CALL
