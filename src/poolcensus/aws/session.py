@@ -150,28 +150,21 @@ async def open_aws(
             attempt_timeout=settings.attempt_timeout,
             observer=CallTelemetry.of_run(tracing),
         )
-        first = settings.sts_region or sdk.region or _FIRST_STS
+        asked = settings.sts_region or sdk.region or _FIRST_STS
         # A service model of no use is told before anything is called.
-        await sdk.template(operation.service, first, operation.method)
+        await sdk.template(operation.service, asked, operation.method)
         sdks = await sdk.of_profiles(
             {each.profile: account_id for account_id, each in overrides.items() if each.profile is not None}
         )
         caller, answered = await identify(
-            sdk, client, caller_credentials, first, second_sts_region(first), waiting=waiting
+            sdk, client, caller_credentials, asked, second_sts_region(asked), waiting=waiting
         )
         if concurrent_runs > 1:
             client.limiter.bound(caller.account_id, max(settings.per_account // concurrent_runs, 1))
-        moved = answered != first
-        region = answered if moved else sts_region(caller.partition, sdk.region)
-        called = _sts_region(settings, caller) or region
-        sts = StsEndpoints(
-            client,
-            partial(sdk.template, "sts", method="assume_role", sample=_ANY_ROLE),
-            policy,
-            region=answered if moved else called,
-            second=None if moved else second_sts_region(called),
-        )
-        client.confirmation = ConfirmationElsewhere(sdk, client, _always_on(region, caller, operation))
+        moved = answered != asked
+        home = answered if moved else sts_region(caller.partition, sdk.region)
+        sts = _sts_endpoints(sdk, client, policy, settings, caller=caller, home=home, moved=moved)
+        client.confirmation = ConfirmationElsewhere(sdk, client, _always_on(home, caller, operation))
         profiles = await stack.enter_async_context(
             open_profiles(
                 sdks,
@@ -192,7 +185,7 @@ async def open_aws(
             client,
             broker,
             caller,
-            region,
+            home,
             source=settings.region_status,
             max_age=settings.region_status_max_age,
             concurrent_runs=concurrent_runs,
@@ -203,12 +196,38 @@ async def open_aws(
             client=client,
             broker=broker,
             organization=Organization(
-                sdk, client, caller_credentials, caller, region, concurrent_runs=concurrent_runs
+                sdk, client, caller_credentials, caller, home, concurrent_runs=concurrent_runs
             ),
             region_status=region_status,
             reader=PageReader(sdk, client, operation, query),
-            ask_anything=partial(ask_anything, sdk, client, caller_credentials, region),
+            ask_anything=partial(ask_anything, sdk, client, caller_credentials, home),
         )
+
+
+def _sts_endpoints(
+    sdk: Sdk,
+    client: Client,
+    policy: RetryPolicy,
+    settings: Settings,
+    *,
+    caller: Caller,
+    home: str,
+    moved: bool,
+) -> StsEndpoints:
+    """Return where roles are assumed: in the region that the settings name, or else in the run's `home`.
+
+    Another region is called where STS in that one is off or does not answer. If that was so when STS was
+    asked who the caller is, `moved`, its `home` is the other region, and the only one that is called.
+    Raises SettingsError where the settings name a region that is none of the caller's partition.
+    """
+    named = _sts_region(settings, caller) or home
+    return StsEndpoints(
+        client,
+        partial(sdk.template, "sts", method="assume_role", sample=_ANY_ROLE),
+        policy,
+        region=home if moved else named,
+        second=None if moved else second_sts_region(named),
+    )
 
 
 def _always_on(region: str, caller: Caller, operation: Operation) -> str:
