@@ -648,7 +648,7 @@ async def test_accounts_that_are_named(lab: Start) -> None:
     assert (left_out.status, left_out.message) == (SKIPPED, "A collect leaves the account out: SUSPENDED.")
     with pytest.raises(OrganizationError, match="999999999999: not among the accounts"):
         await examined(here, of=("999999999999",))
-    with pytest.raises(SettingsError, match='accounts: "12" is not an account ID'):
+    with pytest.raises(SettingsError, match='`accounts`: "12" is not an account ID'):
         await examined(here, of=("12",))
 
 

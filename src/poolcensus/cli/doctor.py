@@ -13,7 +13,6 @@ from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.options import EVERYTHING, comma_list, read_settings, settings_options
 from poolcensus.cli.running import run
 from poolcensus.cli.trouble import with_options
-from poolcensus.config.readers import AccountId, each_of
 from poolcensus.config.sources import settings_file
 from poolcensus.errors import SettingsError
 
@@ -48,13 +47,13 @@ def command(config: Path | None, *, every_account: bool, account: tuple[str, ...
     destination, which is left as it was. Tries the caller's account and five others unless --all or --account
     says which. Exits with 3 where a collect would leave something out of what was tried, or publish nothing.
     """
-    if every_account and account:
-        raise click.UsageError("--all and --account exclude each other: leave one out.")
-    settings = read_settings(config, given)
+    from poolcensus.doctor.choice import ChoiceNames, check_choice
+
     try:
-        each_of(AccountId)(account)
-    except ValueError as error:
-        raise SettingsError(f"--account: {error}") from None
+        check_choice(account, every_account=every_account, names=ChoiceNames("--all", "--account"))
+    except SettingsError as error:
+        raise click.UsageError(str(error)) from None
+    settings = read_settings(config, given)
     logs.configure(settings, settings_file(config))
     findings = run(partial(_findings, settings, account, every_account=every_account))
     if settings.json_output:

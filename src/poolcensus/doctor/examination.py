@@ -13,8 +13,8 @@ import msgspec
 
 from poolcensus.aws.session import CallerSession, open_caller, open_limiter
 from poolcensus.config import Settings
-from poolcensus.config.readers import AccountId, each_of
 from poolcensus.doctor.caller import caller_known, caller_unknown
+from poolcensus.doctor.choice import ChoiceNames, check_choice
 from poolcensus.doctor.destination import check_destination, destination_unreachable
 from poolcensus.doctor.findings import Check, CheckStatus, Finding
 from poolcensus.doctor.observation import observe
@@ -72,12 +72,7 @@ async def diagnose(
     """
     require_asyncio()
     wanted = tuple(accounts)
-    if every_account and wanted:
-        raise SettingsError("`every_account` and `accounts` exclude each other: leave one out.")
-    try:
-        each_of(AccountId)(wanted)
-    except ValueError as error:
-        raise SettingsError(f"accounts: {error}") from None
+    check_choice(wanted, every_account=every_account, names=ChoiceNames("`every_account`", "`accounts`"))
     examination = _Examination(settings, frozenset(wanted), every_account=every_account)
     async with StreamRuns() as streams:
         yield Stream(streams, examination.run, buffer=_BATCHES_BUFFERED)
