@@ -243,6 +243,13 @@ class LocalLimit(StrEnum):
     OTHER = "LocalLimit"
 
 
+class ProfileTrouble(StrEnum):
+    """The codes of accounts whose own profile can't be used for them."""
+
+    NO_CREDENTIALS = "NoCredentials"
+    WRONG_ACCOUNT = "WrongAccount"
+
+
 class RetryableError(CallError):
     """The same call may work in a moment."""
 

@@ -316,8 +316,9 @@ class FailureGroup:
     that does not say why. `code`, `region` and `role`, the name of the role that could not be assumed, are
     those of all the targets, or None where they differ. `operation` is the IAM action of the census.
     `role_trouble` is what kept the role from being assumed: the error code of STS, `SessionDuration` where it
-    refused the duration of the session, or one word for all the ways in which STS was down, asked for fewer
-    calls, did not answer or could not be understood.
+    refused the duration of the session, or one word for all the ways in which STS was down (`ServerError`),
+    asked for fewer calls (`ThrottledError`), did not answer (`NoReply`) or could not be understood
+    (`BadReply`), and in which this machine lacked something for the call (`LocalLimit`).
     """
 
     outcome: Outcome

@@ -2,10 +2,34 @@
 
 from __future__ import annotations
 
+import pytest
+
 from ended_census import result
+from poolcensus.errors import BadReply, LocalLimit, NoReply
 from poolcensus.model import Outcome
 from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.results.failure_tally import FailureTally
+
+
+@pytest.mark.parametrize(
+    ("code", "trouble"),
+    [
+        *((code, "NoReply") for code in NoReply),
+        *((code, "BadReply") for code in BadReply),
+        *((code, "LocalLimit") for code in LocalLimit),
+        *((code, "ServerError") for code in ("InternalFailure", "ServiceUnavailable", "503")),
+        *((code, "ThrottledError") for code in ("Throttling", "RequestLimitExceeded", "429")),
+        ("PackedPolicyTooLarge", "PackedPolicyTooLarge"),
+        ("AccessDenied", "AccessDenied"),
+        (None, None),
+    ],
+)
+def test_what_kept_a_role_from_being_assumed_is_told_in_words_that_stay(
+    code: str | None, trouble: str | None
+) -> None:
+    failed = result(1, outcome=Outcome.ASSUME_ROLE_FAILED, code=code)
+    (group,) = FailureTally(WORKSPACES_POOLS, [failed]).groups()
+    assert repr(group.role_trouble) == repr(trouble)
 
 
 def test_the_accounts_with_most_regions_come_first() -> None:

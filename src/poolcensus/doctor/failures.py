@@ -7,18 +7,10 @@ from typing import TYPE_CHECKING, Final
 from poolcensus.aws.refusals.assume_role import RoleRefusal
 from poolcensus.aws.refusals.table import BAD_SIGNATURES, error_class_of
 from poolcensus.doctor.findings import Cause, CheckStatus, Diagnosis
-from poolcensus.errors import (
-    BadReply,
-    ClockSkewError,
-    LocalLimit,
-    NoReply,
-    ServerError,
-    ThrottledError,
-    UnrecognizedCredentialsError,
-)
+from poolcensus.errors import ClockSkewError, UnrecognizedCredentialsError
 from poolcensus.model import Outcome
-from poolcensus.results.failure_tally import role_trouble_of
 from poolcensus.results.remedies import REMEDIES, ROLE_REMEDIES
+from poolcensus.results.role_trouble import RoleTrouble, role_trouble_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,11 +30,11 @@ _KINDS: Final[Mapping[type[CallError], Cause]] = {
     UnrecognizedCredentialsError: Cause.CREDENTIALS,
 }
 _ROLE_TROUBLES: Final[Mapping[str | None, Cause]] = {
-    NoReply.__name__: Cause.UNREACHABLE,
-    BadReply.__name__: Cause.BAD_RESPONSE,
-    LocalLimit.__name__: Cause.UNREACHABLE,
-    ServerError.__name__: Cause.SERVICE_ERROR,
-    ThrottledError.__name__: Cause.THROTTLED,
+    RoleTrouble.NO_REPLY: Cause.UNREACHABLE,
+    RoleTrouble.BAD_REPLY: Cause.BAD_RESPONSE,
+    RoleTrouble.LOCAL_LIMIT: Cause.UNREACHABLE,
+    RoleTrouble.DOWN: Cause.SERVICE_ERROR,
+    RoleTrouble.THROTTLED: Cause.THROTTLED,
     RoleRefusal.DURATION: Cause.DURATION,
     RoleRefusal.POLICY_AND_TAGS: Cause.SESSION_POLICY,
     RoleRefusal.POLICY: Cause.SESSION_POLICY,

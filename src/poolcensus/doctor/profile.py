@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from poolcensus.aws.credentials.profiles import NO_CREDENTIALS, WRONG_ACCOUNT
 from poolcensus.aws.refusals.denials import read_denial
 from poolcensus.aws.refusals.table import is_denial
 from poolcensus.doctor.denied import Attempt, explain_denial
 from poolcensus.doctor.failures import explain_failure
 from poolcensus.doctor.findings import Cause, CheckStatus, Diagnosis
+from poolcensus.errors import ProfileTrouble
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from poolcensus.model import TargetResult
 
 # Which is asked whose the credentials of a profile are, before they are used.
 _ACTION: Final = "sts:GetCallerIdentity"
-_REMEDIES: Final = {
-    NO_CREDENTIALS: "Sign in with the profile, or correct it in the AWS config of the user that runs this.",
-    WRONG_ACCOUNT: "Correct the profile in the file that names the account, or name a role there.",
+_REMEDIES: Final[Mapping[str, str]] = {
+    ProfileTrouble.NO_CREDENTIALS: (
+        "Sign in with the profile, or correct it in the AWS config of the user that runs this."
+    ),
+    ProfileTrouble.WRONG_ACCOUNT: (
+        "Correct the profile in the file that names the account, or name a role there."
+    ),
 }
 
 

@@ -6,13 +6,12 @@ import re
 from heapq import nsmallest
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
-from poolcensus.aws.refusals.assume_role import refusal_of
-from poolcensus.aws.refusals.table import denial_in, error_class_of, is_unexplained
-from poolcensus.errors import BadReply, LocalLimit, NoReply, ServerError, ThrottledError
+from poolcensus.aws.refusals.table import denial_in, is_unexplained
 from poolcensus.model import Denial, FailedAccount, FailureGroup, Outcome
+from poolcensus.results.role_trouble import role_trouble_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from poolcensus.model import TargetResult
     from poolcensus.operations import Operation
@@ -21,10 +20,6 @@ if TYPE_CHECKING:
 EXAMPLES: Final = 5
 # A role's name is what stands after its path: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html
 _ROLE = re.compile(r":role/(?:[!-~]*/)?([\w+=,.@-]+)")
-
-_ALIKE: Final[Mapping[str, str]] = {
-    code: kind.__name__ for kind in (NoReply, BadReply, LocalLimit) for code in kind
-}
 
 _T = TypeVar("_T")
 
@@ -53,22 +48,6 @@ def failure_kind_of(result: TargetResult, operation: Operation | None) -> Failur
     is_role = result.outcome is Outcome.ASSUME_ROLE_FAILED
     trouble = role_trouble_of(result.error_code, message) if is_role else None
     return FailureKind(result.outcome, name, denial_in(message), unexplained, result.organization, trouble)
-
-
-def role_trouble_of(code: str | None, message: str) -> str | None:
-    """Return what kept a role from being assumed, by the code and the message of a target's result.
-
-    It is the code, or one word for all that mean the same to whoever has to mend it.
-    """
-    if code is None:
-        return None
-    if code in _ALIKE:
-        return _ALIKE[code]
-    if (refusal := refusal_of(code, message)) is not None:
-        return refusal.value
-    # Of a reply without a code, the code is its status.
-    kind = error_class_of(code, int(code) if code.isdecimal() else 400, "")
-    return kind.__name__ if kind in {ServerError, ThrottledError} else code
 
 
 class _Group:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from poolcensus.aws.refusals.assume_role import RoleRefusal
-from poolcensus.errors import BadReply, LocalLimit, NoReply, ServerError, ThrottledError
+from poolcensus.errors import ProfileTrouble
 from poolcensus.model import Outcome
+from poolcensus.results.role_trouble import RoleTrouble
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,19 +31,21 @@ REMEDIES: Final[Mapping[Outcome, str]] = {
 """By outcome, but for `access_denied`, whose remedy depends on the policy that denies."""
 
 ROLE_REMEDIES: Final[Mapping[str | None, str]] = {
-    NoReply.__name__: (
+    RoleTrouble.NO_REPLY: (
         "STS did not answer: check DNS, proxy and firewall for its endpoint, or set another `sts_region`."
     ),
-    BadReply.__name__: REMEDIES[Outcome.BAD_RESPONSE],
-    LocalLimit.__name__: (
+    RoleTrouble.BAD_REPLY: REMEDIES[Outcome.BAD_RESPONSE],
+    RoleTrouble.LOCAL_LIMIT: (
         "Run it again with a lower `concurrency`, or raise the limit that the messages name."
     ),
-    ServerError.__name__: "Run it again: STS was down.",
-    ThrottledError.__name__: "Run it again: STS asked for fewer calls.",
-    "NoCredentials": (
+    RoleTrouble.DOWN: "Run it again: STS was down.",
+    RoleTrouble.THROTTLED: "Run it again: STS asked for fewer calls.",
+    ProfileTrouble.NO_CREDENTIALS: (
         "Sign in with the profiles that the file names for these accounts, or correct your AWS config."
     ),
-    "WrongAccount": "Correct the profiles in the file that names these accounts, or name roles there.",
+    ProfileTrouble.WRONG_ACCOUNT: (
+        "Correct the profiles in the file that names these accounts, or name roles there."
+    ),
     **{each.value: each.advice for each in RoleRefusal},
 }
 """By what kept a role from being assumed, where more is known than that it can't be."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar
 
 from poolcensus.aws.credentials.chain_credentials import ChainCredentials
-from poolcensus.errors import AssumeRoleError, CallError, CredentialsError, SettingsError
+from poolcensus.errors import AssumeRoleError, CallError, CredentialsError, ProfileTrouble, SettingsError
 from poolcensus.flow.last_failure import LastFailure
 from poolcensus.flow.singleflight import SingleFlight
 
@@ -18,12 +18,6 @@ if TYPE_CHECKING:
     from poolcensus.aws.signing import Credentials
     from poolcensus.flow.breaker import Work
     from poolcensus.model import Caller
-
-NO_CREDENTIALS: Final = "NoCredentials"
-"""The code of a profile without credentials."""
-
-WRONG_ACCOUNT: Final = "WrongAccount"
-"""The code of a profile that is of another account than the one that it was named for."""
 
 
 @asynccontextmanager
@@ -75,7 +69,9 @@ class ProfileCredentials:
             self._caller = await self._identify(self._own)
         except (CredentialsError, SettingsError) as error:
             failure = AssumeRoleError(
-                f"Could not use profile {self.name}: {error}", code=NO_CREDENTIALS, permanent=True
+                f"Could not use profile {self.name}: {error}",
+                code=ProfileTrouble.NO_CREDENTIALS,
+                permanent=True,
             )
             self._failure.keep(failure, for_good=True)
             raise failure from error
@@ -130,7 +126,7 @@ class AccountOfProfile:
             raise AssumeRoleError(
                 f"Profile {self._profile.name} has credentials of account {caller.account_id}, not of"
                 f" {self._account_id}: name a role to assume with them, or another profile",
-                code=WRONG_ACCOUNT,
+                code=ProfileTrouble.WRONG_ACCOUNT,
                 permanent=True,
             )
         credentials = await self._profile.get()
