@@ -93,7 +93,7 @@ async def test_rates_of_the_callers_account_are_divided(
             shared.append(concurrent_runs)
 
     # The documented rate would take seconds, and the cache is not this machine's.
-    monkeypatch.setattr(management, "_LIST_REGIONS_A_SECOND", 1000.0)
+    monkeypatch.setattr(management, "LIST_REGIONS_A_SECOND", 1000.0)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(management, "SteadyPace", Paces)
     monkeypatch.setattr(session, "RateLimits", Rates)

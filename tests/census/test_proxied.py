@@ -171,7 +171,7 @@ async def test_a_proxy_that_refuses_ends_the_run_and_its_password_is_not_told(
     here: Lab, proxy: Proxy, kind: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("poolcensus.aws.credentials.identity._PATIENCE", RetryPolicy(max_attempts=1))
-    monkeypatch.setattr("poolcensus.aws.credentials.patience._LONGEST", 0.0)
+    monkeypatch.setattr("poolcensus.aws.credentials.patience.PATIENCE", 0.0)
     monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("census:", "nobody:"))
     with caplog.at_level(logging.DEBUG), pytest.raises(FatalError, match="proxy") as caught:
         await here.collect(transport=kind)
@@ -188,7 +188,7 @@ async def test_a_proxy_that_hangs_is_given_up(
     here: Lab, proxy: Proxy, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("poolcensus.aws.credentials.identity._PATIENCE", RetryPolicy(max_attempts=1))
-    monkeypatch.setattr("poolcensus.aws.credentials.patience._LONGEST", 0.0)
+    monkeypatch.setattr("poolcensus.aws.credentials.patience.PATIENCE", 0.0)
     proxy.hangs = True
     with pytest.raises(FatalError, match="STS can't be reached|STS gave no usable answer") as caught:
         await here.collect(transport=kind, attempt_timeout=0.3)

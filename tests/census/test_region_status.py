@@ -33,7 +33,7 @@ pytestmark = pytest.mark.usefixtures("known_soon")
 @pytest.fixture(autouse=True)
 def unhurried(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The documented rate would take seconds, and the cache is not this machine's."""
-    monkeypatch.setattr(management, "_LIST_REGIONS_A_SECOND", 1000.0)
+    monkeypatch.setattr(management, "LIST_REGIONS_A_SECOND", 1000.0)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
@@ -59,7 +59,7 @@ async def test_who_may_not_ask_about_members_asks_each_of_them(
 
 
 async def test_nobody_waits_for_a_turn_to_ask_once_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(management, "_LIST_REGIONS_A_SECOND", 1 / 3600)
+    monkeypatch.setattr(management, "LIST_REGIONS_A_SECOND", 1 / 3600)
     lookups = ManagementLookups(1)
     found: list[bool] = []
 

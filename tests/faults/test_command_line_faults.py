@@ -113,7 +113,7 @@ def test_wrong_credentials(simulator: Served, run: Run, bench: Bench, wrong: str
 
 
 def test_no_network(simulator: Served, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("poolcensus.aws.credentials.patience._LONGEST", 0.0)
+    monkeypatch.setattr("poolcensus.aws.credentials.patience.PATIENCE", 0.0)
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     environment = {**simulator.environment, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}

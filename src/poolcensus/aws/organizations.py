@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -42,9 +42,12 @@ _PATH = re.compile(
     r"(?P<place>(?P<organization>o-[a-z0-9]{10,32})/r-[0-9a-z]{4,32}/(?:ou-[0-9a-z]{4,32}-[a-z0-9]{8,32}/)*)"
     r"(?:(?P<account>[0-9]{12})/?)?"
 )
-# Calls that are made side by side, of the 20 accounts of a page. Organizations refuses more than it allows,
-# which is not documented: https://github.com/aws/aws-sdk-js/issues/2135
-_AT_ONCE = 8
+TAGS_AT_ONCE: Final = 8
+"""How many accounts' tags are read side by side at most, of the 20 accounts of a page.
+
+Organizations refuses more than it allows, which is not documented:
+https://github.com/aws/aws-sdk-js/issues/2135
+"""
 
 
 class ListedAccount(msgspec.Struct, frozen=True):
@@ -83,7 +86,7 @@ class Organization:
         self._region = region
         self._caller = caller
         self._key = CallKey(caller.account_id, region, _SERVICE)
-        self._limit = AdaptiveLimit(max(_AT_ONCE // concurrent_runs, 1))
+        self._limit = AdaptiveLimit(max(TAGS_AT_ONCE // concurrent_runs, 1))
         self.calls: Counter[str] = Counter()
 
     async def accounts(self) -> AsyncGenerator[tuple[ListedAccount, ...]]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from poolcensus.aws.organizations import TAGS_AT_ONCE
+from poolcensus.aws.region_status.management import LIST_REGIONS_A_SECOND
 from poolcensus.planned import Estimate, EstimateStep
 
 if TYPE_CHECKING:
@@ -16,12 +18,8 @@ if TYPE_CHECKING:
 # Seconds of a call whose reply is near: half of what a page of a listing takes by experience, which for 500
 # pages one after the other is 50 to 100 s.
 _CALL = 0.15
-# Tags are read by so many calls at once, at most.
-_TAGS_AT_ONCE = 8
 # AssumeRole by one account at one regional endpoint, by users' reports; AWS documents no rate.
 _ASSUME_ROLE = 600.0
-# Of each account: https://docs.aws.amazon.com/accounts/latest/reference/quotas.html
-_LIST_REGIONS = 5.0
 # Of one account in one region, where users were throttled on DescribeWorkspaces; AWS documents no rate.
 _PAGES_OF_A_TARGET = 1.5
 
@@ -86,11 +84,11 @@ def _steps(
             seconds = round(count * _CALL, 3)
             yield EstimateStep(action, count, seconds, f"one page after the other, {_CALL:g} s each")
         elif action == "organizations:ListTagsForResource":
-            yield _at_once(action, count, max(_TAGS_AT_ONCE // limits.concurrent_runs, 1))
+            yield _at_once(action, count, max(TAGS_AT_ONCE // limits.concurrent_runs, 1))
         elif action == "sts:AssumeRole":
             yield _at_rate(action, count, _ASSUME_ROLE / limits.concurrent_runs)
         elif action == "account:ListRegions" and limits.one_account:
-            yield _at_rate(action, count, _LIST_REGIONS / limits.concurrent_runs)
+            yield _at_rate(action, count, LIST_REGIONS_A_SECOND / limits.concurrent_runs)
         elif action == operation:
             pages = round(count * max(last.pages / last.read, 1)) if last is not None and last.read else count
             yield _at_once(action, pages, side_by_side)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from poolcensus.aws.organizations import TAGS_AT_ONCE
 from poolcensus.errors import first_reason_raised
 
 if TYPE_CHECKING:
@@ -14,9 +15,6 @@ if TYPE_CHECKING:
 
     from poolcensus.aws.organizations import Organization
     from poolcensus.model import Account
-
-# More tasks than Organizations is asked by at once would only wait: its client bounds that, and adapts it.
-_TASKS = 8
 
 
 async def with_tags(accounts: Iterable[Account], organization: Organization) -> list[Account]:
@@ -34,6 +32,7 @@ async def with_tags(accounts: Iterable[Account], organization: Organization) -> 
 
     with first_reason_raised():
         async with anyio.create_task_group() as group:
-            for _ in range(min(len(found), _TASKS)):
+            # More tasks would only wait.
+            for _ in range(min(len(found), TAGS_AT_ONCE)):
                 group.start_soon(read)
     return found

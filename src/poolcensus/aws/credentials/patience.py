@@ -15,6 +15,7 @@ from poolcensus.errors import (
     SilentError,
     UnreachableError,
 )
+from poolcensus.flow.breaker import PATIENCE
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("poolcensus")
 
-# As long as a run that is under way waits for a network in which nothing answers.
-_LONGEST = 60.0
 # Often enough that a network which is back is noticed within seconds.
 _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 5.0
@@ -44,7 +43,10 @@ class Waiting:
 
 
 class Patience:
-    """Bounds how long STS in a region is waited for, while the block lasts, and says so in `waiting`."""
+    """Bounds how long STS in a region is waited for, while the block lasts, and says so in `waiting`.
+
+    It is as long as a run that is under way waits for a network in which nothing answers.
+    """
 
     def __init__(self, waiting: Waiting, region: str) -> None:
         self._waiting = waiting
@@ -55,7 +57,7 @@ class Patience:
         self._timer: asyncio.TimerHandle | None = None
 
     def __enter__(self) -> None:
-        self._until = anyio.current_time() + _LONGEST
+        self._until = anyio.current_time() + PATIENCE
         # A call that hangs has not failed by then.
         self._timer = asyncio.get_running_loop().call_later(_TOLD_AFTER, self._tell)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import anyio
 
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("poolcensus")
 
-# By each account that calls: https://docs.aws.amazon.com/accounts/latest/reference/quotas.html
-_LIST_REGIONS_A_SECOND = 5.0
+LIST_REGIONS_A_SECOND: Final = 5.0
+"""How often each account may call: https://docs.aws.amazon.com/accounts/latest/reference/quotas.html"""
+
 # A delegated administrator is refused the management account, which is one of many.
 _ENOUGH = 3
 # https://docs.aws.amazon.com/accounts/latest/reference/using-orgs-trusted-access.html
@@ -34,7 +35,7 @@ class ManagementLookups:
     """
 
     def __init__(self, concurrent_runs: int) -> None:
-        self._pace = SteadyPace(_LIST_REGIONS_A_SECOND / concurrent_runs)
+        self._pace = SteadyPace(LIST_REGIONS_A_SECOND / concurrent_runs)
         self._answered = False
         self._ended = False
         self._turns: set[anyio.CancelScope] = set()
