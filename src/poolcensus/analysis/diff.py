@@ -10,11 +10,12 @@ from poolcensus.analysis.changes import Change, ChangeKind, Statistics
 from poolcensus.analysis.comparable import check_comparable, warnings_of
 from poolcensus.analysis.hidden import hidden_in_b, hidden_target
 from poolcensus.analysis.ledger import Ledger, is_compared, known_pools, reason_unknown
-from poolcensus.analysis.records import Records
+from poolcensus.analysis.records import open_records
 from poolcensus.operations import facets_of
 from poolcensus.snapshot import Snapshot
 
 if TYPE_CHECKING:
+    from poolcensus.analysis.records import Records
     from poolcensus.model import JsonObject, JsonValue, Outcome, TargetResult
 
 
@@ -69,7 +70,10 @@ class Diff:
         with self._a as a, self._b as b:
             ledgers = Ledger.read("A", a), Ledger.read("B", b)
             compared = partial(is_compared, *ledgers)
-            with Records(a, ledgers[0], compared) as old, Records(b, ledgers[1], compared) as new:
+            with (
+                open_records(a, ledgers[0], compared) as old,
+                open_records(b, ledgers[1], compared) as new,
+            ):
                 walk = _Walk(ledgers, (old, new), self._ignored)
                 for change in walk.changes():
                     counts[change.kind] += 1

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import tempfile
 from array import array
-from contextlib import ExitStack, suppress
-from typing import IO, TYPE_CHECKING, Self
+from contextlib import ExitStack, contextmanager, suppress
+from typing import IO, TYPE_CHECKING
 
 from poolcensus.analysis.lines import RecordLines
 from poolcensus.errors import DamagedSnapshotError, SnapshotError, reason_of
@@ -21,8 +21,7 @@ from poolcensus.storage.advice import temporary_error
 from poolcensus.storage.local.files import open_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import TracebackType
+    from collections.abc import Callable, Iterator, Mapping
 
     from poolcensus.analysis.ledger import Ledger
     from poolcensus.errors import DestinationError
@@ -30,43 +29,46 @@ if TYPE_CHECKING:
     from poolcensus.snapshot import Snapshot
 
 
-class Records:
-    """The records of `snapshot`, to be read target by target. Use it as a context manager; it blocks.
+@contextmanager
+def open_records(snapshot: Snapshot, ledger: Ledger, wanted: Callable[[str, str], bool]) -> Iterator[Records]:
+    """Give the records of a snapshot, to be read target by target. Blocks.
 
     Entering it reads the file to its end, and raises what `Snapshot.pools` raises, `DamagedSnapshotError`
     also where the records are not those that the ledger counts, and `DestinationError` where the temporary
     file can't be written. Of the targets only those that are `wanted` can be read.
     """
+    place, lines = snapshot.files.place_of(snapshot.pools_file[0].name), RecordLines(snapshot.schema)
+    with ExitStack() as stack:
+        file = _opened(snapshot, stack)
+        is_copy = file is None
+        if file is None:
+            file = _temporary()
+            stack.callback(_close, file)
+        copy = file if is_copy else None
+        runs = _runs_of(_Index(lines, ledger, wanted, copy), snapshot, ledger, place)
+        yield Records(file, place, lines, runs, is_copy=is_copy)
 
-    def __init__(self, snapshot: Snapshot, ledger: Ledger, wanted: Callable[[str, str], bool]) -> None:
-        self._snapshot = snapshot
-        self._ledger = ledger
-        self._wanted = wanted
-        self._place = snapshot.files.place_of(snapshot.pools_file[0].name)
-        self._lines = RecordLines(snapshot.schema)
-        self._stack = ExitStack()
-        # For each target the offset and the length of each run of its records in the file.
-        self._runs: dict[tuple[str, str], array[int]] = {}
 
-    def __enter__(self) -> Self:
-        with ExitStack() as stack:
-            file = self._opened(stack)
-            self._is_copy = file is None
-            if file is None:
-                file = self._temporary()
-                stack.callback(_close, file)
-            self._index(file if self._is_copy else None)
-            self._descriptor = file.fileno()
-            self._stack = stack.pop_all()
-        return self
+class Records:
+    """The records of a snapshot in an open file.
 
-    def __exit__(
+    `runs` have for each target the offset and the length of each run of its records.
+    """
+
+    def __init__(
         self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
+        file: IO[bytes],
+        place: str,
+        lines: RecordLines,
+        runs: Mapping[tuple[str, str], array[int]],
+        *,
+        is_copy: bool,
     ) -> None:
-        self._stack.close()
+        self._descriptor = file.fileno()
+        self._place = place
+        self._lines = lines
+        self._runs = runs
+        self._is_copy = is_copy
 
     def texts(self, account_id: str, region: str) -> dict[str, bytes]:
         """Return a target's records by the identity of their items, each as a text for `item`.
@@ -98,35 +100,6 @@ class Records:
                 raise ValueError(f"{identity} is there twice")
             found[identity] = text
 
-    def _opened(self, stack: ExitStack) -> IO[bytes] | None:
-        if self._snapshot.path is None or self._snapshot.pools_file[1] is not Compression.NONE:
-            return None
-        # Opened before the pass, so that both see one file. What can't be opened, the pass complains of.
-        with suppress(OSError):
-            return stack.enter_context(open_file(self._snapshot.pools_path, buffering=0))
-        return None
-
-    def _temporary(self) -> IO[bytes]:
-        try:
-            # Of this user alone, and without a name: it is gone when the process is.
-            return tempfile.TemporaryFile()
-        except OSError as error:
-            raise _temporary_failure("make a file in", error) from error
-
-    def _index(self, copy: IO[bytes] | None) -> None:
-        index = _Index(self._lines, self._ledger, self._wanted, copy)
-        for _ in lines_of(self._snapshot.files, self._snapshot.pools_file, index.take):
-            pass
-        index.finish()
-        for account_id, region, pools in self._ledger.with_pools():
-            counted = index.counts.get((account_id, region), 0)
-            if counted != pools:
-                raise DamagedSnapshotError(
-                    f"{self._place} has {counted:,} records of {account_id} {region} where the ledger says"
-                    f" {pools:,}; the snapshot is damaged"
-                )
-        self._runs = index.runs
-
     def _read(self, size: int, offset: int) -> bytes:
         try:
             part = os.pread(self._descriptor, size, offset)
@@ -140,6 +113,39 @@ class Records:
 
     def _damage(self, account_id: str, region: str, error: ValueError) -> DamagedSnapshotError:
         return DamagedSnapshotError(f"{self._place}, {account_id} {region}: {error}; the snapshot is damaged")
+
+
+def _opened(snapshot: Snapshot, stack: ExitStack) -> IO[bytes] | None:
+    if snapshot.path is None or snapshot.pools_file[1] is not Compression.NONE:
+        return None
+    # Opened before the pass, so that both see one file. What can't be opened, the pass complains of.
+    with suppress(OSError):
+        return stack.enter_context(open_file(snapshot.pools_path, buffering=0))
+    return None
+
+
+def _temporary() -> IO[bytes]:
+    try:
+        # Of this user alone, and without a name: it is gone when the process is.
+        return tempfile.TemporaryFile()
+    except OSError as error:
+        raise _temporary_failure("make a file in", error) from error
+
+
+def _runs_of(
+    index: _Index, snapshot: Snapshot, ledger: Ledger, place: str
+) -> Mapping[tuple[str, str], array[int]]:
+    for _ in lines_of(snapshot.files, snapshot.pools_file, index.take):
+        pass
+    index.finish()
+    for account_id, region, pools in ledger.with_pools():
+        counted = index.counts.get((account_id, region), 0)
+        if counted != pools:
+            raise DamagedSnapshotError(
+                f"{place} has {counted:,} records of {account_id} {region} where the ledger says"
+                f" {pools:,}; the snapshot is damaged"
+            )
+    return index.runs
 
 
 class _Run:
