@@ -78,6 +78,19 @@ def test_the_layers_of_the_design_page_are_those_of_the_contract(title: str, con
     assert [set(each.split(" | ")) for each in drawn] == [set(each.split(" | ")) for each in layers]
 
 
+def test_the_design_page_names_each_place_that_alone_may_import_something() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    importers = {
+        ignored.partition(" -> ")[0].removeprefix("poolcensus.").removesuffix(".**").replace(".", "/")
+        for contract in project["tool"]["importlinter"]["contracts"]
+        for ignored in contract.get("ignore_imports", [])
+    }
+    named = re.search(r"imported in (`aws`.*?)\n\n", DESIGN.read_text(encoding="utf-8"), re.DOTALL)
+    assert named is not None
+    places = {each.removesuffix(".py") for each in re.findall(r"`([\w./]+)`", named[1])}
+    assert places - {"poolcensus"} == importers
+
+
 def test_each_term_of_the_design_page_stands_once() -> None:
     terms = re.findall(r"^\| ([^|]+) \| [^|]+ \|$", DESIGN.read_text(encoding="utf-8"), re.MULTILINE)
     terms = terms[terms.index("term") + 1 : terms.index("what goes wrong")]
