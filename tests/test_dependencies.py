@@ -56,6 +56,13 @@ def test_what_is_imported_is_declared_and_what_is_declared_is_imported() -> None
     assert _imported("src") == _declared(REQUIRED + OPTIONAL)
 
 
+def test_the_readme_names_each_extra_where_it_says_how_to_install() -> None:
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    named = re.search(r"Extras\s+are named(.*?)\n\n", page, re.DOTALL)
+    assert named is not None
+    assert set(re.findall(r"`(\w+)`\sfor", named[1])) == {*EXTRAS} - {"test"}
+
+
 def test_what_an_extra_has_is_there_for_the_tests_and_in_all_of_them() -> None:
     assert set(OPTIONAL) <= set(FOR_TESTS)
     assert EXTRAS["all"] == [f"poolcensus[{','.join(sorted(EXTRAS.keys() - {'all', 'test'}))}]"]
