@@ -50,7 +50,7 @@ from poolcensus.errors import (
 )
 from poolcensus.flow.breaker import _PATIENCE_WITH_THE_UNKNOWN, CircuitBreakers, Endpoint
 from poolcensus.flow.concurrency import CallKey, ConcurrencyLimiter
-from poolcensus.flow.rate import RateLimits, SharedPace
+from poolcensus.flow.rate import RateLimits
 from poolcensus.flow.retry import Retrier, RetryPolicy
 from poolcensus.flow.singleflight import SingleFlight
 from poolcensus.flow.windows import Pauses
@@ -58,7 +58,7 @@ from poolcensus.operations import WORKSPACES_POOLS
 from virtual_time import now, on_virtual_time
 
 if TYPE_CHECKING:
-    from poolcensus.aws.call import Confirmation
+    from poolcensus.aws.call import CallObserver, Confirmation
     from poolcensus.aws.sdk.access import Sdk
     from poolcensus.aws.transport.protocol import Transport
 
@@ -193,6 +193,7 @@ def client_of(
     total: int = 1000,
     accounts: int = 3,
     policy: RetryPolicy | None = None,
+    observer: CallObserver | None = None,
 ) -> Client:
     return Client(
         transport=cast("Transport", service),
@@ -203,6 +204,7 @@ def client_of(
         pauses=Pauses(),
         breakers=CircuitBreakers(accounts=accounts, clock=now),
         attempt_timeout=30.0,
+        observer=observer,
     )
 
 
@@ -969,25 +971,13 @@ def test_without_a_route_the_run_ends_in_one_sentence() -> None:
     on_virtual_time(main)
 
 
-def test_a_shortage_of_this_machine_is_waited_for_and_is_nobodys_silence(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_shortage_of_this_machine_is_waited_for_and_is_nobodys_silence() -> None:
     async def main() -> None:
         service = Service()
         service.script = [LocalLimitError("too many open files", code="LocalLimit") for _ in range(500)]
         client = client_of(service)
         assert await ends_of(client, 20) == {None: 20}
         assert (client.counts.retries, client.counts.requests) == (0, 20)
-        # What was not sent has not got through a service that throttles either.
-        key = call_of("1").key
-        client._rates.throttled(key, begun=False)
-        sent: list[int] = []
-        passed: list[int] = []
-        monkeypatch.setattr(SharedPace, "sent", lambda *_: sent.append(1))
-        monkeypatch.setattr(SharedPace, "passed", lambda *_: passed.append(1))
-        service.script = [LocalLimitError("too many open files", code="LocalLimit") for _ in range(9)]
-        assert await ends_of(client, 1) == {None: 1}
-        assert len(sent) == len(passed) == 1
         service.script = [LocalLimitError("too many open files", code="LocalLimit") for _ in range(99999)]
         began = now()
         with pytest.raises(FatalError), first_reason_raised():
@@ -1015,7 +1005,31 @@ def test_a_call_pauses_for_a_shortage_only_while_there_is_one() -> None:
     on_virtual_time(main)
 
 
-def test_a_call_whose_role_is_refused_takes_no_turn_from_others(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("shortages", [0, 9])
+def test_what_was_not_sent_has_not_got_through_a_service_that_throttles(shortages: int) -> None:
+    async def main() -> None:
+        service = Service()
+        client = client_of(service, policy=RetryPolicy(max_attempts=1))
+        service.script = [THROTTLED]
+        with pytest.raises(ThrottledError):
+            await _call(client, call_of("throttled"))
+        # Long enough that what is sent now is all that counts.
+        await anyio.sleep(60)
+        service.script = [LocalLimitError("too many open files", code="LocalLimit")] * shortages
+        await _call(client, call_of("one that gets through"))
+        before = service.calls
+        async with anyio.create_task_group() as group:
+            group.start_soon(ends_of, client, 20)
+            await anyio.sleep(0.05)
+            # Four, and one and a half for the one that has got through, which counts as sent unless its turn
+            # was seconds ago.
+            assert service.calls - before == (6 if shortages else 5)
+            group.cancel_scope.cancel()
+
+    on_virtual_time(main)
+
+
+def test_a_call_whose_role_is_refused_takes_no_turn_from_others() -> None:
     class Refused(Source):
         def current(self) -> Credentials | None:
             return None
@@ -1024,16 +1038,19 @@ def test_a_call_whose_role_is_refused_takes_no_turn_from_others(monkeypatch: pyt
             raise AssumeRoleError("no role", code="AccessDenied")
 
     async def main() -> None:
-        client = client_of(Service())
-        # The service has throttled others: of the calls that it may get each one counts.
-        client._rates.throttled(call_of("1").key, begun=False)
-        sent: list[int] = []
-        monkeypatch.setattr(SharedPace, "sent", lambda *_: sent.append(1))
-        with pytest.raises(AssumeRoleError):
-            await client.call(call_of("1", Refused()), watch=CallWatch())
-        assert sent == []
+        service = Service(latency=0)
+        client = client_of(service, policy=RetryPolicy(max_attempts=1))
+        # The service throttles others until the next call has to wait for a fifth of a second.
+        service.script = [THROTTLED] * 5
+        for number in range(5):
+            with pytest.raises(ThrottledError):
+                await _call(client, call_of(f"throttled {number}"))
+        assert now() == 0
+        for _ in range(3):
+            with pytest.raises(AssumeRoleError):
+                await client.call(call_of("1", Refused()), watch=CallWatch())
         await client.call(call_of("2"), watch=CallWatch())
-        assert sent == [1]
+        assert now() == pytest.approx(0.2)
 
     on_virtual_time(main)
 
@@ -1172,8 +1189,7 @@ def test_nobody_is_told_what_is_to_be_taken_out_of_an_error(caplog: pytest.LogCa
             UnreachableError("hush", code="Reset"),
             Reply(400, {}, refusal),
         ]
-        client = client_of(service)
-        client._observer = CallTelemetry.of_run(None)
+        client = client_of(service, observer=CallTelemetry.of_run(None))
         call = msgspec.structs.replace(call_of("000000000001"), redact=redact)
         with pytest.raises(CallError, match=r"\*\*\*"):
             await client.call(call, watch=CallWatch())
@@ -1227,8 +1243,7 @@ def test_secrets_that_a_proxy_puts_into_the_request_id_are_not_told(
     async def main() -> None:
         service = Service()
         service.script = [Reply(status, Headers([(b"x-amzn-requestid", secret.encode())]), b"{}")]
-        client = client_of(service)
-        client._observer = CallTelemetry.of_run(None)
+        client = client_of(service, observer=CallTelemetry.of_run(None))
         redaction = Redaction(Role("arn:aws:iam::1:role/r", Secret(EXTERNAL_ID)))
         call = msgspec.structs.replace(call_of("a", Kept()), redact=redaction)
         with nullcontext() if status == 200 else pytest.raises(AccessDeniedError) as caught:
