@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from poolcensus.census import Census
 from poolcensus.config import load_settings
+from poolcensus.doctor import diagnose
 from poolcensus.simulator.faults import Fault
 from poolcensus.simulator.server import Simulator, SimulatorConfig
 from poolcensus.simulator.world import WorldConfig
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import pytest
 
     from poolcensus.config import Settings
+    from poolcensus.doctor.findings import Finding
     from poolcensus.model import JsonObject, Outcome, PoolRecord, TargetResult
     from poolcensus.snapshot import Snapshot
 
@@ -44,6 +46,11 @@ class Lab:
         """A census of the simulator, published in the lab's folder."""
         async with Census(self.settings(**changes)) as census:
             return await census.collect()
+
+    async def examine(self, **changes: object) -> list[Finding]:
+        """What doctor finds, of every account."""
+        async with diagnose(self.settings(**changes), every_account=True) as findings:
+            return [each async for each in findings]
 
     def calls(self, name: str) -> int:
         """How many calls of `service.Operation` the simulator has seen."""

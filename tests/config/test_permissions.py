@@ -18,7 +18,7 @@ import poolcensus
 from config.deployment import SINGLE_ACCOUNT, STACK_SET, Stack, actions, policy, without
 from poolcensus.aws.credentials.roles import _HUB_ACTIONS
 from poolcensus.aws.region_status.calls import IAM_ACTIONS
-from poolcensus.doctor import Check, Finding
+from poolcensus.doctor import Check
 from poolcensus.errors import CensusError, OrganizationError
 from poolcensus.model import Outcome, SnapshotStatus
 from poolcensus.simulator import Document, Policies, PolicySet, read_document
@@ -132,7 +132,7 @@ async def test_the_policies_allow_the_calls_that_the_simulator_sees_and_no_other
     stored(here.simulator)
     snapshot = await here.collect(dest=PLACE, **EVERYTHING)
     assert snapshot.manifest.status is SnapshotStatus.COMPLETE
-    assert not [each for each in await examined(here, dest=PLACE) if each.is_problem]
+    assert not [each for each in await here.examine(dest=PLACE) if each.is_problem]
     await here.collect(role_chain=HUB, region_status="management", **EVERYTHING)
     here = await lab(accounts=3, policies=recorded, caller="member")
     with pytest.raises(OrganizationError):
@@ -141,11 +141,6 @@ async def test_the_policies_allow_the_calls_that_the_simulator_sees_and_no_other
     assert member.seen == actions(policy("member"))
     assert trust.seen == actions(policy("trust"))
     assert hub.seen == {*_HUB_ACTIONS}
-
-
-async def examined(here: Lab, **changes: object) -> list[Finding]:
-    async with poolcensus.diagnose(here.settings(**changes), every_account=True) as findings:
-        return [each async for each in findings]
 
 
 @dataclass
@@ -198,7 +193,7 @@ async def test_with_what_the_templates_make_a_census_is_whole(lab: Start, princi
     stored(here.simulator)
     here.assert_exact(await here.collect(**EVERYTHING))
     assert await is_whole(here, dest=PLACE)
-    assert not [each for each in await examined(here, dest=PLACE, **EVERYTHING) if each.is_problem]
+    assert not [each for each in await here.examine(dest=PLACE, **EVERYTHING) if each.is_problem]
 
 
 async def test_a_role_of_the_templates_asks_for_its_external_id_and_its_caller(lab: Start) -> None:
@@ -231,7 +226,7 @@ async def test_with_an_action_less_on_the_bucket_nothing_can_be_written(lab: Sta
     lacking = Deployed.by_templates().policies(without(policy("s3-destination"), action))
     here = await lab(accounts=1, policies=lacking)
     stored(here.simulator)
-    findings = await examined(here, dest=PLACE, accounts_from="self")
+    findings = await here.examine(dest=PLACE, accounts_from="self")
     (problem,) = [each for each in findings if each.is_problem]
     assert (problem.check, problem.action) == (Check.DESTINATION, action)
 
@@ -248,7 +243,7 @@ async def test_without_either_action_of_region_status_doctor_says_what_is_lost(l
         asked[removed] = here.calls("workspaces.DescribeWorkspacesPools")
         lacking = {
             each.account_id: each.action
-            for each in await examined(here, **EVERYTHING)
+            for each in await here.examine(**EVERYTHING)
             if each.check is Check.REGION_STATUS and each.cause is not None
         }
         # That the second one is lacking is not seen while the first is there.

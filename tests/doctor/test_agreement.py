@@ -142,11 +142,6 @@ ASKED = st.fixed_dictionaries(
 )
 
 
-async def examined(here: Lab, asked: dict[str, object]) -> list[Finding]:
-    async with poolcensus.diagnose(here.settings(**asked), every_account=True) as findings:
-        return [each async for each in findings]
-
-
 async def collected(here: Lab, asked: dict[str, object]) -> Snapshot | None:
     async with poolcensus.Census(here.settings(**asked)) as census:
         try:
@@ -193,7 +188,7 @@ async def compare(world: dict[str, object], asked: dict[str, object]) -> None:
             except ValueError:
                 # More is wrong with the members than there are members.
                 reject()
-            findings = await examined(here, given)
+            findings = await here.examine(**given)
             snapshot = await collected(here, given)
             agree(findings, snapshot)
 

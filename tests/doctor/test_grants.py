@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import poolcensus
 from poolcensus.aws.region_status.management import TRUSTED_ACCESS
 from poolcensus.doctor import Cause, Check, CheckStatus, Finding
 from poolcensus.model import SnapshotStatus
@@ -68,11 +67,6 @@ def denying(action: str) -> Document:
     )
 
 
-async def examined(here: Lab, **changes: object) -> list[Finding]:
-    async with poolcensus.diagnose(here.settings(**changes), every_account=True) as findings:
-        return [each async for each in findings]
-
-
 async def agrees(here: Lab, findings: list[Finding], **changes: object) -> bool:
     """Whether a collect covers everything just where no finding is a problem."""
     complete = (await here.collect(**changes)).manifest.status is SnapshotStatus.COMPLETE
@@ -95,7 +89,7 @@ def policies(caller: str | None = None, member: str | None = None) -> Policies:
 async def test_with_every_grant_nothing_is_lacking(lab: Start) -> None:
     here = await lab(accounts=3, policies=policies())
     stored(here.simulator)
-    findings = await examined(here, dest=PLACE)
+    findings = await here.examine(dest=PLACE)
     assert not [each for each in findings if each.cause is not None]
     assert await agrees(here, findings, dest=PLACE)
 
@@ -104,7 +98,7 @@ async def test_with_every_grant_nothing_is_lacking(lab: Start) -> None:
 async def test_each_grant_of_the_caller(lab: Start, action: str) -> None:
     here = await lab(accounts=2, policies=policies(caller=action))
     resource, check = CALLER[action]
-    findings = await examined(here)
+    findings = await here.examine()
     # Of region status either is enough: the second one is asked only where the first is refused.
     lacking = {
         (each.check, each.cause, json.dumps(each.policy)) for each in findings if each.cause is not None
@@ -122,7 +116,7 @@ async def test_each_grant_of_the_role(lab: Start) -> None:
     lacking = dict(zip(MEMBER, (f"{number:012}" for number in range(2, 5)), strict=True))
     members = {account: PolicySet(identity=without(MEMBER, action)) for action, account in lacking.items()}
     here = await lab(accounts=4, policies=Policies(accounts=members))
-    findings = await examined(here)
+    findings = await here.examine()
     found = {(each.account_id, each.check, each.action) for each in findings if each.cause is not None}
     # Of region status either is enough: the second one is asked only where the first is refused.
     assert found == {
@@ -140,7 +134,7 @@ async def test_each_grant_of_the_role(lab: Start) -> None:
 async def test_each_grant_on_the_bucket(lab: Start, action: str) -> None:
     here = await lab(accounts=1, policies=policies(caller=action))
     stored(here.simulator)
-    findings = await examined(here, dest=PLACE, accounts_from="self")
+    findings = await here.examine(dest=PLACE, accounts_from="self")
     (lacking,) = [each for each in findings if each.cause is not None]
     assert (lacking.check, lacking.status, lacking.cause) == (
         Check.DESTINATION,
@@ -171,7 +165,7 @@ async def test_each_kind_of_policy_over_a_member(lab: Start) -> None:
         for number, (kind, refusing, *_) in enumerate(REFUSING, 2)
     }
     here = await lab(accounts=len(members) + 2, policies=Policies(accounts=members))
-    findings = await examined(here)
+    findings = await here.examine()
     failed = [each for each in findings if each.is_problem]
     assert {(each.account_id, each.check, each.status, each.cause) for each in failed} == {
         (account, Check.OPERATION, *expected)
@@ -187,7 +181,7 @@ async def test_a_trust_policy_for_somebody_else(lab: Start, names_trust: bool) -
     trust = document({"Effect": "Allow", "Principal": other, "Action": "sts:AssumeRole"})
     refusing = Policies(accounts={"000000000002": PolicySet(trust=trust)}, names_trust=names_trust)
     here = await lab(accounts=3, policies=refusing)
-    findings = await examined(here)
+    findings = await here.examine()
     (role,) = [each for each in findings if each.is_problem]
     assert role.account_id == "000000000002"
     # Where STS names no policy it can't be told from a missing role.
@@ -199,12 +193,12 @@ async def test_a_trust_policy_for_somebody_else(lab: Start, names_trust: bool) -
         assert role.policy is not None
         mended = Policies(accounts={"000000000002": PolicySet(trust=document(role.policy))})
         here = await lab(accounts=3, policies=mended)
-        assert not any(each.is_problem for each in await examined(here))
+        assert not any(each.is_problem for each in await here.examine())
 
 
 async def test_what_the_management_account_is_not_told_the_accounts_are_asked(lab: Start) -> None:
     here = await lab(accounts=3, policies=policies(caller="account:ListRegions"))
-    findings = await examined(here, region_status="management")
+    findings = await here.examine(region_status="management")
     lacking = [each for each in findings if each.cause is not None]
     assert {each.check for each in lacking} == {Check.REGION_STATUS}
     (member,) = [each for each in lacking if each.account_id == "000000000002"]
@@ -216,7 +210,7 @@ async def test_what_the_management_account_is_not_told_the_accounts_are_asked(la
 
 async def test_region_status_that_is_off_is_not_tried(lab: Start) -> None:
     here = await lab(accounts=2, policies=policies(member="account:ListRegions"))
-    findings = await examined(here, region_status="off")
+    findings = await here.examine(region_status="off")
     assert {each.status for each in findings if each.check is Check.REGION_STATUS} == {CheckStatus.SKIPPED}
 
 
@@ -228,5 +222,5 @@ async def test_an_answer_of_a_former_run_hides_nothing(
     here = await lab(accounts=1, port=0)
     await here.collect(**changes)
     before = here.calls("account.ListRegions")
-    await examined(here, **changes)
+    await here.examine(**changes)
     assert here.calls("account.ListRegions") == before + 1

@@ -47,14 +47,9 @@ def denying(action: str, **condition: str) -> list[dict[str, Any]]:
     return [EVERYTHING, {"Effect": "Deny", "Action": action, "Resource": "*", **conditions}]
 
 
-async def examined(here: Lab, **changes: object) -> list[Finding]:
-    async with poolcensus.diagnose(here.settings(**changes), every_account=True) as findings:
-        return [each async for each in findings]
-
-
 async def problems(here: Lab, **changes: object) -> list[Finding]:
     """What doctor calls a problem, which a collect meets just there: its exit code is that of doctor."""
-    found = [each for each in await examined(here, **changes) if each.is_problem]
+    found = [each for each in await here.examine(**changes) if each.is_problem]
     async with poolcensus.Census(here.settings(**changes)) as census:
         try:
             failed = (await census.collect()).manifest.failed
@@ -228,7 +223,7 @@ async def test_all_accounts_cost_the_calls_of_a_collect_and_a_few(lab: Start, ac
     await here.collect()
     collect = here.simulator.stats.calls.copy()
     here.simulator.stats.calls.clear()
-    await examined(here)
+    await here.examine()
     doctor = here.simulator.stats.calls
     assert not collect - doctor
     # Twenty of those that are refused are asked for in other ways, three each.
@@ -248,7 +243,7 @@ async def test_what_stands_in_the_way_of_all_is_found_with_a_call_each(lab: Star
     assert len(found) == 59
     assert found[0].policy is not None
     here.simulator.stats.calls.clear()
-    await examined(here, session_tags=["team=a"])
+    await here.examine(session_tags=["team=a"])
     # The call itself, and of the first twenty those that leave something else out.
     assert here.calls("sts.AssumeRole") <= 59 * 2 + 20 * 3
     mended = document({"Effect": "Allow", "Principal": user, "Action": ASSUME}, found[0].policy)
