@@ -140,7 +140,7 @@ class SimulatorApplication:
             )
         except RefusalError as refusal:
             answer = render(refusal, service, message.request_id)
-        self._noted(answer)
+        self._count(answer)
         seconds = self._clockwork.seconds(account) if latency is None else latency / 1000
         if seconds <= 0 and not isinstance(answer, (Hang, Drip)):
             return answer
@@ -252,12 +252,11 @@ class SimulatorApplication:
         answer = service.handle(sabotage.bend(fault, request, self._mint))
         return sabotage.spoil(fault, request, answer, self._mint) if isinstance(answer, Response) else answer
 
-    def _noted(self, answer: Answer) -> Answer:
+    def _count(self, answer: Answer) -> None:
         if isinstance(answer, (Abort, Hang)):
-            return answer
+            return
         reply = answer.response if isinstance(answer, (Cut, Drip)) else answer
         self._stats.statuses[reply.status] += 1
         if reply.status >= _ERROR:
             code = reply.code if isinstance(reply, Response) else None
             self._stats.codes[code or f"{reply.status}"] += 1
-        return answer
