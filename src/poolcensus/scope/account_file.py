@@ -103,7 +103,7 @@ def _from_lines(text: str) -> Iterator[_Row]:
             where = f"line {number}, column {line.rindex(names[0]) + second.start() + 1}"
             raise ValueError(f"{where}: {second[0]} is a second account id: give each a line of its own")
         where = f"line {number}, column {line.index(account_id) + 1}"
-        yield _Row({"account_id": account_id, "name": names[0] if names else None}, _Words(where))
+        yield _Row({"account_id": account_id, "name": names[0] if names else None}, _in_text(where))
 
 
 def _from_csv(text: str) -> Iterator[_Row]:
@@ -116,7 +116,7 @@ def _from_csv(text: str) -> Iterator[_Row]:
         double = _first_double(known)
         second = header.index(double, header.index(double) + 1) + 1
         raise ValueError(f"line 1, column {second}: the header has the column {double} twice")
-    check_names(header, _Cells("line 1", header))
+    check_names(header, _in_row("line 1", header))
     for where, row in _numbered(rows):
         if not any(cell.strip() for cell in row):
             continue
@@ -126,28 +126,17 @@ def _from_csv(text: str) -> Iterator[_Row]:
         if any(_LINE_END.search(cell) and _ID_IN_TEXT.search(cell) for cell in row):
             raise ValueError(f"{where}: a cell in quotes holds further records; is a quote left open?")
         cells: dict[str, object] = {**dict.fromkeys(header, ""), **dict(zip(header, row, strict=False))}
-        yield _Row(cells, _Cells(where, header))
+        yield _Row(cells, _in_row(where, header))
 
 
-class _Words:
-    """Says where the id on a line of text stands."""
-
-    def __init__(self, where: str) -> None:
-        self._where = where
-
-    def __call__(self, key: str) -> str:  # noqa: ARG002 - there is but one
-        return self._where
+def _in_text(where: str) -> Callable[[str], str]:
+    """Return what says where the id of a line stands, which has no keys."""
+    return lambda _: where
 
 
-class _Cells:
-    """Says where a cell of a row stands: its line, and its column by number and name."""
-
-    def __init__(self, line: str, header: list[str]) -> None:
-        self._line = line
-        self._header = header
-
-    def __call__(self, key: str) -> str:
-        return f"{self._line}, column {self._header.index(key) + 1} ({key})"
+def _in_row(line: str, header: list[str]) -> Callable[[str], str]:
+    """Return what says where a cell stands: its line, and its column by number and name."""
+    return lambda key: f"{line}, column {header.index(key) + 1} ({key})"
 
 
 def _numbered(rows: _Rows) -> Iterator[tuple[str, list[str]]]:
@@ -208,22 +197,16 @@ def _from_entries(entries: object) -> Iterator[_Row]:
             if len(keys) < len(entry):
                 double = _first_double([_plain(str(key)) for key in entry])
                 raise ValueError(f"{where}: the key {double!r} is there twice")
-            check_names(keys, _Keys(where, keys))
+            check_names(keys, _in_object(where, keys))
             cells = {_plain(str(key)): value for key, value in entry.items()}
-            yield _Row(cells, _Keys(where, keys))
+            yield _Row(cells, _in_object(where, keys))
         else:
-            yield _Row({"account_id": entry}, _Keys(where, {}))
+            yield _Row({"account_id": entry}, _in_object(where, {}))
 
 
-class _Keys:
-    """Says where a value of an object stands: its account, by number, and its key as it is written."""
-
-    def __init__(self, account: str, keys: Mapping[str, str]) -> None:
-        self._account = account
-        self._keys = keys
-
-    def __call__(self, key: str) -> str:
-        return f"{self._account}, key {self._keys[key]}" if key in self._keys else self._account
+def _in_object(account: str, keys: Mapping[str, str]) -> Callable[[str], str]:
+    """Return what says where a value stands: its account, by number, and its key as it is written."""
+    return lambda key: f"{account}, key {keys[key]}" if key in keys else account
 
 
 def _first_double(names: list[str]) -> str:
