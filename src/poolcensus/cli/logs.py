@@ -64,8 +64,10 @@ class TextFormatter(logging.Formatter):
 
 def configure(settings: Settings, file: Path | None = None) -> None:
     """Set logging up for the process, and log which settings file was read. A second call replaces it."""
+    from poolcensus.config import LogFormat
+
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
-    _set_up(level, as_json=settings.log_format == "json")
+    _set_up(level, as_json=settings.log_format is LogFormat.JSON)
     if file is not None:
         _logger.info("settings were read from %s", file.absolute())
 

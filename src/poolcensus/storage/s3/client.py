@@ -15,6 +15,7 @@ from poolcensus.aws.sdk.limits import reading_in_time
 from poolcensus.aws.sdk.proxies import Proxies
 from poolcensus.aws.sdk.session import profile_not_found
 from poolcensus.aws.transport.protocol import LONGEST_CLOSE
+from poolcensus.config import S3Encryption
 from poolcensus.errors import CensusError, SettingsError
 from poolcensus.loops import in_thread
 from poolcensus.storage.s3.bucket import S3Bucket
@@ -97,6 +98,6 @@ def _encryption(settings: Settings) -> Mapping[str, str]:
     key = settings.s3_kms_key
     if key is not None:
         return {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key}
-    if settings.s3_encryption == "none":
+    if settings.s3_encryption is S3Encryption.NONE:
         return {}
     return {"ServerSideEncryption": settings.s3_encryption.value}
