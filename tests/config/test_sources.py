@@ -232,12 +232,22 @@ def test_malformed_toml_is_one_sentence_with_its_place(tmp_path: Path, text: str
     assert line.startswith(f"{file}: not valid TOML at {where}: ")
 
 
-@pytest.mark.parametrize("raw", [b"a = 1\nb = '\xff'", b"a = " + b"[" * 5000, b"a = " + b"1" * 5000])
-def test_hostile_toml_is_one_sentence(tmp_path: Path, raw: bytes) -> None:
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (b"a = 1\nb = '\xff'", " at line 2, column 6: a byte that is not UTF-8"),
+        (b"a = " + b"[" * 5000, ": nested too deeply"),
+        (b"known_gaps = " + b"[" * 250 + b"]" * 250, ": nested too deeply"),
+        (b"a = " + b"1" * 5000, ": a number has too many digits"),
+        (b"concurrency = 0x" + b"f" * 5000, ": a number has too many digits"),
+        (b"known_gaps = [{accounts = [0x" + b"f" * 5000 + b"]}]", ": a number has too many digits"),
+    ],
+)
+def test_hostile_toml_is_one_sentence_about_the_file(tmp_path: Path, raw: bytes, reason: str) -> None:
     file = tmp_path / "c.toml"
     file.write_bytes(raw)
     (line,) = fails(file)
-    assert line.startswith(f"{file}: not valid TOML")
+    assert line == f"{file}: not valid TOML{reason}"
 
 
 def test_a_byte_order_mark_is_no_error(tmp_path: Path) -> None:

@@ -233,13 +233,14 @@ def _table(file: Path, raw: bytes) -> Mapping[str, object]:
         raise SettingsError(message) from None
     import tomllib  # noqa: PLC0415 - for those who have a file
 
+    from poolcensus.format.documents import load_toml  # noqa: PLC0415 - likewise
+
     try:
-        return tomllib.loads(text)
+        return load_toml(text)
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(_malformed(file, text, str(error))) from None
-    except (ValueError, RecursionError) as error:
-        message = f"{file}: not valid TOML: {str(error) or 'nested too deep'}"
-        raise SettingsError(message) from None
+    except ValueError as error:
+        raise SettingsError(f"{file}: not valid TOML: {error}") from None
 
 
 def _malformed(file: Path, text: str, complaint: str) -> str:

@@ -48,7 +48,7 @@ def loads(data: bytes) -> JsonValue:
         value = _deeper(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         value = _by_standard_library(data)
-    if data.count(b"[") + data.count(b"{") > _DEEPEST and _is_too_deep(value):
+    if data.count(b"[") + data.count(b"{") > _DEEPEST and is_too_deep(value):
         raise ValueError("nested too deeply")
     return value
 
@@ -63,7 +63,7 @@ def _deeper(data: bytes) -> JsonValue:
 def _by_standard_library(data: bytes) -> JsonValue:
     try:
         value: JsonValue = json.loads(
-            data.decode("utf-8"), parse_constant=_refuse, parse_float=_finite, parse_int=_whole
+            data.decode("utf-8"), parse_constant=_refuse, parse_float=_finite, parse_int=whole
         )
     except RecursionError:
         raise ValueError("nested too deeply") from None
@@ -105,8 +105,9 @@ def dumps(value: object) -> bytes:
         return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")
 
 
-def _is_too_deep(value: JsonValue) -> bool:
-    level = [value]
+def is_too_deep(value: object) -> bool:
+    """Whether a value has more than 200 levels."""
+    level: list[object] = [value]
     for _ in range(_DEEPEST + 1):
         level = [
             child
@@ -119,7 +120,8 @@ def _is_too_deep(value: JsonValue) -> bool:
     return True
 
 
-def _whole(text: str) -> int:
+def whole(text: str) -> int:
+    """Return the whole number of a text in JSON. Raises ValueError where it has too many digits."""
     try:
         return int(text)
     except ValueError:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from poolcensus import partitions
 from poolcensus.errors import SettingsError, reason_of
+from poolcensus.format.documents import load_json, load_toml
 from poolcensus.scope.account_entry import (
     ACTIVE,
     ID_COLUMNS,
@@ -69,8 +70,6 @@ def read_accounts(path: str, extra_regions: Iterable[str] = ()) -> tuple[Account
         accounts = _each_once(entry_from(row.cells, row.at, known) for row in reader(text))
     except (ValueError, csv.Error) as error:
         raise SettingsError(f"{path}: {error}") from None
-    except RecursionError:
-        raise SettingsError(f"{path}: the file is nested too deeply") from None
     if not accounts:
         raise SettingsError(f"{path}: the file names no account")
     return accounts
@@ -154,7 +153,7 @@ def _numbered(rows: _Rows) -> Iterator[tuple[str, list[str]]]:
 
 def _from_json(text: str) -> Iterator[_Row]:
     try:
-        value = json.loads(text, object_pairs_hook=_without_doubles)
+        value = load_json(text, _without_doubles)
     except json.JSONDecodeError as error:
         raise ValueError(f"line {error.lineno}, column {error.colno}: not JSON: {error.msg}") from None
     yield from _from_entries(_listed(value) if isinstance(value, dict) else value)
@@ -180,7 +179,7 @@ def _without_doubles(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _from_toml(text: str) -> Iterator[_Row]:
     try:
-        value = tomllib.loads(text)
+        value = load_toml(text)
     except tomllib.TOMLDecodeError as error:
         # Its message ends with the line and the column.
         raise ValueError(f"not TOML: {error}") from None
