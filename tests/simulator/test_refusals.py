@@ -293,8 +293,8 @@ def test_the_refused_status_of_regions_is_a_denial_like_the_others(start: Start)
 @pytest.mark.parametrize(
     ("rule", "why"),
     [
-        ("denied,policy=acl", "'acl' is not a kind of policy; there are identity, boundary"),
-        ("denied,denial=perhaps", "explicit or implicit"),
+        ("denied,policy=acl", "^fault denied: policy must be identity, boundary, .* or trust, not 'acl'$"),
+        ("denied,denial=perhaps", "^fault denied: denial must be explicit or implicit, not 'perhaps'$"),
         ("denied,policy=rcp,denial=implicit", "denies explicitly only"),
         ("denied,policy=trust", "service=sts,operation=AssumeRole"),
         ("denied,policy=trust,service=sts", "service=sts,operation=AssumeRole"),

@@ -304,6 +304,23 @@ def test_what_can_t_be_is_refused(make: Callable[[], object]) -> None:
         make()
 
 
+@pytest.mark.parametrize(
+    ("rule", "takes"),
+    [
+        ("throttle:often", "probability must be a number, not 'often'"),
+        ("throttle,retry-after=1.5", "retry_after must be a whole number, not '1.5'"),
+        ("throttle,first=", "first must be a whole number, not ''"),
+        ("drip,seconds=soon", "seconds must be a number, not 'soon'"),
+        ("throttle,until=later", "until must be a number, not 'later'"),
+        ("throttle,per=moon", "per must be target, account, credentials or all, not 'moon'"),
+    ],
+)
+def test_a_property_of_a_fault_with_a_wrong_value_is_named_with_what_it_takes(rule: str, takes: str) -> None:
+    with pytest.raises(ValueError, match="^fault ") as raised:
+        Fault.parse(rule)
+    assert str(raised.value).endswith(f": {takes}")
+
+
 def test_the_chance_of_a_fault_needs_no_digit_before_its_point() -> None:
     assert Fault.parse("throttle:.25").probability == 0.25
 

@@ -20,7 +20,7 @@ import poolcensus
 from poolcensus.cli import main
 from poolcensus.errors import CredentialsError, DamagedSnapshotError, DestinationError, SnapshotError
 from poolcensus.model import Outcome
-from poolcensus.simulator import Fault, FaultKind, Simulator, SimulatorConfig
+from poolcensus.simulator import CountedPer, Fault, FaultKind, Simulator, SimulatorConfig
 from poolcensus.simulator.http import Hang
 from poolcensus.simulator.s3 import S3
 from poolcensus.snapshot import (
@@ -192,7 +192,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_mixed(
 
 
 def test_a_call_that_fails_ends_the_others() -> None:
-    seventh = Fault(FaultKind.DENIED, service="s3", operation="GET", per="all", first=7, every=7)
+    seventh = Fault(FaultKind.DENIED, service="s3", operation="GET", per=CountedPer.ALL, first=7, every=7)
     with serving(seventh) as simulator:
         stored(simulator).objects[NAME] = stored_object(NAME, DATA)
         bucket = Counting()

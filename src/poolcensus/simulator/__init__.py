@@ -1,6 +1,6 @@
 """A local AWS: the wire protocol of the services that a census calls, on one loopback port."""
 
-from poolcensus.simulator.faults import Fault, FaultKind
+from poolcensus.simulator.faults import CountedPer, DenialForm, Fault, FaultKind
 from poolcensus.simulator.latency import Latency
 from poolcensus.simulator.limits import Limits
 from poolcensus.simulator.policies import Document, Policies, Policy, PolicySet, read_document
@@ -9,6 +9,8 @@ from poolcensus.simulator.world import TargetTruth, World
 from poolcensus.simulator.world_config import WorldConfig
 
 __all__ = [
+    "CountedPer",
+    "DenialForm",
     "Document",
     "Fault",
     "FaultKind",

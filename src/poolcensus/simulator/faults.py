@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 import msgspec
 
@@ -68,6 +68,22 @@ class FaultKind(StrEnum):
     EVIL_NAMES = "evil-names"
 
 
+class CountedPer(StrEnum):
+    """What matching calls are counted for, each by itself."""
+
+    TARGET = "target"
+    ACCOUNT = "account"
+    CREDENTIALS = "credentials"
+    ALL = "all"
+
+
+class DenialForm(StrEnum):
+    """Whether a policy denies a call or lacks an Allow for it."""
+
+    EXPLICIT = "explicit"
+    IMPLICIT = "implicit"
+
+
 _STICKY = frozenset({FaultKind.SAME_TOKEN, FaultKind.CYCLE_TOKENS})
 
 
@@ -93,7 +109,9 @@ class Fault:
     every: int | None = field(
         default=None, metadata={"bounds": Bounds(1, MANY), "help": "hit one in so many matching calls"}
     )
-    per: str = field(default="target", metadata={"help": "target, account, credentials or all"})
+    per: CountedPer = field(
+        default=CountedPer.TARGET, metadata={"help": "target, account, credentials or all"}
+    )
     service: str = field(default="workspaces", metadata={"help": "signing name of the service, or *"})
     operation: str | None = field(default=None, metadata={"help": "operation"})
     account: str | None = field(default=None, metadata={"help": "account id"})
@@ -113,7 +131,7 @@ class Fault:
     policy: Policy = field(
         default=Policy.IDENTITY, metadata={"help": f"denied: by which policy; {', '.join(Policy)}"}
     )
-    denial: str | None = field(
+    denial: DenialForm | None = field(
         default=None,
         metadata={"help": "denied: explicit or implicit; by default explicit for scp and rcp only"},
     )
@@ -142,8 +160,6 @@ class Fault:
             check_bounds(self)
         except OutOfBoundsError as error:
             raise ValueError(f"fault {self.kind}: {error}") from None
-        if self.per not in {"target", "account", "credentials", "all"}:
-            raise ValueError(f"fault {self.kind}: per must be target, account, credentials or all")
         if self.until is not None and self.until <= self.after:
             raise ValueError(f"fault {self.kind}: until must be later than after")
         if _URL.fullmatch(self.location) is None:
@@ -152,8 +168,6 @@ class Fault:
             self._check_denial()
 
     def _check_denial(self) -> None:
-        if self.denial not in {None, "explicit", "implicit"}:
-            raise ValueError("fault denied: the denial must be explicit or implicit")
         if self.policy is Policy.RCP and not self.explicit:
             raise ValueError("fault denied: a resource control policy denies explicitly only")
         if self.policy is Policy.TRUST and (self.service, self.operation) != ("sts", "AssumeRole"):
@@ -169,7 +183,7 @@ class Fault:
         Without a `denial`, SCPs and RCPs deny explicitly: AWS attaches one that allows everything.
         """
         if self.denial is not None:
-            return self.denial == "explicit"
+            return self.denial is DenialForm.EXPLICIT
         return self.policy in {Policy.SCP, Policy.RCP}
 
     @classmethod
@@ -184,8 +198,8 @@ class Fault:
             raise ValueError(f"{kind!r} is not a fault; there are {', '.join(FaultKind)}")
         # JSON, by whose rules the text of a number is read, wants a digit before the point.
         probability = f"0{probability}" if probability.startswith(".") else probability
-        values = {"kind": kind, **({"probability": probability} if probability else {})}
-        known = [each.name for each in fields(cls) if each.name != "kind"]
+        values = {"probability": probability} if probability else {}
+        known = {name: takes for name, takes in get_type_hints(cls).items() if name != "kind"}
         for pair in pairs:
             name, _, value = pair.partition("=")
             name = name.strip().replace("-", "_")
@@ -194,12 +208,14 @@ class Fault:
             if name in values:
                 raise ValueError(f"fault {kind}: {name} is given twice")
             values[name] = value.strip()
-        if (policy := values.get("policy", Policy.IDENTITY)) not in list(Policy):
-            raise ValueError(f"{policy!r} is not a kind of policy; there are {', '.join(Policy)}")
-        try:
-            return msgspec.convert(values, cls, strict=False)
-        except msgspec.ValidationError as error:
-            raise (error.__cause__ or ValueError(f"fault {kind}: {error}")) from None
+        read: dict[str, Any] = {}
+        for name, value in values.items():
+            try:
+                read[name] = msgspec.convert(value, known[name], strict=False)
+            except msgspec.ValidationError:
+                wanted = _words(known[name])
+                raise ValueError(f"fault {kind}: {name} must be {wanted}, not {value!r}") from None
+        return cls(FaultKind(kind), **read)
 
     def matches(self, call: Call, page: int) -> bool:
         """Whether the rule is about the call."""
@@ -215,6 +231,15 @@ class Fault:
     def open(self, elapsed: float) -> bool:
         """Whether the rule is in force so many seconds after the first call that it is about."""
         return self.after <= elapsed and (self.until is None or elapsed < self.until)
+
+
+def _words(hint: object) -> str:
+    """Return what a property of a fault takes, by its annotation."""
+    kind = next(iter(get_args(hint)), hint)
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        *others, last = kind
+        return f"{', '.join(others)} or {last}"
+    return "a whole number" if kind is int else "a number"
 
 
 class Injector:
@@ -251,13 +276,13 @@ class Injector:
 
     def _hits(self, number: int, fault: Fault, call: Call) -> bool:
         match fault.per:
-            case "target":
+            case CountedPer.TARGET:
                 key = f"{call.service}/{call.operation}/{call.account}/{call.region}"
-            case "account":
+            case CountedPer.ACCOUNT:
                 key = call.account
-            case "credentials":
+            case CountedPer.CREDENTIALS:
                 key = call.access_key_id
-            case _:
+            case CountedPer.ALL:
                 key = ""
         self._counts[number, key] += 1
         count = self._counts[number, key]
@@ -268,7 +293,7 @@ class Injector:
         if fault.probability >= 1:
             return True
         # Issued key ids are random: a draw must not depend on them.
-        place = call.account if fault.per == "credentials" else key
+        place = call.account if fault.per is CountedPer.CREDENTIALS else key
         draw = "" if fault.kind in _STICKY else f"{count}"
         digest = blake2b(f"{number}/{place}/{draw}".encode(), digest_size=8, key=self._key).digest()
         return int.from_bytes(digest) < fault.probability * (1 << 64)
