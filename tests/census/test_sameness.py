@@ -57,8 +57,8 @@ async def test_the_same_data_give_the_same_bytes(
     snapshots: list[Snapshot] = []
     for name, latency, concurrency in (
         ("UTC", Latency(), 64),
-        ("America/St_Johns", Latency("uniform", 0, 30, slow_fraction=0.2, slow_factor=3), 7),
-        ("Asia/Kathmandu", Latency("exponential", 5), 1),
+        ("America/St_Johns", Latency.parse("uniform:0-30", slow_fraction=0.2, slow_factor=3), 7),
+        ("Asia/Kathmandu", Latency.parse("exponential:5"), 1),
     ):
         zone(name)
         here = await lab(

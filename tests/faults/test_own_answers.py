@@ -52,7 +52,7 @@ async def test_accounts_that_hear_at_once_that_a_region_lacks_the_operation_spea
         accounts=120,
         pools_per_target=2,
         regions=REGIONS,
-        latency=Latency("fixed", 300),
+        latency=Latency.parse("300"),
         faults=[f"unsupported,region=eu-west-2,account={each},latency=0" for each in told],
     )
     snapshot = await here.collect()
@@ -362,7 +362,7 @@ async def test_no_target_is_covered_without_an_answer_of_its_own(
             empty=0.3,
             regions=(*OPT_IN, "eu-west-2"),
             faults=faults,
-            latency=Latency("fixed", latency),
+            latency=Latency.parse(f"{latency}"),
             refuse_list_regions=True,
             refuse_describe_regions=True,
         )

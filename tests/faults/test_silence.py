@@ -31,7 +31,7 @@ async def test_a_region_that_is_away_at_first_loses_no_account(
         accounts=24,
         pools_per_target=90,
         regions=REGIONS,
-        latency=Latency("fixed", 150),
+        latency=Latency.parse("150"),
         faults=[f"{fault},region=eu-west-1,until={AWAY}"],
     )
     snapshot = await here.collect(
@@ -49,7 +49,7 @@ async def test_a_region_that_goes_away_between_pages_loses_no_account(lab: Start
         accounts=20,
         pools_per_target=90,
         regions=REGIONS,
-        latency=Latency("fixed", 100),
+        latency=Latency.parse("100"),
         faults=[f"reset,region=eu-west-1,after=0.4,until={AWAY}"],
     )
     snapshot = await here.collect(concurrency=16, max_attempts=3)
@@ -127,7 +127,7 @@ async def relayed(
 async def test_a_network_that_is_away_for_a_while_loses_nothing(
     lab: Start, monkeypatch: pytest.MonkeyPatch, away_after: int, seconds: float
 ) -> None:
-    here = await lab(accounts=30, pools_per_target=2, regions=REGIONS, latency=Latency("fixed", 20))
+    here = await lab(accounts=30, pools_per_target=2, regions=REGIONS, latency=Latency.parse("20"))
     async with relayed(here, monkeypatch, away_after=away_after, seconds=seconds) as relay:
         snapshot = await here.collect(concurrency=16)
     assert snapshot.manifest.status is SnapshotStatus.COMPLETE
@@ -141,7 +141,7 @@ async def test_a_dead_region_is_no_concern_of_the_others(lab: Start) -> None:
         accounts=30,
         pools_per_target=30,
         regions=REGIONS,
-        latency=Latency("fixed", 50),
+        latency=Latency.parse("50"),
         faults=["hang,region=eu-west-1"],
     )
     snapshot = await here.collect(concurrency=8, attempt_timeout=0.5, max_attempts=3)

@@ -59,7 +59,7 @@ async def test_a_slow_account_is_waited_for_by_itself_alone(lab: Start, one_slow
         accounts=20,
         pools_per_target=3,
         regions=REGIONS,
-        latency=Latency("fixed", 20, slow_fraction=1, slow_factor=30),
+        latency=Latency.parse("20", slow_fraction=1, slow_factor=30),
     )
     snapshot = await here.collect(concurrency=4)
     assert here.assert_exact(snapshot) == {Outcome.OK: 40}
@@ -90,7 +90,7 @@ async def test_others_are_as_quick_beside_an_account_that_is_slow_and_throttled(
             accounts=200,
             pools_per_target=30,
             regions=REGIONS,
-            latency=Latency("fixed", 100, slow_fraction=1, slow_factor=factor),
+            latency=Latency.parse("100", slow_fraction=1, slow_factor=factor),
             faults=[f"{each},account={SLOW}" for each in THREE_IN_TEN],
         )
         seconds.append(await _seconds(here, lambda target: target.account.id != SLOW, concurrency=16))
@@ -119,7 +119,7 @@ async def test_calls_that_drip_cost_other_regions_at_most_a_twentieth(lab: Start
     seconds = []
     for faults in ((), (f"{calls},seconds=10,region=ap-south-1",)) * 3:
         here = await lab(
-            accounts=300, pools_per_target=3, regions=regions, faults=faults, latency=Latency("fixed", 100)
+            accounts=300, pools_per_target=3, regions=regions, faults=faults, latency=Latency.parse("100")
         )
         seconds.append(
             await _seconds(

@@ -143,7 +143,7 @@ def test_a_session_lasts_no_longer_than_its_role_lets_it(start: Start) -> None:
 
 
 def test_the_calls_for_one_role_are_counted_and_their_peak(start: Start) -> None:
-    running = start(SimulatorConfig(world=world(), latency=Latency("fixed", 300)))
+    running = start(SimulatorConfig(world=world(), latency=Latency.parse("300")))
     threads = [threading.Thread(target=assume, args=(running, MEMBER)) for _ in range(3)]
     for thread in threads:
         thread.start()

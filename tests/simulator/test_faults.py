@@ -440,7 +440,7 @@ def seconds(running: Running, **arguments: Any) -> float:
 def test_a_call_that_is_hit_takes_the_time_of_its_rule(start: Start) -> None:
     config = SimulatorConfig(
         world=WORLD,
-        latency=Latency("fixed", 1000, slow_fraction=1.0, slow_factor=10),
+        latency=Latency.parse("1000", slow_fraction=1.0, slow_factor=10),
         faults=(
             Fault.parse("unsupported,latency=0,region=eu-west-1"),
             Fault.parse("empty-page,latency=200,region=eu-west-2"),
@@ -455,7 +455,7 @@ def test_a_call_that_is_hit_takes_the_time_of_its_rule(start: Start) -> None:
 def test_a_call_that_no_rule_hits_takes_the_configured_time(start: Start) -> None:
     config = SimulatorConfig(
         world=WORLD,
-        latency=Latency("fixed", 300),
+        latency=Latency.parse("300"),
         faults=(
             Fault.parse("throttle,region=us-east-1,latency=0,first=1"),
             Fault.parse("throttle,region=us-west-2"),

@@ -133,7 +133,7 @@ def test_a_connection_whose_reply_takes_long_is_not_idle(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("poolcensus.simulator.connection.IDLE_SECONDS", 0.1)
-    running = start(SimulatorConfig(world=WORLD, latency=Latency("fixed", 500)))
+    running = start(SimulatorConfig(world=WORLD, latency=Latency.parse("500")))
     assert running.pools().status == 200
 
 

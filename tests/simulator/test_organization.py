@@ -151,9 +151,7 @@ def test_accounts_that_were_invited_may_lack_the_role(start: Start) -> None:
 
 
 def test_organizations_says_that_another_request_is_in_progress(start: Start) -> None:
-    running = start(
-        SimulatorConfig(latency=Latency("fixed", 400), limits=Limits(organizations_concurrency=1))
-    )
+    running = start(SimulatorConfig(latency=Latency.parse("400"), limits=Limits(organizations_concurrency=1)))
     stats = running.simulator.stats
     stats.in_flight["organizations", "000000000001", "us-east-1"] = 1
     with pytest.raises(ClientError) as error:

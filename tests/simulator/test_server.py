@@ -72,7 +72,7 @@ def to_the_end(sock: socket.socket) -> bytes:
     return b"".join(pieces)
 
 
-@pytest.mark.parametrize("latency", [Latency(), Latency("uniform", 1, 30)])
+@pytest.mark.parametrize("latency", [Latency(), Latency.parse("uniform:1-30")])
 def test_pipelined_calls_are_answered_in_order(start: Start, latency: Latency) -> None:
     config = SimulatorConfig(world=WorldConfig(accounts=2, pools_per_target=1), latency=latency)
     running = start(config)
@@ -111,7 +111,7 @@ def test_what_is_not_http_is_refused_and_the_server_goes_on(start: Start) -> Non
     assert running.pools().status == 200
 
 
-@pytest.mark.parametrize("latency", [Latency(), Latency("fixed", 50)])
+@pytest.mark.parametrize("latency", [Latency(), Latency.parse("50")])
 def test_what_came_before_a_bad_request_is_answered_first(start: Start, latency: Latency) -> None:
     world = WorldConfig(accounts=2, pools_per_target=1)
     running = start(SimulatorConfig(world=world, latency=latency))
@@ -232,7 +232,7 @@ def test_a_call_that_the_region_refuses_takes_nothing_from_its_account() -> None
 
 
 def test_a_call_takes_its_time_and_is_counted_while_it_does(start: Start) -> None:
-    running = start(SimulatorConfig(latency=Latency("fixed", 150)))
+    running = start(SimulatorConfig(latency=Latency.parse("150")))
     began = time.perf_counter()
     with (
         socket.create_connection(running.address, timeout=5) as one,
@@ -248,7 +248,7 @@ def test_a_call_takes_its_time_and_is_counted_while_it_does(start: Start) -> Non
 
 
 def test_slow_accounts_are_slower(start: Start) -> None:
-    running = start(SimulatorConfig(latency=Latency("fixed", 2, slow_fraction=1, slow_factor=50)))
+    running = start(SimulatorConfig(latency=Latency.parse("2", slow_fraction=1, slow_factor=50)))
     began = time.perf_counter()
     running.pools()
     assert time.perf_counter() - began >= 0.1
@@ -324,7 +324,7 @@ def test_the_counts_are_served_and_can_be_reset(start: Start) -> None:
 async def test_it_starts_in_a_loop_that_runs_and_leaves_nothing_behind() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        config = SimulatorConfig(faults=(Fault.parse("hang"),), latency=Latency("fixed", 10_000))
+        config = SimulatorConfig(faults=(Fault.parse("hang"),), latency=Latency.parse("10_000"))
         async with Simulator(config) as simulator:
             port = int(simulator.endpoint_url.rpartition(":")[2])
             _, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -161,9 +161,7 @@ def test_an_account_may_be_in_no_organization(start: Start) -> None:
 
 
 def test_organizations_throttles_concurrent_calls(start: Start) -> None:
-    running = start(
-        SimulatorConfig(latency=Latency("fixed", 600), limits=Limits(organizations_concurrency=1))
-    )
+    running = start(SimulatorConfig(latency=Latency.parse("600"), limits=Limits(organizations_concurrency=1)))
     target = "AWSOrganizationsV20161128.ListRoots"
     signed = running.signed(service="organizations", target=target)
     codes: list[int] = []

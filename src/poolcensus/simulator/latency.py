@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
+from enum import StrEnum
 from hashlib import sha256
 
 from poolcensus.simulator.bounds import Bounds, check_bounds
@@ -13,11 +14,22 @@ _MILLISECONDS = Bounds(0, 86_400_000)
 _FACTOR = Bounds(1, 10**6)
 
 
+class LatencyKind(StrEnum):
+    """How the times of calls are distributed."""
+
+    NONE = "none"
+    FIXED = "fixed"
+    EXPONENTIAL = "exponential"
+    UNIFORM = "uniform"
+
+
 @dataclass(frozen=True, slots=True)
 class Latency:
     """A distribution of the time a call takes, in milliseconds."""
 
-    kind: str = field(default="none", metadata={"help": "none, fixed, exponential or uniform"})
+    kind: LatencyKind = field(
+        default=LatencyKind.NONE, metadata={"help": "none, fixed, exponential or uniform"}
+    )
     low: float = field(
         default=0.0, metadata={"bounds": _MILLISECONDS, "help": "the time, its mean, or its least value"}
     )
@@ -36,10 +48,8 @@ class Latency:
 
         Raises ValueError: a value is out of range.
         """
-        if self.kind not in {"none", "fixed", "exponential", "uniform"}:
-            raise ValueError(f"{self.kind!a} is not none, fixed, exponential or uniform")
         check_bounds(self)
-        if self.kind == "uniform" and self.high < self.low:
+        if self.kind is LatencyKind.UNIFORM and self.high < self.low:
             raise ValueError("a time can't end before it begins")
 
     @classmethod
@@ -48,10 +58,11 @@ class Latency:
 
         Raises ValueError: it is none of these.
         """
-        kind, _, values = text.partition(":")
-        if not values and kind != "none":
-            kind, values = "fixed", kind
-        low, _, high = values.partition("-") if kind == "uniform" else (values, "", "")
+        name, _, values = text.partition(":")
+        if not values and name != LatencyKind.NONE:
+            name, values = LatencyKind.FIXED, name
+        kind = LatencyKind(name)
+        low, _, high = values.partition("-") if kind is LatencyKind.UNIFORM else (values, "", "")
         return cls(kind, float(low or 0), float(high or 0), slow_fraction, slow_factor)
 
 
@@ -67,14 +78,14 @@ class Clockwork:
         """Return how long the account's next call takes."""
         latency = self._latency
         match latency.kind:
-            case "fixed":
-                milliseconds = latency.low
-            case "exponential":
-                milliseconds = self._chance.expovariate(1 / latency.low) if latency.low else 0.0
-            case "uniform":
-                milliseconds = self._chance.uniform(latency.low, latency.high)
-            case _:
+            case LatencyKind.NONE:
                 return 0.0
+            case LatencyKind.FIXED:
+                milliseconds = latency.low
+            case LatencyKind.EXPONENTIAL:
+                milliseconds = self._chance.expovariate(1 / latency.low) if latency.low else 0.0
+            case LatencyKind.UNIFORM:
+                milliseconds = self._chance.uniform(latency.low, latency.high)
         if latency.slow_fraction and self._slow(account):
             milliseconds *= latency.slow_factor
         return milliseconds / 1000
