@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poolcensus.cli.trouble import complain, failures, hidden_items, outdated_gaps, with_options
-from poolcensus.cli.wording import printable
 from poolcensus.errors import BadReply, LocalLimit, NoReply
+from poolcensus.format.text import printable
 from poolcensus.model import HIDING, KnownGap, OperationInfo, Outcome, OutdatedGap
 from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.results.failure_tally import FailureTally

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from poolcensus.cli.wording import counted, listed
-from poolcensus.format.text import LONGEST_NAME
+from poolcensus.format.text import LONGEST_NAME, counted, listed
 from poolcensus.model import HIDING, Outcome
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from rich.text import Text
 from poolcensus.cli.columns import Column, Grid
 from poolcensus.cli.summaries import sentences
 from poolcensus.cli.trouble import with_options
-from poolcensus.cli.wording import counted, listed, printable
 from poolcensus.doctor import Cause, Check, CheckStatus, Finding
 from poolcensus.format import codec
+from poolcensus.format.text import counted, listed, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -13,8 +13,8 @@ import click
 from poolcensus.analysis.changes import ChangeKind
 from poolcensus.analysis.diff import same
 from poolcensus.cli.tables import console
-from poolcensus.cli.wording import counted, printable
 from poolcensus.format.codec import dumps
+from poolcensus.format.text import counted, printable
 from poolcensus.operations import facets_of, value_at
 
 if TYPE_CHECKING:

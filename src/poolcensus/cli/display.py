@@ -12,7 +12,8 @@ from rich.table import Table
 
 from poolcensus.cli.pace import UNKNOWN, Pace, Pacer
 from poolcensus.cli.tables import console, text
-from poolcensus.cli.wording import counted, covered, duration
+from poolcensus.cli.wording import covered, duration
+from poolcensus.format.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

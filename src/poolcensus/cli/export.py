@@ -13,7 +13,7 @@ from poolcensus.cli.options import check_no_bucket, settings_options
 from poolcensus.cli.reading import KEYS, code_of_reading, dated_ahead, reading_settings
 from poolcensus.cli.running import signals_raised
 from poolcensus.cli.trouble import complain, on_terminal
-from poolcensus.cli.wording import counted, printable
+from poolcensus.format.text import counted, printable
 from poolcensus.paths import exists, is_folder
 from poolcensus.storage.naming import LATEST
 

@@ -15,7 +15,7 @@ from poolcensus.cli.asked import not_asked
 from poolcensus.cli.summaries import sentences
 from poolcensus.cli.tables import console, failure_table, put
 from poolcensus.cli.trouble import failures, with_options
-from poolcensus.cli.wording import counted
+from poolcensus.format.text import counted
 from poolcensus.operations import operation_named
 from poolcensus.results.expected_failures import KnownGaps
 from poolcensus.results.failure_tally import FailureTally

@@ -7,8 +7,8 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TextIO
 
-from poolcensus.cli.wording import printable
 from poolcensus.exit_error import MESSAGE_TYPE
+from poolcensus.format.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,9 +18,8 @@ from poolcensus.analysis.hidden import accounts_with
 from poolcensus.cli import logs
 from poolcensus.cli.exits import ExitCode, StoppedError
 from poolcensus.cli.trouble import complain, message_of
-from poolcensus.cli.wording import counted
 from poolcensus.errors import reason_of
-from poolcensus.format.text import LONGEST_NAME, MOST_NAMED
+from poolcensus.format.text import LONGEST_NAME, MOST_NAMED, counted
 from poolcensus.format.times import rfc3339, utc_now
 from poolcensus.signals import ENDING, handled, handlers
 from poolcensus.storage.naming import STANDARD_OUTPUT

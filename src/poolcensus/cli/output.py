@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from poolcensus.cli.trouble import on_terminal, with_options
-from poolcensus.cli.wording import printable_json
 from poolcensus.format import codec
 from poolcensus.format.manifest import caller_object, organization_object
+from poolcensus.format.text import printable_json
 from poolcensus.format.times import rfc3339
 
 if TYPE_CHECKING:

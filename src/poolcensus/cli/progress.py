@@ -13,9 +13,10 @@ import click
 from poolcensus.cli import logs
 from poolcensus.cli.pace import UNKNOWN, Pace, Pacer
 from poolcensus.cli.trouble import on_terminal
-from poolcensus.cli.wording import counted, covered, duration, printable
+from poolcensus.cli.wording import covered, duration
 from poolcensus.config import ProgressMode
 from poolcensus.errors import first_reason_raised
+from poolcensus.format.text import counted, printable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -15,7 +15,7 @@ from poolcensus.cli.options import settings_options
 from poolcensus.cli.reading import KEYS, dated_ahead, reading_settings
 from poolcensus.cli.running import run
 from poolcensus.cli.trouble import complain, on_terminal
-from poolcensus.cli.wording import counted
+from poolcensus.format.text import counted
 from poolcensus.snapshot import Keep, Reason, prune
 from poolcensus.storage.naming import no_snapshots
 

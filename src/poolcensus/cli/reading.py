@@ -8,9 +8,9 @@ from poolcensus.cli import logs
 from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.options import read_settings
 from poolcensus.cli.trouble import complain
-from poolcensus.cli.wording import counted, listed
 from poolcensus.config.sources import settings_file
 from poolcensus.errors import SettingsError
+from poolcensus.format.text import counted, listed
 from poolcensus.storage.naming import STANDARD_OUTPUT
 
 if TYPE_CHECKING:

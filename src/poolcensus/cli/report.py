@@ -14,7 +14,7 @@ from poolcensus.cli.options import check_output_file, settings_options
 from poolcensus.cli.reading import KEYS, reading_settings, unreadable_lines
 from poolcensus.cli.running import signals_raised
 from poolcensus.cli.trouble import complain, on_terminal
-from poolcensus.cli.wording import printable
+from poolcensus.format.text import printable
 from poolcensus.storage.naming import LATEST, STANDARD_OUTPUT
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from datetime import date, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
-from poolcensus.cli.wording import printable, printable_json
 from poolcensus.format.codec import dumps
+from poolcensus.format.text import printable, printable_json
 from poolcensus.format.times import rfc3339
 from poolcensus.model import ColumnType
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from poolcensus.cli.columns import LONGEST_WORD, Column, Grid, unbroken, words_in_lines
 from poolcensus.cli.tables import outcome_style, seconds_between, status_style
-from poolcensus.cli.wording import counted, duration, listed, printable
+from poolcensus.cli.wording import duration
+from poolcensus.format.text import counted, listed, printable
 from poolcensus.format.times import rfc3339
 from poolcensus.model import Outcome
 from poolcensus.snapshot.scope import Scope

@@ -13,7 +13,8 @@ from rich.text import Text
 
 from poolcensus.cli.columns import Column, Grid
 from poolcensus.cli.output import write_lines
-from poolcensus.cli.wording import counted, duration, printable
+from poolcensus.cli.wording import duration
+from poolcensus.format.text import counted, printable
 from poolcensus.model import Outcome, SnapshotStatus
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from poolcensus.cli.wording import counted, listed, printable
-from poolcensus.format.text import MOST_NAMED, account_named
+from poolcensus.format.text import MOST_NAMED, account_named, counted, listed, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from poolcensus.cli.columns import shared_out
-from poolcensus.cli.wording import printable
+from poolcensus.format.text import printable
 
 _GAP = 2
 # A text of several words, or JSON, may be broken; with less room than this it can't be read any more.

@@ -12,7 +12,7 @@ from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.options import settings_options
 from poolcensus.cli.reading import KEYS, reading_settings
 from poolcensus.cli.running import run
-from poolcensus.cli.wording import printable
+from poolcensus.format.text import printable
 from poolcensus.snapshot import unlock
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.options import settings_options
 from poolcensus.cli.reading import KEYS, reading_settings
 from poolcensus.cli.trouble import complain, with_options
-from poolcensus.cli.wording import counted, printable
+from poolcensus.format.text import counted, printable
 from poolcensus.snapshot import Problem, ProblemKind, verify_named
 from poolcensus.storage.naming import LATEST
 

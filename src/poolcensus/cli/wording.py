@@ -1,14 +1,8 @@
-"""How names, numbers and times are written for people."""
+"""How times, and how far a run is, are written for people."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-
-# ruff: noqa: PLC0414 - where the commands look for them
-from poolcensus.format.text import counted as counted
-from poolcensus.format.text import listed as listed
-from poolcensus.format.text import printable as printable
-from poolcensus.format.text import printable_json as printable_json
 
 if TYPE_CHECKING:
     from poolcensus.model import Progress
