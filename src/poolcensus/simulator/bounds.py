@@ -55,8 +55,7 @@ class _Config(Protocol):
 def check_bounds(config: _Config) -> None:
     """Check the numbers of the fields that have `bounds` in their metadata; None is always allowed.
 
-    Raises:
-        OutOfBoundsError: one is out of its bounds.
+    Raises OutOfBoundsError: one is out of its bounds.
     """
     for field in fields(config):
         bounds, value = field.metadata.get("bounds"), getattr(config, field.name)

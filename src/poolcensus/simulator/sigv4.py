@@ -82,8 +82,7 @@ class Claim(NamedTuple):
 def read_claim(headers: dict[str, str], query: str) -> Claim | None:
     """Return what the request says of its signature; None where it has none.
 
-    Raises:
-        UnreadableError: the signature can't be read.
+    Raises UnreadableError: the signature can't be read.
     """
     authorization = headers.get("authorization")
     if authorization is not None:

@@ -26,8 +26,7 @@ _MAX_METADATA = 2048
 def read_attributes(headers: Mapping[str, str]) -> Attributes:
     """Return what the headers of a write say about the object.
 
-    Raises:
-        S3Error: they ask for an encryption that there is none of, or for what is not simulated.
+    Raises S3Error: they ask for an encryption that there is none of, or for what is not simulated.
     """
     encryption, key = headers.get(ENCRYPTION, "AES256"), headers.get(KMS_KEY)
     if encryption not in ("AES256", "aws:kms"):
@@ -45,8 +44,7 @@ def read_attributes(headers: Mapping[str, str]) -> Attributes:
 def check_acl(headers: Mapping[str, str]) -> None:
     """Refuse an access control list that lets others in.
 
-    Raises:
-        S3Error: it does.
+    Raises S3Error: it does.
     """
     if headers.get(_ACL, "private") not in ACLS:
         raise S3Error("NotImplemented", Header=_ACL)

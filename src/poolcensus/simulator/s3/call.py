@@ -86,8 +86,7 @@ class Call:
     def url_encoded(self) -> bool:
         """Whether the names in the reply are to be percent-encoded.
 
-        Raises:
-            S3Error: another encoding is asked for.
+        Raises S3Error: another encoding is asked for.
         """
         encoding = self.params.get("encoding-type")
         if encoding not in (None, "url"):
@@ -97,16 +96,14 @@ class Call:
     def count(self, name: str) -> int:
         """Return a parameter that bounds a page.
 
-        Raises:
-            S3Error: it is not a number.
+        Raises S3Error: it is not a number.
         """
         return min(self.number(name, _MAX_PAGE), _MAX_PAGE)
 
     def number(self, name: str, default: int) -> int:
         """Return a parameter that is a whole number.
 
-        Raises:
-            S3Error: it is none.
+        Raises S3Error: it is none.
         """
         text = self.params.get(name, f"{default}")
         if _COUNT.fullmatch(text) is None:
@@ -117,8 +114,7 @@ class Call:
 def parse(request: Request, deny: Deny | None = None) -> Call:
     """Read a request.
 
-    Raises:
-        S3Error: the path can't be read, or what stands for a header in the query could be none.
+    Raises S3Error: the path can't be read, or what stands for a header in the query could be none.
     """
     host = request.headers.get("host", "").rpartition(":")[0] or request.headers.get("host", "")
     path = request.path.removeprefix("/")

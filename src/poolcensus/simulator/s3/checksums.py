@@ -57,8 +57,7 @@ HEADERS = frozenset(PREFIX + algorithm for algorithm in _DIGESTS)
 def named(text: str | None) -> str | None:
     """Return the algorithm that a header names.
 
-    Raises:
-        S3Error: it names none that is simulated.
+    Raises S3Error: it names none that is simulated.
     """
     if text is not None and text.lower() not in _DIGESTS:
         raise S3Error("NotImplemented", f"The checksum algorithm {text} is not implemented")
@@ -68,8 +67,7 @@ def named(text: str | None) -> str | None:
 def of(algorithm: str, data: bytes) -> Checksum:
     """Compute the checksum of a whole object.
 
-    Raises:
-        S3Error: it is one that takes too long for an object of this size.
+    Raises S3Error: it is one that takes too long for an object of this size.
     """
     if _is_slow(algorithm, data):
         raise S3Error("NotImplemented", f"{algorithm} is not computed of more than {MAX_CRC64NVME} bytes")
@@ -95,8 +93,7 @@ def verify_body(headers: Mapping[str, str], body: bytes) -> Checksum | None:
 
     A CRC64NVME of a large body is taken as it is stated.
 
-    Raises:
-        S3Error: the body is not what the client says it sent.
+    Raises S3Error: the body is not what the client says it sent.
     """
     length = headers.get(LENGTH)
     if length is not None and length != str(len(body)):
@@ -137,8 +134,7 @@ def _stated(name: str, value: str) -> Checksum:
 def verify_md5(stated: str | None, body: bytes) -> None:
     """Check the body against its MD5, if it is stated.
 
-    Raises:
-        S3Error: the body is not what the client says it sent.
+    Raises S3Error: the body is not what the client says it sent.
     """
     if stated is None:
         return

@@ -24,8 +24,7 @@ def check_read(headers: Mapping[str, str], stored: StoredObject) -> bool:
 
     Where ETags are given, dates count for nothing.
 
-    Raises:
-        S3Error: a condition does not hold.
+    Raises S3Error: a condition does not hold.
     """
     match, none_match = headers.get("if-match"), headers.get("if-none-match")
     if match is not None:
@@ -41,8 +40,7 @@ def check_read(headers: Mapping[str, str], stored: StoredObject) -> bool:
 def check_write(headers: Mapping[str, str], key: str, existing: StoredObject | None) -> None:
     """Check the conditions on what a write replaces.
 
-    Raises:
-        S3Error: a condition does not hold, or is one that S3 does not know for writes.
+    Raises S3Error: a condition does not hold, or is one that S3 does not know for writes.
     """
     match, none_match = headers.get("if-match"), headers.get("if-none-match")
     if none_match is not None and (match is not None or none_match.strip() != "*"):
@@ -57,8 +55,7 @@ def check_write(headers: Mapping[str, str], key: str, existing: StoredObject | N
 def check_match(match: str | None, key: str, existing: StoredObject | None) -> None:
     """Check an If-Match header, if there is one.
 
-    Raises:
-        S3Error: there is no object, or it has another ETag.
+    Raises S3Error: there is no object, or it has another ETag.
     """
     if match is None:
         return

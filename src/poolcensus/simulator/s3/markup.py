@@ -33,8 +33,7 @@ def read(body: bytes, root: str) -> list[tuple[str, dict[str, str]]]:
 
     A child has its own text under the empty name.
 
-    Raises:
-        S3Error: it is not XML, has a document type, or is another document than `root`.
+    Raises S3Error: it is not XML, has a document type, or is another document than `root`.
     """
     try:
         # A document type is what could make a small document a large one.

@@ -80,8 +80,7 @@ def byte_range(header: str | None, size: int) -> tuple[int, int] | None:
 
     As HTTP has it, a header that can't be read counts for nothing; so does one with several ranges.
 
-    Raises:
-        S3Error: the object has no byte of the range.
+    Raises S3Error: the object has no byte of the range.
     """
     found = _RANGE.fullmatch(header.strip()) if header is not None else None
     if header is None or found is None or found.groups() == ("", ""):

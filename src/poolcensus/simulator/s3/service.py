@@ -57,8 +57,7 @@ class Operation:
     def check(self, call: Call) -> None:
         """Refuse what would otherwise be left undone without a word.
 
-        Raises:
-            S3Error: something is asked for that is not simulated.
+        Raises S3Error: something is asked for that is not simulated.
         """
         for name in call.params.keys() - self.params - {"x-id"}:
             raise S3Error("NotImplemented", f"The parameter {name} is not implemented", Parameter=name)

@@ -99,8 +99,7 @@ class Bucket:
     def find(self, key: str) -> StoredObject:
         """Return an object.
 
-        Raises:
-            S3Error: there is none.
+        Raises S3Error: there is none.
         """
         found = self.objects.get(key)
         if found is None:
@@ -110,8 +109,7 @@ class Bucket:
     def upload(self, call: Call) -> Upload:
         """Return the upload that a call is about.
 
-        Raises:
-            S3Error: there is none.
+        Raises S3Error: there is none.
         """
         found = self.uploads.get(call.params["uploadId"])
         if found is None or found.key != call.key:
@@ -134,8 +132,7 @@ class Store:
     def reach(self, call: Call) -> Bucket:
         """Return the bucket that a call is about.
 
-        Raises:
-            S3Error: there is none, or the caller may not use it.
+        Raises S3Error: there is none, or the caller may not use it.
         """
         expected_owner = call.headers.get("x-amz-expected-bucket-owner")
         if expected_owner is not None and not (len(expected_owner) == 12 and expected_owner.isdecimal()):
@@ -148,8 +145,7 @@ class Store:
     def bucket(self, name: str, account_id: str) -> Bucket:
         """Return a bucket of an account.
 
-        Raises:
-            S3Error: there is none, or it is another account's.
+        Raises S3Error: there is none, or it is another account's.
         """
         found = self.buckets.get(name)
         if found is None:

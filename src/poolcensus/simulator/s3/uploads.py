@@ -53,8 +53,7 @@ def upload_part(store: Store, call: Call) -> Response:
 def add_part(store: Store, call: Call, upload: Upload, body: bytes, checksum: Checksum | None) -> Part:
     """Add a part, in the place of one with the same number.
 
-    Raises:
-        S3Error: the number is none that a part can have.
+    Raises S3Error: the number is none that a part can have.
     """
     number = _number(call.params.get("partNumber", ""))
     digest = md5(body, usedforsecurity=False).digest()
