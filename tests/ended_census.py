@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from poolcensus.cli.metrics import write_metrics
 from poolcensus.model import (
     Account,
     Caller,
@@ -111,3 +115,11 @@ class FakeLibrary:
             totals=replace(TOTALS, covered=4 - len(uncovered)),
         )
         self.snapshot = FakeSnapshot(manifest, results=(result(1), *uncovered))
+
+
+def metric_names() -> frozenset[str]:
+    """The names of the metrics in a file that a run has written."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "poolcensus.prom")
+        write_metrics(file, exit_code=0, progress=PROGRESS, manifest=MANIFEST)
+        return frozenset(re.findall(r"^poolcensus_\w+", file.read_text(encoding="utf-8"), re.MULTILINE))

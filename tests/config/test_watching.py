@@ -16,10 +16,11 @@ import pytest
 import yaml
 
 from config.deployment import nightly_settings
+from ended_census import metric_names
 from poolcensus.cli.collect import command
-from poolcensus.cli.metrics import NAMES
 from poolcensus.model import Outcome
 
+NAMES = metric_names()
 CONFIG = Path(__file__).parents[2] / "config"
 RULES = CONFIG / "prometheus-rules.example.yml"
 DASHBOARD = CONFIG / "grafana-dashboard.example.json"

@@ -55,8 +55,6 @@ _OF_THE_SNAPSHOT = {
 _OUTCOMES = "Targets of the newest snapshot by outcome."
 _OUTCOME_NAMES = {f'outcomes{{outcome="{each}"}}': each for each in Outcome}
 
-NAMES = frozenset(f"poolcensus_{name}" for name in (*_OF_THE_RUN, *_OF_THE_SNAPSHOT, "outcomes"))
-
 
 def write_metrics(file: Path, *, exit_code: int, progress: Progress, manifest: Manifest | None) -> None:
     """Write the metrics of a run that has ended, whichever way. `manifest` is of what it published.
