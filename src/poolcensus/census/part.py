@@ -115,7 +115,7 @@ def decode_task(data: bytes) -> PartTask:
     return task
 
 
-def failure_of(error: CensusError | OSError) -> PartFailure:
+def part_failure(error: CensusError | OSError) -> PartFailure:
     """Return what a worker hands back of the error that ended its part, with the host that it is on."""
     reason = str(error)
     if isinstance(error, OSError):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import anyio
 import msgspec
 
-from poolcensus.census.part import MOST_MESSAGES, PartFailure, PartResult, decode_task, failure_of
+from poolcensus.census.part import MOST_MESSAGES, PartFailure, PartResult, decode_task, part_failure
 from poolcensus.census.publication import Publication
 from poolcensus.census.run import Run
 from poolcensus.config.secrets import with_secrets
@@ -47,7 +47,7 @@ def take_part(task: bytes) -> bytes:
             files = {file.name: file.read_bytes() for file in Path(folder, snapshot_id).iterdir()}
     # Those of the system are its folder for temporary files: it is full, or not there.
     except (CensusError, OSError) as failure:
-        error = failure_of(failure)
+        error = part_failure(failure)
     return msgspec.msgpack.encode(PartResult(files, error, tuple(messages)))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from poolcensus.config.readers import AccountId, EntryError, RegionPattern, listed, shown
+from poolcensus.config.readers import AccountId, EntryError, RegionPattern, elements_of, shown
 from poolcensus.model import KnownGap, Outcome
 
 _KEYS = ("accounts", "regions", "outcomes", "reason")
@@ -21,7 +21,7 @@ def read_known_gaps(value: object) -> tuple[KnownGap, ...]:
         value = [part for part in value.split(";") if part.strip()]
     elif isinstance(value, Mapping):
         value = [value]
-    return tuple(dict.fromkeys(_gap(entry) for entry in listed(value)))
+    return tuple(dict.fromkeys(_gap(entry) for entry in elements_of(value)))
 
 
 def _gap(entry: object) -> KnownGap:
@@ -60,7 +60,7 @@ def _read(entry: object, accounts: object, regions: object, outcomes: object, re
 def _texts(key: str, value: object) -> tuple[str, ...]:
     """Return the texts of a list, each once."""
     try:
-        found = () if value is None else listed(value)
+        found = () if value is None else elements_of(value)
     except ValueError as error:
         raise EntryError(f"{key}: {shown(value)} {error}") from None
     for each in found:

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from poolcensus import partitions
-from poolcensus.config.readers import EntryError, RoleName, external_id, listed, plain, shown, text
+from poolcensus.config.readers import EntryError, RoleName, elements_of, external_id, plain, shown, text
 from poolcensus.config.values import Secret  # noqa: TC001 - msgspec reads the annotation
 from poolcensus.format.ids import is_account_id
 
@@ -68,10 +68,10 @@ def role_of_account(value: object, account_id: str) -> str:
 
 def role_chain(value: object) -> tuple[HubRole, ...]:
     """Return the hub roles, from their ARNs or from tables of `role_arn` and `external_id`."""
-    entries = (value,) if isinstance(value, Mapping | HubRole) else listed(value)
+    entries = (value,) if isinstance(value, Mapping | HubRole) else elements_of(value)
     hubs: list[HubRole] = []
     for entry in entries:
-        hubs += map(_hub, listed(entry) if isinstance(entry, str) else (entry,))
+        hubs += map(_hub, elements_of(entry) if isinstance(entry, str) else (entry,))
     seen: set[str] = set()
     for hub in hubs:
         # IAM tells no two roles of an account apart by the case of their names, and a run has one partition.

@@ -39,7 +39,7 @@ class Attempt(NamedTuple):
     resource: str = "*"
 
 
-def cause_of(message: str) -> Cause:
+def denial_cause(message: str) -> Cause:
     """Return which kind of policy a denial names, UNEXPLAINED where it names none."""
     denial = read_denial(message)
     if denial is None or denial.policy is None:
@@ -53,7 +53,7 @@ def cause_of(message: str) -> Cause:
 def explain_denial(message: str, attempt: Attempt) -> Diagnosis:
     """Return what a denial comes down to. What it says itself of the action goes before the attempt's."""
     denial = read_denial(message)
-    cause = cause_of(message)
+    cause = denial_cause(message)
     action = denial.action if denial is not None else attempt.action
     named = f" ({denial.policy_arn})" if denial is not None and denial.policy_arn is not None else ""
     explicit = denial is not None and denial.explicit

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from poolcensus.aws.region_status.management import TRUSTED_ACCESS
-from poolcensus.doctor.denied import THE_ACCOUNT, Attempt, cause_of, explain_denial
+from poolcensus.doctor.denied import THE_ACCOUNT, Attempt, denial_cause, explain_denial
 from poolcensus.doctor.failures import explain_failure
 from poolcensus.doctor.findings import Check, CheckStatus, Diagnosis, Finding
 from poolcensus.doctor.statements import allow
@@ -75,7 +75,7 @@ def region_status_findings(observed: Observed, who: str, opt_in: frozenset[str])
 
 def _diagnosis(refusal: StatusRefusal, who: str) -> Diagnosis:
     if refusal.by_management and refusal.outcome in _DENIED:
-        cause = cause_of(refusal.message)
+        cause = denial_cause(refusal.message)
         return Diagnosis(CheckStatus.OK, cause, _BY_MANAGEMENT, allow(refusal.action), refusal.action)
     if refusal.outcome not in _DENIED:
         return explain_failure(refusal.outcome, refusal.code, refusal.message)

@@ -11,7 +11,7 @@ import anyio
 from poolcensus.aws.credentials.role_credentials import RoleCredentials
 from poolcensus.aws.refusals.denials import read_denial
 from poolcensus.aws.refusals.table import is_denial
-from poolcensus.doctor.denied import cause_of
+from poolcensus.doctor.denied import denial_cause
 from poolcensus.doctor.findings import Cause, Check, CheckStatus, Diagnosis, Finding
 from poolcensus.doctor.operation import known_gap
 from poolcensus.doctor.profile import explain_profile_failure, is_of_profile
@@ -142,7 +142,7 @@ def _has_credentials(observed: Observed) -> bool:
 
 
 def _cause(result: TargetResult) -> Cause | None:
-    return cause_of(result.error_message or "") if is_denial(result.error_code or "") else None
+    return denial_cause(result.error_message or "") if is_denial(result.error_code or "") else None
 
 
 def _is_untold(result: TargetResult) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from poolcensus.aws.refusals.denials import read_denial
 from poolcensus.aws.refusals.table import is_denial
-from poolcensus.doctor.denied import Attempt, cause_of, explain_denial
+from poolcensus.doctor.denied import Attempt, denial_cause, explain_denial
 from poolcensus.doctor.failures import explain_failure
 from poolcensus.doctor.findings import Cause, CheckStatus, Diagnosis
 from poolcensus.doctor.principals import caller_in_words, principal_in_words, role_of_accounts
@@ -73,7 +73,7 @@ def explain_hub_refusal(caller_arn: str, role_arn: str, code: str, message: str)
     denial = read_denial(message)
     user = denial.user if denial is not None else caller_arn
     who = caller_in_words(user) if user == caller_arn else principal_in_words(user)
-    cause = cause_of(message)
+    cause = denial_cause(message)
     explicit = denial is not None and denial.explicit
     if cause is Cause.TRUST_POLICY and denial is not None and not explicit:
         remedy = (
@@ -93,7 +93,7 @@ def explain_hub_refusal(caller_arn: str, role_arn: str, code: str, message: str)
 
 def _denied(call: RoleCall, message: str) -> Diagnosis:
     denial = read_denial(message)
-    cause = cause_of(message)
+    cause = denial_cause(message)
     if cause is Cause.TRUST_POLICY and denial is not None and not denial.explicit:
         return _distrusted(call, denial.user, denial.action)
     if cause is Cause.UNEXPLAINED:

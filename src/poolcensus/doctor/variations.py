@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import anyio
 
 from poolcensus.aws.refusals.table import is_denial
-from poolcensus.doctor.denied import cause_of
+from poolcensus.doctor.denied import denial_cause
 from poolcensus.doctor.findings import Cause, CheckStatus, Diagnosis
 from poolcensus.errors import CallError, HubRoleError, first_reason_raised
 
@@ -119,7 +119,7 @@ async def denial_at_home(broker: CredentialBroker, account_id: str) -> str | Non
     try:
         await broker.assume_role(account_id)
     except CallError as error:
-        if is_denial(error.code) and cause_of(error.message) in _THE_CALLERS:
+        if is_denial(error.code) and denial_cause(error.message) in _THE_CALLERS:
             return error.message
     except HubRoleError:
         # Whoever was refused, with a profile's credentials, did not need that role.

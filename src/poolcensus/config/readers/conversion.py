@@ -83,7 +83,7 @@ def _shortened(text: str) -> str:
     return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
 
 
-def listed(value: object) -> tuple[object, ...]:
+def elements_of(value: object) -> tuple[object, ...]:
     """Return the elements of a list that may also be written as text, with commas between them."""
     if isinstance(value, str):
         return tuple(part for part in (each.strip() for each in value.split(",")) if part)
@@ -115,8 +115,8 @@ def each_of(kind: Any) -> Callable[[object], tuple[str, ...]]:  # noqa: ANN401 -
 
 def _texts(kind: Any, value: object) -> tuple[str, ...]:  # noqa: ANN401 - a type that is known only at run time
     seen: dict[str, None] = {}
-    for entry in listed(value):
-        for part in listed(entry) if isinstance(entry, str) else (entry,):
+    for entry in elements_of(value):
+        for part in elements_of(entry) if isinstance(entry, str) else (entry,):
             if not isinstance(part, str):
                 raise EntryError(f"{shown(part)} must be text, in quotes")
             try:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
-from poolcensus.config.readers.conversion import EntryError, listed, shown, text, written
+from poolcensus.config.readers.conversion import EntryError, elements_of, shown, text, written
 from poolcensus.config.readers.places import path_text
 from poolcensus.config.values import FilterOperator, PoolFilter
 from poolcensus.model import Shard
@@ -43,16 +43,16 @@ PoolId = Annotated[str, written(r"wspool-[0-9a-z]{9}", "a pool ID (such as wspoo
 def accounts_from(value: object) -> tuple[str, ...]:
     """Return sources of accounts: `organization`, `self`, and paths of files. None given: `organization`."""
     sources: dict[str, None] = {}
-    for entry in [value] if isinstance(value, str | Path) else listed(value):
+    for entry in [value] if isinstance(value, str | Path) else elements_of(value):
         # A comma in the text of a path separates; in a Path it belongs to it.
-        for part in [str(entry)] if isinstance(entry, Path) else listed(text(entry)):
+        for part in [str(entry)] if isinstance(entry, Path) else elements_of(text(entry)):
             sources[path_text(part)] = None
     return tuple(sources) or ("organization",)
 
 
 def account_tags(value: object) -> tuple[tuple[str, str], ...]:
     """Return the tags of `KEY=VALUE` texts, or from a table."""
-    pairs = tuple(value.items()) if isinstance(value, Mapping) else listed(value)
+    pairs = tuple(value.items()) if isinstance(value, Mapping) else elements_of(value)
     found: dict[tuple[str, str], None] = {}
     for pair in pairs:
         match pair:
@@ -77,7 +77,7 @@ def filters(value: object) -> tuple[PoolFilter, ...]:
         value = [part for part in value.split(";") if part.strip()]
     elif isinstance(value, Mapping):
         value = [value]
-    found = tuple(dict.fromkeys(_filter(entry) for entry in listed(value)))
+    found = tuple(dict.fromkeys(_filter(entry) for entry in elements_of(value)))
     if len(found) > _MAX_FILTERS:
         raise EntryError(f"has {len(found)} filters: the service takes at most {_MAX_FILTERS}")
     return found

@@ -10,7 +10,15 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from poolcensus.errors import CallError, DestinationError, DestinationRefusedError
 from poolcensus.storage.s3.objects import ConflictError, ExistsError
-from poolcensus.storage.s3.refusals import BROKEN, CONFLICT, EXPIRED, NOT_S3, code_of, denial_of, reason_of
+from poolcensus.storage.s3.refusals import (
+    BROKEN,
+    CONFLICT,
+    EXPIRED,
+    NOT_S3,
+    code_of,
+    denial_of,
+    refusal_reason,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -107,7 +115,7 @@ class BucketCalls:
     def explained(self, doing: str, key: str, operation: str, error: Exception) -> DestinationError:
         """Return the error of a destination for one of the SDK's: what could not be done, and why."""
         owner = self._constants.get("ExpectedBucketOwner")
-        reason = reason_of(error, operation, bucket=self.name, owner=owner)
+        reason = refusal_reason(error, operation, bucket=self.name, owner=owner)
         problem = f"can't {doing} {self._url(key)}: {reason.why}"
         if isinstance(error, ClientError) and code_of(error) in CONFLICT:
             return ConflictError(problem, advice=reason.advice)

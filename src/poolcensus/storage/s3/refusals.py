@@ -145,7 +145,7 @@ _NO_TLS = frozenset(
 )
 
 
-def reason_of(error: Exception, operation: str, *, bucket: str, owner: str | None) -> Reason:
+def refusal_reason(error: Exception, operation: str, *, bucket: str, owner: str | None) -> Reason:
     """Return why a call failed, and what to do. `owner` is the account that the bucket has to be of."""
     if isinstance(error, ClientError):
         return _refusal(error, operation, bucket, owner)
