@@ -183,7 +183,7 @@ class Fault:
         Without a `denial`, SCPs and RCPs deny explicitly: AWS attaches one that allows everything.
         """
         if self.denial is not None:
-            return self.denial is DenialForm.EXPLICIT
+            return self.denial == DenialForm.EXPLICIT
         return self.policy in {Policy.SCP, Policy.RCP}
 
     @classmethod
