@@ -31,6 +31,10 @@ _keys = st.sampled_from(("accounts", "regions", "outcomes", "reason", "account")
         ('accounts = [["1"]]', 'accounts: ["1"] must be text, in quotes'),
         ("regions = [{ a = 1 }]", "regions: {a = 1} must be text, in quotes"),
         ("regions = { a = 1 }", "regions: {a = 1} must be a list"),
+        (f'account = "{ACCOUNT}"', 'unknown key "account". Did you mean accounts?'),
+        ('reson = "No workloads"', 'unknown key "reson". Did you mean reason?'),
+        ('Region = "eu-*"', 'unknown key "Region". Did you mean regions?'),
+        ("until = 2027-01-01", 'unknown key "until". A table of it has accounts, regions, outcomes, reason.'),
         ('reason = "No workloads"', "the table of error names neither an account nor a region"),
     ],
 )

@@ -116,7 +116,12 @@ def test_a_chain_is_of_arns_or_tables() -> None:
         ([f"arn:aws:iam::{ONE}:role/Hub-{{account_id}}"], "is one role for all accounts: write its name"),
         (["Hub"], '"Hub" is not the ARN of a role'),
         ([7], "7 is neither the ARN of a role nor a table"),
-        ([{"role": "x"}], "a table of it has role_arn"),
+        ([{"role": "x"}], 'unknown key "role". Did you mean role_arn?'),
+        (
+            [{"role_arn": f"arn:aws:iam::{ONE}:role/H", "externalid": "hush-hush"}],
+            'unknown key "externalid". Did you mean external_id?',
+        ),
+        ([{"external_id": "hush-hush"}], "a table of it has role_arn"),
         ([{"role_arn": 7}], "role_arn: 7 must be text"),
         (
             [{"role_arn": f"arn:aws:iam::{ONE}:role/H", "external_id": "hush hush"}],

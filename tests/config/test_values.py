@@ -174,6 +174,21 @@ WRONG: list[tuple[str, object, str]] = [
     ("filters", "PoolName:EQUALS:" + ",".join(map(str, range(26))), "1 to 25"),
     ("filters", [f"PoolName:EQUALS:{each}" for each in range(26)], "at most 25"),
     ("filters", [{"name": "PoolName", "operator": "EQUALS"}], "name, operator"),
+    (
+        "filters",
+        [{"name": "PoolName", "operator": "EQUALS", "value": ["a"]}],
+        'unknown key "value". Did you mean values?',
+    ),
+    (
+        "filters",
+        {"name": "PoolName", "operators": "EQUALS", "values": ["a"]},
+        'unknown key "operators". Did you mean operator?',
+    ),
+    (
+        "filters",
+        [{"key": "PoolName"}],
+        'unknown key "key". A table of it has name, operator, values.',
+    ),
     ("filters", [{"name": "PoolName", "operator": "EQUALS", "values": [1]}], "1 to 128"),
     ("compress", "lzma", "none, gzip, zstd"),
     ("shard", "0/3", "1 to N"),

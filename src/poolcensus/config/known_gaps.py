@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from poolcensus.config.readers import AccountId, EntryError, RegionPattern, elements_of, shown
+from poolcensus.config.readers import AccountId, EntryError, RegionPattern, check_keys, elements_of, shown
 from poolcensus.model import KnownGap, Outcome
 
 _KEYS = ("accounts", "regions", "outcomes", "reason")
@@ -32,8 +32,7 @@ def _gap(entry: object) -> KnownGap:
             accounts, regions, outcomes = entry.split(":")
             return _read(entry, accounts, regions, outcomes, None)
         case Mapping():
-            if unknown := sorted(str(key) for key in entry if key not in _KEYS):
-                raise EntryError(f"{shown(unknown[0])} is not a key of a known gap: {', '.join(_KEYS)}")
+            check_keys(entry, _KEYS)
             return _read(entry, *(entry.get(key) for key in _KEYS))
     raise EntryError(
         f"{shown(entry)} is not a known gap: ACCOUNT:REGION:OUTCOME, or a table of accounts, regions and"

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from poolcensus.config.narrowing import NARROWING
-from poolcensus.config.readers import EntryError, shown
-from poolcensus.format.text import did_you_mean, nearest
+from poolcensus.config.readers import EntryError, shown, suggestion
 
 if TYPE_CHECKING:
     from poolcensus.config.readers import Reader
@@ -67,7 +66,7 @@ def _table(entry: object, readers: Mapping[str, Reader]) -> OrganizationTable:
         raise EntryError(f"{shown(entry)} is not a table")
     name = entry.get("name")
     if name is None:
-        raise EntryError('a table has no name: each needs one, such as name = "gov"')
+        raise EntryError(_nameless(entry, readers))
     if not isinstance(name, str) or not re.fullmatch(_NAME, name):
         raise EntryError(f"{shown(name)} is not a name: 1 to 64 letters, digits and ._-")
     found = {}
@@ -85,7 +84,14 @@ def _table(entry: object, readers: Mapping[str, Reader]) -> OrganizationTable:
     return OrganizationTable(name, tuple(sorted(found.items())))
 
 
+def _nameless(entry: Mapping[str, object], known: Collection[str]) -> str:
+    for key in map(str, entry):
+        if key not in known and (hint := suggestion(key, {"name", *KEYS})):
+            return f"unknown setting {shown(key)}.{hint}"
+    return 'a table has no name: each needs one, such as name = "gov"'
+
+
 def _unknown(key: str, name: str, known: frozenset[str]) -> str:
     if key in known:
         return f"{shown(name)}: {key} is set for the whole run, and not for one Organization"
-    return f"{shown(name)}: unknown setting {shown(key)}.{did_you_mean(nearest(key, KEYS & known))}"
+    return f"{shown(name)}: unknown setting {shown(key)}.{suggestion(key, KEYS & known)}"

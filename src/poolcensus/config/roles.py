@@ -9,7 +9,16 @@ from typing import Final
 import msgspec
 
 from poolcensus import partitions
-from poolcensus.config.readers import EntryError, RoleName, elements_of, external_id, plain, shown, text
+from poolcensus.config.readers import (
+    EntryError,
+    RoleName,
+    check_keys,
+    elements_of,
+    external_id,
+    plain,
+    shown,
+    text,
+)
 from poolcensus.config.values import Secret  # noqa: TC001 - msgspec reads the annotation
 from poolcensus.format.ids import is_account_id
 
@@ -21,6 +30,7 @@ _ARN: Final = r"arn:(?P<partition>[^:]*):iam::(?P<account>[^:]*):role/(?P<name>[
 _EXAMPLE: Final = f"arn:{PARTITION}:iam::{ACCOUNT_ID}:role/NAME"
 # A chain of so many links is a mistake: each costs a call before the first account can be asked.
 _MOST_HUBS: Final = 8
+_HUB_KEYS: Final = ("role_arn", "external_id")
 
 
 class HubRole(msgspec.Struct, frozen=True):
@@ -85,12 +95,14 @@ def role_chain(value: object) -> tuple[HubRole, ...]:
 
 
 def _hub(entry: object) -> HubRole:
+    if isinstance(entry, Mapping):
+        check_keys(entry, _HUB_KEYS)
     match entry:
         case HubRole():
             arn, wanted = entry.role_arn, entry.external_id
         case str():
             arn, wanted = entry, None
-        case Mapping() if "role_arn" in entry and entry.keys() <= {"role_arn", "external_id"}:
+        case Mapping() if "role_arn" in entry:
             given = entry.get("external_id")
             try:
                 wanted = None if given is None else external_id(given)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from poolcensus.config.readers import shown
+from poolcensus.config.readers import shown, suggestion
 from poolcensus.errors import SettingsError, reason_of
 from poolcensus.format.text import did_you_mean, nearest
 
@@ -77,7 +77,7 @@ def read(
     for name, value in overrides.items():
         key = keys.get(name, name)
         if key not in known:
-            problems.append(f"Unknown setting {shown(name)}.{_suggestion(key, known)}")
+            problems.append(f"Unknown setting {shown(name)}.{suggestion(key, known)}")
         elif value is not None:
             option = option_names.get(key)
             given[key] = Given(value, option or name, option or f"`{name}`", Rank.OVERRIDE)
@@ -128,10 +128,6 @@ def settings_file(path: str | os.PathLike[str] | None = None) -> Path | None:
     return None if found is None else found[0]
 
 
-def _suggestion(key: str, known: AbstractSet[str]) -> str:
-    return did_you_mean(nearest(key.lower().replace("-", "_"), known))
-
-
 def _read_environment(known: AbstractSet[str], given: dict[str, Given], problems: list[str]) -> None:
     for variable, value in sorted(os.environ.items()):
         if not variable.startswith(PREFIX) or variable == CONFIG_VARIABLE:
@@ -162,10 +158,10 @@ def _read_file(
         if key in known:
             given[key] = Given(value, f"{file}: {key}", f"{key} in {file}", Rank.FILE)
         elif isinstance(value, dict):
-            hint = _suggestion(key, known) or " Settings stand at the top of the file, in no table."
+            hint = suggestion(key, known) or " Settings stand at the top of the file, in no table."
             problems.append(f"Unknown table {shown(key)} in {file}.{hint}")
         else:
-            problems.append(f"Unknown setting {shown(key)} in {file}.{_suggestion(key, known)}")
+            problems.append(f"Unknown setting {shown(key)} in {file}.{suggestion(key, known)}")
 
 
 def _named(path: str | os.PathLike[str] | None) -> Path | None:

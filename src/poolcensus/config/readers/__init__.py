@@ -16,12 +16,14 @@ from poolcensus.config.readers.conversion import (
     EntryError,
     Reader,
     SomeText,
+    check_keys,
     each_of,
     elements_of,
     flag,
     log_level,
     plain,
     shown,
+    suggestion,
     text,
 )
 from poolcensus.config.readers.places import (
@@ -77,6 +79,7 @@ __all__ = [
     "account_tags",
     "accounts_from",
     "age",
+    "check_keys",
     "command",
     "destination",
     "each_of",
@@ -98,6 +101,7 @@ __all__ = [
     "session_tags",
     "shard",
     "shown",
+    "suggestion",
     "text",
     "whole",
 ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from datetime import date, time
 from functools import partial
@@ -20,7 +20,7 @@ import msgspec
 from msgspec import Meta
 
 from poolcensus.config.values import LogLevel
-from poolcensus.format.text import printable
+from poolcensus.format.text import did_you_mean, nearest, printable
 
 Reader: TypeAlias = Callable[[object], object]
 
@@ -39,6 +39,19 @@ _FLAGS: Mapping[str | int | float, bool] = {
 
 class EntryError(ValueError):
     """A value is wrong that must not be shown, or need not: the message names the part that is wrong."""
+
+
+def suggestion(key: str, known: Collection[str]) -> str:
+    """Return a question after the known key that is close to `key`; nothing where none is."""
+    return did_you_mean(nearest(key.lower().replace("-", "_"), known))
+
+
+def check_keys(table: Mapping[str, object], known: Collection[str]) -> None:
+    """Raise EntryError for a key of a table that is not known."""
+    for key in map(str, table):
+        if key not in known:
+            hint = suggestion(key, known) or f" A table of it has {', '.join(known)}."
+            raise EntryError(f"unknown key {shown(key)}.{hint}")
 
 
 def written(pattern: str, words: str) -> Meta:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
-from poolcensus.config.readers.conversion import EntryError, elements_of, shown, text, written
+from poolcensus.config.readers.conversion import EntryError, check_keys, elements_of, shown, text, written
 from poolcensus.config.readers.places import path_text
 from poolcensus.config.values import FilterOperator, PoolFilter
 from poolcensus.model import Shard
@@ -16,6 +16,7 @@ from poolcensus.model import Shard
 _MAX_FILTERS = 25
 _MAX_FILTER_VALUES = 25
 _MAX_FILTER_VALUE_LENGTH = 128
+_FILTER_KEYS = ("name", "operator", "values")
 
 # Each account costs a hash of 8 bytes a shard; with as many shards as accounts, most have one or none.
 _MOST_SHARDS = 10_000
@@ -84,6 +85,8 @@ def filters(value: object) -> tuple[PoolFilter, ...]:
 
 
 def _filter(entry: object) -> PoolFilter:
+    if isinstance(entry, Mapping):
+        check_keys(entry, _FILTER_KEYS)
     given: tuple[object, ...]
     match entry:
         case PoolFilter():
@@ -91,7 +94,7 @@ def _filter(entry: object) -> PoolFilter:
         case str() if entry.count(":") >= 2:
             name, operator, joined = (part.strip() for part in entry.split(":", 2))
             given = tuple(part.strip() for part in joined.split(","))
-        case Mapping() if entry.keys() == {"name", "operator", "values"}:
+        case Mapping() if entry.keys() == {*_FILTER_KEYS}:
             name, operator = entry["name"], entry["operator"]
             raw = entry["values"]
             given = tuple(raw) if isinstance(raw, list | tuple) else (raw,)
