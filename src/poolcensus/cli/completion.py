@@ -28,7 +28,7 @@ _SPLIT_ONCE = 'string split --max 1 "," $completion'
         ("fish", "poolcensus completion fish > ~/.config/fish/completions/poolcensus.fish"),
     ),
 )
-@click.argument("shell", type=click.Choice(_SHELLS))
+@click.argument("shell", metavar="SHELL", type=click.Choice(_SHELLS))
 def command(shell: str) -> int:
     """Print the script that makes a shell complete commands, options and snapshot IDs.
 

@@ -149,8 +149,9 @@ def _words(error: BaseException) -> str:
         return ""
     match error:
         case click.ClickException():
-            # It lists choices a line each, indented by tabs.
-            return error.format_message().replace("\n\t", " ")
+            from poolcensus.cli.usage import words_of
+
+            return words_of(error)
         case StoppedError() | KeyboardInterrupt() | click.Abort():
             return ENDING[signal.Signals(code_of(error) - 128)]
         case OSError():

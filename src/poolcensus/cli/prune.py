@@ -15,6 +15,7 @@ from poolcensus.cli.options import settings_options
 from poolcensus.cli.reading import KEYS, dated_ahead, reading_settings
 from poolcensus.cli.running import run
 from poolcensus.cli.trouble import complain, on_terminal
+from poolcensus.cli.usage import count
 from poolcensus.format.text import counted
 from poolcensus.snapshot import Keep, Reason, prune
 from poolcensus.storage.naming import no_snapshots
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
     from poolcensus.config import Settings
     from poolcensus.snapshot import Pruning
-
-_COUNT = click.IntRange(min=1)
 
 
 @click.command(
@@ -37,17 +36,17 @@ _COUNT = click.IntRange(min=1)
     ),
 )
 @settings_options(*KEYS)
-@click.option("--keep-last", metavar="N", type=_COUNT, help="Keep the N newest snapshots of each scope.")
+@click.option("--keep-last", metavar="N", type=count, help="Keep the N newest snapshots of each scope.")
 @click.option(
     "--keep-daily",
     metavar="N",
-    type=_COUNT,
+    type=count,
     help="Keep one snapshot of each of the last N days, in UTC, that have one, for each scope.",
 )
 @click.option(
     "--keep-monthly",
     metavar="N",
-    type=_COUNT,
+    type=count,
     help="Keep one snapshot of each of the last N months, in UTC, that have one, for each scope.",
 )
 @click.option("--dry-run", is_flag=True, help="Print what would be removed, and remove nothing.")

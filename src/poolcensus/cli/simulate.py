@@ -15,6 +15,7 @@ import click
 
 from poolcensus.cli.command import Command
 from poolcensus.cli.exits import ExitCode
+from poolcensus.cli.usage import integer, number
 from poolcensus.simulator import (
     Document,
     Fault,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 Config = TypeVar("Config", WorldConfig, Limits, SimulatorConfig)
 
 # By the annotation of a field; a field of another type has no option, or one of its own below.
-_TYPES: Mapping[str, click.ParamType[Any]] = {"int": click.INT, "float": click.FLOAT, "str": click.STRING}
+_TYPES: Mapping[str, Callable[[str], object]] = {"int": integer, "float": number, "str": str}
 # The option of each kind of policy, and whose it is.
 _POLICIES = {
     "caller_policy": "the caller's identity-based policy",
@@ -168,10 +169,8 @@ def _filled(config: type[Config], given: Mapping[str, Any]) -> dict[str, Any]:
     default="none",
     help="how long a call takes, in milliseconds: 50, exponential:50, uniform:20-200 or none",
 )
-@click.option(
-    "--slow-fraction", type=click.FLOAT, default=0.0, help="fraction of the accounts that are slower"
-)
-@click.option("--slow-factor", type=click.FLOAT, default=10.0, help="how many times slower they are")
+@click.option("--slow-fraction", type=number, default=0.0, help="fraction of the accounts that are slower")
+@click.option("--slow-factor", type=number, default=10.0, help="how many times slower they are")
 @_options(Limits)
 @click.option(
     "--fault",
