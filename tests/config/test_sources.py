@@ -78,6 +78,10 @@ def test_an_override_of_none_is_not_given(monkeypatch: pytest.MonkeyPatch) -> No
 def test_an_empty_variable_is_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POOLCENSUS_PROFILE", "")
     assert Settings.load().profile is None
+    monkeypatch.setenv("POOLCENSUS_REGIONS", "")
+    Path("poolcensus.toml").write_text('profile = "audit"\nregions = ["eu-west-1"]\n', encoding="utf-8")
+    found = Settings.load()
+    assert (found.profile, found.regions) == ("audit", ("eu-west-1",))
 
 
 def test_json_may_be_given_by_either_name() -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _VARIABLES = (
     (
         "POOLCENSUS_KEY",
-        "An option of collect, such as POOLCENSUS_DEST for --dest, which goes over it.",
+        "An option of collect, such as POOLCENSUS_DEST for --dest, which goes over it. Empty: not set.",
     ),
     ("POOLCENSUS_CONFIG", "The TOML file with settings."),
     ("NO_COLOR", "If it is set and not empty, nothing is coloured."),
