@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,7 +27,6 @@ from snapshot.making import ago, clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from poolcensus.model import JsonObject, Manifest, TargetResult
 
@@ -665,3 +665,40 @@ def test_the_beginning_of_an_id_names_a_snapshot(
     assert main([command, "20261124", "--dest", str(dest)]) == 0
     assert main([command, "2026", "--dest", str(dest)]) == 1
     assert f'"2026" begins 2 snapshot IDs: {OLD}, {NEW}. Type more of it.' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["show", ""],
+        ["show", "", "--failures"],
+        ["verify", ""],
+        ["diff", "", "latest"],
+        ["diff", "latest", ""],
+        ["report", "", "--output", "page.html"],
+        ["export", "", "--output", "parquet"],
+        ["query", "SELECT 1", "--snapshot", ""],
+        ["query", "--named", "pools-by-bundle", "--snapshot", ""],
+    ],
+)
+def test_an_empty_name_is_refused_wherever_a_snapshot_is_named(
+    dest: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    assert main([*arguments, "--dest", str(dest)]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert '"" is not a snapshot ID or path. Use latest, latest~N, or an ID from' in captured.err
+    assert not any(line.startswith("poolcensus: : ") for line in captured.err.splitlines())
+
+
+@pytest.mark.parametrize("ref", [f"{NEW}/", "20261124", "20261124/"])
+def test_what_names_a_snapshot_does_so_beside_a_folder_and_with_a_slash(
+    dest: Path, capsys: pytest.CaptureFixture[str], ref: str
+) -> None:
+    Path("20261124").mkdir()
+    assert main(["show", ref, "--pools", "--dest", str(dest)]) == 0
+    captured = capsys.readouterr()
+    assert "gamma" in captured.out
+    # The command that lists the failures finds the same one.
+    assert f"poolcensus show {ref} --failures --dest {dest}" in " ".join(captured.out.split())
+    assert main(["verify", ref, "--dest", str(dest)]) == 0

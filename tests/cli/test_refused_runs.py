@@ -31,7 +31,14 @@ def test_only_what_asks_for_failures_sees_a_run_that_was_not_published(
     anyio.run(make, tmp_path, ID)
     anyio.run(refuse_small, tmp_path, LATER_ID)
     dest = ("--dest", str(tmp_path))
-    for ref in ((), (LATER_ID,), (LATER_ID[:8],), (str(tmp_path / f".refused-{LATER_ID}"),)):
+    names = (
+        LATER_ID,
+        LATER_ID[:8],
+        f"{LATER_ID}/",
+        f"{LATER_ID[:8]}/",
+        str(tmp_path / f".refused-{LATER_ID}"),
+    )
+    for ref in ((), *((each,) for each in names)):
         code, out, said = show(*ref, "--failures", *dest)
         assert code == 0
         assert said == f"poolcensus: Run {LATER_ID} was not published (--strict); these are its failures.\n"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import anyio
 import pytest
 
 from poolcensus.errors import SnapshotError
@@ -42,6 +44,47 @@ def test_the_beginning_of_an_id_is_looked_up_unless_it_is_a_folder(here: Path) -
     (here / "2026").mkdir()
     assert looked_up("2026", "dest") is None
     assert is_destination("2026")
+
+
+@pytest.mark.parametrize("name", ["latest", "latest~2", ID, "2026"])
+def test_a_slash_behind_a_name_matters_only_where_there_is_a_folder(here: Path, name: str) -> None:
+    assert looked_up(f"{name}/", "dest") == ("dest", name)
+    (here / name).mkdir()
+    assert looked_up(f"{name}/", "dest") is None
+
+
+@pytest.mark.parametrize("name", ["2026", "2026/", ID, f"{ID}/"])
+async def test_a_folder_that_is_no_snapshot_hides_none_that_begins_so(here: Path, name: str) -> None:
+    await make(here / "dest")
+    (here / name).mkdir()
+    assert Snapshot.open(name, "dest").id == ID
+    if not name.startswith(ID):
+        await make(here / "dest", f"{ID[:-1]}b")
+        with pytest.raises(SnapshotError, match="begins 2 snapshot IDs"):
+            Snapshot.open(name, "dest")
+    shutil.copytree(here / "dest" / ID, name, dirs_exist_ok=True)
+    if name != ID:
+        # An id itself is one of the destination.
+        assert Snapshot.open(name, "dest").path == Path(name)
+
+
+@pytest.mark.parametrize("dest", ["dest", "nothing"])
+async def test_a_folder_that_begins_no_id_is_said_to_be_no_snapshot(here: Path, dest: str) -> None:
+    await make(here / "dest")
+    (here / "2025").mkdir()
+    for name in ("2025", "2025/"):
+        with pytest.raises(SnapshotError, match=r"^2025 is not a snapshot: it has no manifest\.json$"):
+            Snapshot.open(name, dest)
+        assert refused_run(name, dest) is None
+
+
+def test_an_empty_name_is_that_of_no_snapshot(here: Path) -> None:
+    anyio.run(make, here)
+    (here / "manifest.json").write_bytes((here / ID / "manifest.json").read_bytes())
+    for read in (Snapshot.open, verify):
+        with pytest.raises(SnapshotError, match='^"" is not a snapshot ID or path. Use latest'):
+            read("")
+    assert refused_run("") is None
 
 
 @pytest.mark.parametrize("place", ["s3://bucket", "s3://latest", PLACE, f"{PLACE}/", f"{PLACE}/latest~x"])

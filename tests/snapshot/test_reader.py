@@ -63,7 +63,7 @@ async def test_references_find_their_snapshot(dest: Path, monkeypatch: pytest.Mo
         ),
         ("latest~x", '"latest~x" is not a snapshot ID or path. Use latest, latest~N, or an ID from'),
         ("nowhere/at/all", '"nowhere/at/all" is not a snapshot ID or path'),
-        ("", "is not a snapshot: it has no manifest.json"),
+        ("", '"" is not a snapshot ID or path. Use latest, latest~N, or an ID from'),
         ("\0", "can't be read"),
     ],
 )

@@ -56,8 +56,9 @@ def command(ref: str | None, config: Path | None, *, every: bool, output: str, *
     settings = reading_settings(config, given)
     if every and ref is not None:
         raise click.UsageError("SNAPSHOT and --all exclude each other")
+    wanted = LATEST if ref is None else ref
     with signals_raised():
-        done = export(output, settings.dest, ref=None if every else ref or LATEST, settings=settings)
+        done = export(output, settings.dest, ref=None if every else wanted, settings=settings)
     if settings.json_output:
         from poolcensus.cli.output import write_line
 

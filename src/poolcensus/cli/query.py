@@ -158,7 +158,8 @@ def _runner_of(sql: str | None, named: str | None, ref: str | None, *, every: bo
     if named is not None:
         return partial(query_named, named, ref=ref, every=every)
     text = _standard_input() if sql == _STANDARD_INPUT else sql or ""
-    return partial(query, text, ref=None if every else ref or LATEST)
+    wanted = LATEST if ref is None else ref
+    return partial(query, text, ref=None if every else wanted)
 
 
 def _standard_input() -> str:

@@ -18,9 +18,10 @@ from poolcensus.cli.options import comma_list, settings_options
 from poolcensus.cli.reading import KEYS, dated_ahead, reading_settings
 from poolcensus.cli.trouble import complain, notice
 from poolcensus.errors import SnapshotError
+from poolcensus.format.ids import may_begin_id
 from poolcensus.model import HIDING, Outcome
 from poolcensus.snapshot import Snapshot, refused_run
-from poolcensus.snapshot.latest import is_beginning, is_looked_up
+from poolcensus.snapshot.latest import is_looked_up
 from poolcensus.storage.naming import LATEST
 
 if TYPE_CHECKING:
@@ -184,7 +185,7 @@ class _View:
             return False
         why = f"Run {run.id} was not published ({_reason(run)})"
         if not listed:
-            at_dest = ref is None or run.id.startswith(ref)
+            at_dest = ref is None or run.id.startswith(ref.rstrip("/"))
             place = f" --dest {shlex.quote(self._settings.dest)}" if at_dest else ""
             again = f"poolcensus show {shlex.quote(ref or run.id)} --failures{place}"
             message = f"{why}: only its ledger is kept. Run '{again}' to list its failures."
@@ -296,7 +297,8 @@ class _View:
             # What is longer would be cut where it is printed, and be another choice.
             if entries and len(named := ",".join(entries)) < LONGEST_WORD // 2:
                 words += [option, named]
-        if is_looked_up(ref) or is_beginning(ref):
+        name = ref.rstrip("/")
+        if is_looked_up(name) or may_begin_id(name):
             words += ["--dest", self._settings.dest]
         return shlex.join(words)
 

@@ -74,7 +74,7 @@ def _status(problems: tuple[Problem, ...]) -> ProblemKind | None:
 
 def _print(ref: str, snapshot_id: str | None, problems: tuple[Problem, ...]) -> None:
     # `latest` may be another one by the time that somebody reads this.
-    called = ref if snapshot_id is None or snapshot_id in ref else f"{ref} ({snapshot_id})"
+    called = (ref or '""') if snapshot_id is None or snapshot_id in ref else f"{ref} ({snapshot_id})"
     for each in problems:
         place = ", ".join(part for part in (each.file, each.line and f"line {each.line:,}") if part)
         # That of a name says itself what it names.

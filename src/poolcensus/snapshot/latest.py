@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from poolcensus.errors import SnapshotError
 from poolcensus.format.ids import is_snapshot_id, may_begin_id, parse_snapshot_id
-from poolcensus.format.manifest import MANIFEST_NAME
+from poolcensus.format.manifest import MANIFEST_NAME, REFUSED_NAME
 from poolcensus.format.text import listed
 from poolcensus.paths import exists, is_folder
 from poolcensus.snapshot.info import info_or_none
@@ -215,14 +215,46 @@ def looked_up(
     """Return the destination in which `ref` is looked up, `dest` or one in a bucket, and by which name.
 
     None where `ref` is not looked up: it is the path of a folder, or a place in a bucket that is no snapshot.
-    Raises `OSError` where the system refuses to look.
+    An empty name is no path, and no snapshot has it. Raises `OSError` where the system refuses to look.
     """
     if not isinstance(ref, str):
         return None
+    name = ref.rstrip("/")
     if is_in_s3(ref):
-        place, _, name = ref.rstrip("/").rpartition("/")
+        place, _, name = name.rpartition("/")
         return (place, name) if is_looked_up(name) and is_in_s3(place) else None
-    return ("." if dest is None else dest, ref) if is_looked_up(ref) or is_beginning(ref) else None
+    # A shell that completes names of folders ends them with a slash.
+    if name != ref and is_folder(ref):
+        return None
+    return (
+        ("." if dest is None else dest, name) if not ref or is_looked_up(name) or is_beginning(name) else None
+    )
+
+
+def looked_up_beside_folder(
+    opened: Callable[[str | os.PathLike[str]], Source],
+    ref: str | os.PathLike[str],
+    dest: str | os.PathLike[str] | None,
+    ids_in: Callable[[Source], Iterable[str]],
+) -> tuple[str | os.PathLike[str], str] | None:
+    """Return what `looked_up` returns, of a folder that is no snapshot and has the name of one at `dest`.
+
+    None where it is one, and where none of the ids in `dest` is `ref` or begins with it. `opened` gives what
+    reads a destination. Raises `OSError` where the system refuses to look.
+    """
+    name = ref.rstrip("/") if isinstance(ref, str) else ""
+    if not (is_snapshot_id(name) or may_begin_id(name)):
+        return None
+    if any(exists(Path(name) / each) for each in (MANIFEST_NAME, REFUSED_NAME)):
+        return None
+    place = "." if dest is None else dest
+    try:
+        with opened(place) as source:
+            found = any(each.startswith(name) for each in ids_in(source))
+    except SnapshotError:
+        # That the folder is no snapshot is what there is to say.
+        return None
+    return (place, name) if found else None
 
 
 def is_destination(ref: str | os.PathLike[str]) -> bool:

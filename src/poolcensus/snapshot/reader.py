@@ -11,7 +11,7 @@ from poolcensus.errors import SnapshotError
 from poolcensus.format.schema import TARGETS_NAME, Schema
 from poolcensus.snapshot.data_file import DataFile
 from poolcensus.snapshot.info import data_file, info_of, read_manifest
-from poolcensus.snapshot.latest import find, looked_up, warn_of_latest
+from poolcensus.snapshot.latest import find, looked_up, looked_up_beside_folder, warn_of_latest
 from poolcensus.storage.destination import open_folder, open_source
 from poolcensus.storage.naming import LATEST, is_in_s3
 
@@ -59,8 +59,8 @@ class Snapshot:
 
         That is the path of its folder, or `s3://BUCKET/PREFIX/ID`. `latest` is the one that was published
         last, by its manifest, and `latest~N` the N-th before it; one from the future is neither. The
-        beginning of an id is enough where no other id has it, and no folder that name. Ids and `latest` are
-        looked up in `dest`, a folder or `s3://BUCKET/PREFIX`, by default the current folder.
+        beginning of an id is enough where no other id has it, and no folder of a snapshot that name. Ids and
+        `latest` are looked up in `dest`, a folder or `s3://BUCKET/PREFIX`, by default the current folder.
 
         S3 is reached as the AWS CLI would reach it, with `AWS_PROFILE`, `AWS_ENDPOINT_URL` and the like, or
         by the profile, the endpoint, the time limits and the `s3_…` keys of `settings`; `Settings.load()`
@@ -83,7 +83,9 @@ class Snapshot:
 
         `misnamed` is told where `latest` names what is no snapshot, by default with a warning in the log.
         """
-        found = looked_up(ref, dest)
+        found = looked_up(ref, dest) or looked_up_beside_folder(
+            opened, ref, dest, lambda source: source.ids()
+        )
         if found is None:
             if isinstance(ref, str) and is_in_s3(ref):
                 raise SnapshotError(f"{ref.rstrip('/')} is not a snapshot: name one as s3://BUCKET/PREFIX/ID")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -16,6 +17,7 @@ from poolcensus.snapshot.latest import (
     LatestSearch,
     ids_that_begin,
     looked_up,
+    looked_up_beside_folder,
     named_latest,
     search_latest,
     steps_back,
@@ -27,7 +29,7 @@ from poolcensus.storage.naming import is_in_s3
 from poolcensus.storage.source import LARGEST_MANIFEST, MissingFileError, SnapshotFiles, Source, read_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from poolcensus.model import Manifest, PublishingRule, TargetResult
 
@@ -106,18 +108,23 @@ def refused_run(
     if ref is None:
         with open_source("." if dest is None else dest, settings) as source:
             return _newest(source)
-    found = looked_up(ref, dest)
+    opened = partial(open_source, settings=settings)
+    found = looked_up(ref, dest) or looked_up_beside_folder(opened, ref, dest, _ids_of_runs)
     if found is None:
         return None if isinstance(ref, str) and is_in_s3(ref) else _in_folder(ref)
     place, run_id = found
     # Only snapshots are counted back from the latest.
     if steps_back(run_id) is not None:
         return None
-    with open_source(place, settings) as source:
+    with opened(place) as source:
         refused = source.refused()
         matches = ids_that_begin(run_id, (*source.ids(), *refused))
         run_id = matches[0] if matches else run_id
         return RefusedRun.read(source.refused_files(run_id)) if run_id in refused else None
+
+
+def _ids_of_runs(source: Source) -> Iterable[str]:
+    return (*source.ids(), *source.refused())
 
 
 def _in_folder(path: str | os.PathLike[str]) -> RefusedRun | None:
