@@ -178,6 +178,22 @@ def test_parquet_is_a_file(dest: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert "needs --output" in refused(capsys, SQL, "--dest", dest, "--format", "parquet", code=2)
 
 
+def test_parquet_goes_to_standard_output_where_it_is_asked_for(
+    dest: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = ["query", SQL, "--dest", str(dest), "--format", "parquet", "--output", "-"]
+    assert main(given) == 0
+    captured = capfdbinary.readouterr()
+    assert captured.err == b""
+    table = pq.read_table(io.BytesIO(captured.out))
+    assert table.column("n").to_pylist() == [None, 7]
+    monkeypatch.setattr("poolcensus.cli.query.on_terminal", lambda _: True)
+    assert main(given) == 2
+    captured = capfdbinary.readouterr()
+    assert captured.out == b""
+    assert b"--format parquet can't go to a terminal: name a file with --output" in captured.err
+
+
 @pytest.mark.parametrize("name", ["rows.json", "rows.ndjson", "rows.csv", "rows.txt"])
 def test_a_file_has_what_would_be_printed(
     dest: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]

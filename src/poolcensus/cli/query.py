@@ -30,6 +30,7 @@ _FORMATS = ("table", "json", "csv", "parquet")
 _OF_A_TABLE = ("", ".txt")
 _SUFFIXES = {".json": "json", ".ndjson": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "parquet"}
 _STANDARD_INPUT = "-"
+_CHUNK = 1 << 20
 
 
 def _refuse_json(ctx: click.Context, _: click.Parameter, value: bool) -> None:
@@ -125,15 +126,13 @@ def command(
         _put(_listing(chosen, file, is_schema=schema), file, settings)
         return ExitCode.OK
     if chosen == "parquet" and file is None:
-        raise click.UsageError("--format parquet needs --output FILE")
+        _check_parquet(output)
     if every and ref is not None:
         raise click.UsageError("--snapshot and --all exclude each other")
     run = _runner_of(sql, named, ref, every=every)
     with signals_raised(), run(settings.dest, settings=settings) as rows:
-        if chosen == "parquet" and file is not None:
-            _copy(rows.parquet(), file, settings)
-        else:
-            _put(_pieces(rows, chosen, file), file, settings)
+        pieces = _chunks(rows.parquet()) if chosen == "parquet" else _pieces(rows, chosen, file)
+        _put(pieces, file, settings)
         complain(*dated_ahead(rows.ahead, left_out=True))
         return code_of_reading(rows.unreadable)
 
@@ -206,13 +205,19 @@ def _put(pieces: Iterable[bytes], output: Path | None, settings: Settings) -> No
             file.write(each)
 
 
-def _copy(made: Path, output: Path, settings: Settings) -> None:
-    import shutil
+def _check_parquet(output: str | None) -> None:
+    """Raise `UsageError` where nobody asked for Parquet on standard output, or that is a terminal."""
+    if output is None:
+        raise click.UsageError("--format parquet needs --output FILE")
+    if on_terminal(sys.stdout):
+        message = "--format parquet can't go to a terminal: name a file with --output, or redirect the output"
+        raise click.UsageError(message)
 
-    from poolcensus.storage.output import output_file
 
-    with made.open("rb") as source, output_file(output, settings.file_mode) as file:
-        shutil.copyfileobj(source, file)
+def _chunks(made: Path) -> Iterator[bytes]:
+    with made.open("rb") as source:
+        while chunk := source.read(_CHUNK):
+            yield chunk
 
 
 def _check_listing(
