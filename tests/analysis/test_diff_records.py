@@ -201,13 +201,21 @@ def test_a_file_that_is_missing_is_damage(tmp_path: Path, name: str) -> None:
         list(diff(a, b))
 
 
-@pytest.mark.parametrize("counted", [1, 3])
-def test_a_ledger_that_counts_other_pools_is_damage(tmp_path: Path, counted: int) -> None:
+@pytest.mark.parametrize(
+    ("pools", "counted", "records"),
+    [(2, 1, "2 records"), (2, 3, "2 records"), (1, 2, "1 record")],
+)
+def test_a_ledger_that_counts_other_pools_is_damage(
+    tmp_path: Path, pools: int, counted: int, records: str
+) -> None:
     two(tmp_path, A, B)
     a, b = wrong(
-        tmp_path / A_ID, lambda data: data.replace(b'"pools":2', b'"pools":%d' % counted), "targets.ndjson"
+        tmp_path / A_ID,
+        lambda data: data.replace(b'"pools":%d' % pools, b'"pools":%d' % counted),
+        "targets.ndjson",
     )
-    says = f"2 records of 000000000001 us-east-1 where the ledger says {counted}"
+    region = "us-east-1" if pools == 2 else "eu-west-1"
+    says = f"has {records} of 000000000001 {region} where the ledger says {counted}"
     with pytest.raises(DamagedSnapshotError, match=says):
         list(diff(a, b))
 

@@ -7,7 +7,7 @@ import hashlib
 import re
 import shlex
 import xml.etree.ElementTree as ET
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -216,6 +216,16 @@ def test_sessions_are_a_share_of_those_of_the_same_pools_only(tmp_path: Path) ->
     assert "1 of 4" in page.texts
     assert not {"11 of 4", "1 of 9", "12 of 13"} & {*page.texts}
     assert "Used is of pools that state both; where others are in use, there is no outline." in page.text
+
+
+def test_the_numbers_at_a_glance_count_one_as_one(tmp_path: Path) -> None:
+    write_days(tmp_path, {key(1): [pool(1, CapacityStatus={"ActiveUserSessions": 1})]})
+    end = facts_of(tmp_path).end_of_support
+    assert end is not None
+    eve = datetime.combine(end.day, time(), UTC) - timedelta(days=1)
+    page = Page(report(dest=tmp_path, now=eve).html)
+    for each in ("1 pool found", "1 session in use", "1 day to the end of support"):
+        assert each in page.text
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,9 @@ def test_a_change_always_says_what_changed(
     assert run(tmp_path, A_ID, B_ID) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[lines.index("    changed  wspool-000000001") + 1].strip() == shown
+    assert lines[:2] == [
+        f"{name}  {each}  1 pool, 1 of 1 target covered" for name, each in (("A", A_ID), ("B", B_ID))
+    ]
 
 
 @pytest.mark.parametrize("columns", ["40", "80", "200"])

@@ -18,7 +18,7 @@ from poolcensus.cli import main, notify
 from poolcensus.cli.exits import StoppedError
 from poolcensus.config import Settings
 from poolcensus.format.times import rfc3339
-from poolcensus.model import Outcome
+from poolcensus.model import Outcome, Totals
 
 if TYPE_CHECKING:
     from ended_census import FakeLibrary
@@ -91,6 +91,12 @@ def test_the_command_gets_the_summary_of_a_snapshot_that_is_whole(
     assert main(["collect", "--notify-command", keeping(told)]) == 0
     assert read(told) == PUBLISHED
     assert capfd.readouterr() == ("", "")
+
+
+def test_the_message_counts_one_as_one(library: FakeLibrary, told: Path) -> None:
+    library.snapshot.manifest = replace(MANIFEST, totals=Totals(targets=1, covered=1, pools=1))
+    assert main(["collect", "--notify-command", keeping(told)]) == 0
+    assert read(told)["message"] == "1 of 1 target covered, 1 pool."
 
 
 def test_the_command_is_told_of_pools_that_are_hidden_now(library: FakeLibrary, told: Path) -> None:

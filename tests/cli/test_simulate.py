@@ -160,11 +160,11 @@ def test_who_never_had_pools_and_where_there_are_none_are_options() -> None:
 
 
 def test_its_text_is_for_a_shell() -> None:
-    command = [each for each in COMMAND if each != "--json"]
+    command = [*(each for each in COMMAND if each != "--json"), "--accounts=1"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            lines = [process.stdout.readline() for _ in range(5)]
+            *lines, last = [process.stdout.readline() for _ in range(6)]
         finally:
             process.kill()
     assert [line.partition("=")[0] for line in lines] == [
@@ -174,6 +174,7 @@ def test_its_text_is_for_a_shell() -> None:
         "export AWS_REGION",
         "export AWS_DEFAULT_REGION",
     ]
+    assert last == "# 1 account; Ctrl-C ends it\n"
 
 
 def test_the_demos_simulator_dies_with_a_demo_that_is_killed() -> None:

@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING
 from poolcensus.analysis.lines import RecordLines
 from poolcensus.errors import DamagedSnapshotError, SnapshotError, reason_of
 from poolcensus.format.compression import read_lines
+from poolcensus.format.text import counted
 from poolcensus.model import Compression
 from poolcensus.snapshot.reader import lines_of
 from poolcensus.storage.advice import temporary_error
@@ -139,10 +140,10 @@ def _runs_of(
         pass
     index.finish()
     for account_id, region, pools in ledger.with_pools():
-        counted = index.counts.get((account_id, region), 0)
-        if counted != pools:
+        records = index.counts.get((account_id, region), 0)
+        if records != pools:
             raise DamagedSnapshotError(
-                f"{place} has {counted:,} records of {account_id} {region} where the ledger says"
+                f"{place} has {counted(records, 'record')} of {account_id} {region} where the ledger says"
                 f" {pools:,}; the snapshot is damaged"
             )
     return index.runs

@@ -11,6 +11,7 @@ import msgspec
 
 from poolcensus.census.worker_slots import WorkerSlots
 from poolcensus.errors import DestinationError, NotPublishedError
+from poolcensus.format.text import counted
 from poolcensus.format.times import utc_now
 from poolcensus.loops import in_thread
 from poolcensus.model import OrganizationInfo, PublishingRule
@@ -207,7 +208,7 @@ class Publication:
         failed, targets = run.failed, run.totals.targets
         set_to = "is set" if rule.allowed is None else f"allows {rule.allowed}"
         return NotPublishedError(
-            f"Snapshot not published: {failed:,} of {targets:,} targets failed and `{rule.setting}`"
+            f"Snapshot not published: {failed:,} of {counted(targets, 'target')} failed and `{rule.setting}`"
             f" {set_to}.",
             uncovered=run.uncovered,
             count=failed,

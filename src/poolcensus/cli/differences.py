@@ -65,10 +65,9 @@ def put_differences(found: Diff, a: Snapshot, b: Snapshot) -> None:
 
 def _described(snapshot: Snapshot) -> str:
     totals = snapshot.manifest.totals
-    items = snapshot.manifest.operation.items
-    return (
-        f"{snapshot.id}  {totals.pools:,} {items}, {totals.covered:,} of {totals.targets:,} targets covered"
-    )
+    operation = snapshot.manifest.operation
+    items = counted(totals.pools, operation.item, operation.items)
+    return f"{snapshot.id}  {items}, {totals.covered:,} of {counted(totals.targets, 'target')} covered"
 
 
 def _lines(changes: Iterable[Change], operation: OperationInfo, paint: Paint) -> Iterator[str]:

@@ -205,7 +205,8 @@ def _message(ending: Ending, census: Census) -> str:
         hidden = sum(each.pools for targets in census.hidden.values() for each in targets)
         item, items = census.operation.item, census.operation.items
         more = f" {counted(hidden, item, items)} of earlier snapshots can't be listed now." if hidden else ""
-        return f"{totals.covered:,} of {totals.targets:,} targets covered, {totals.pools:,} {items}.{more}"
+        covered = f"{totals.covered:,} of {counted(totals.targets, 'target')} covered"
+        return f"{covered}, {counted(totals.pools, item, items)}.{more}"
     if ending.error is None:
         return "An unexpected error: standard error has its traceback."
     if isinstance(ending.error, StoppedError):

@@ -16,6 +16,7 @@ import click
 from poolcensus.cli.command import Command
 from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.usage import integer, number
+from poolcensus.format.text import counted
 from poolcensus.simulator import (
     Document,
     Fault,
@@ -293,5 +294,5 @@ def _print_text(simulator: Simulator) -> None:
         "export AWS_REGION=us-east-1\n"
         # All that boto3 and version 1 of the AWS CLI read.
         "export AWS_DEFAULT_REGION=us-east-1\n"
-        f"# {simulator.config.world.accounts:,} accounts; Ctrl-C ends it"
+        f"# {counted(simulator.config.world.accounts, 'account')}; Ctrl-C ends it"
     )

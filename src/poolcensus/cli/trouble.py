@@ -113,7 +113,7 @@ def failures(groups: Iterable[FailureGroup]) -> Iterator[str]:
 
 def partial_snapshot(manifest: Manifest, location: str | None, dest: str) -> str:
     """Return the line for a snapshot that lacks targets; `location` is None where it can't be read again."""
-    covered = f"{manifest.totals.covered:,} of {manifest.totals.targets:,} targets covered"
+    covered = f"{manifest.totals.covered:,} of {counted(manifest.totals.targets, 'target')} covered"
     if location is None:
         return f"Published partial snapshot {manifest.snapshot_id}: {covered}."
     return (
