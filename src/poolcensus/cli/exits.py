@@ -44,7 +44,8 @@ MEANINGS: Mapping[ExitCode, str] = {
     ExitCode.OK: "Success: of collect, published and every target covered.",
     ExitCode.FATAL: (
         "An error: of collect, nothing was published. verify or diff --exit-code found something;"
-        " query --all or export --all could not read a snapshot; prune could not remove one."
+        " query --all or export --all could not read a snapshot; prune could not remove one. Without a"
+        " message: whoever reads standard output closed it before its end."
     ),
     ExitCode.USAGE: "Wrong usage or settings: nothing was called.",
     ExitCode.UNCOVERED: "Published, and some targets failed. Of doctor: a collect would not cover all.",
