@@ -12,11 +12,12 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 from botocore.credentials import SSOProvider
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, CredentialRetrievalError
 from botocore.tokens import SSOTokenProvider
 
 from poolcensus.aws.sdk.access import Sdk
 from poolcensus.aws.sdk.chain_failures import explain
+from poolcensus.aws.sdk.credential_sources import source_of
 from poolcensus.errors import CredentialsError
 
 if TYPE_CHECKING:
@@ -242,6 +243,82 @@ async def test_without_a_profile_the_place_gives_them(
     assert (sources.asked == ["/task"]) is container
 
 
+async def test_a_container_that_refuses_is_named_by_its_variable(
+    config: Path, sources: Sources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("botocore.utils.ContainerMetadataFetcher.SLEEP_TIME", 0)
+    monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{sources.url}/task")
+    config.write_text(f"[default]\n[profile cp]\n{role('cp')}credential_source = EcsContainer\n")
+    sources.refuses = True
+    with pytest.raises(CredentialsError) as caught:
+        await credentials(None)
+    said = "the container's credential service answered with status 400."
+    assert str(caught.value) == (
+        f"Could not get credentials from AWS_CONTAINER_CREDENTIALS_FULL_URI: {said} Check"
+        " AWS_CONTAINER_CREDENTIALS_FULL_URI and the variables that belong to it."
+    )
+    # It is the profile that says where those of its role come from.
+    with pytest.raises(CredentialsError, match=f"^Could not get credentials for profile cp: {said}"):
+        await credentials()
+
+
+async def test_a_role_that_refuses_a_web_identity_is_named_by_its_variable(
+    config: Path, sources: Sources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = tmp_path / "token"
+    token.write_text(_TOKEN)
+    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::000000000001:role/web")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(token))
+    config.write_text("[default]\n")
+    sources.refuses = True
+    with pytest.raises(CredentialsError) as caught:
+        await credentials(None)
+    assert str(caught.value) == (
+        "Could not get credentials from AWS_WEB_IDENTITY_TOKEN_FILE: AssumeRoleWithWebIdentity failed:"
+        " refused ***, as it is (400). Check AWS_ROLE_ARN and the role's trust policy."
+    )
+
+
+@pytest.mark.parametrize(
+    "variable", ["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE"]
+)
+async def test_a_token_file_that_is_not_there_is_told_of_the_variable_that_leads_to_it(
+    config: Path, sources: Sources, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::000000000001:role/web")
+    monkeypatch.setenv(variable, "/nope/token")
+    of = variable
+    if variable == "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE":
+        of = "AWS_CONTAINER_CREDENTIALS_FULL_URI"
+        monkeypatch.setenv(of, f"{sources.url}/task")
+    config.write_text(
+        f"[default]\nregion = eu-west-1\n[profile cp]\n{role('a')}web_identity_token_file = /no/such\n"
+    )
+    with pytest.raises(CredentialsError) as caught:
+        await credentials(None)
+    assert str(caught.value) == (
+        f"Could not get credentials from {of}: /nope/token: No such file or directory. Check {of} and the"
+        " variables that belong to it."
+    )
+    # A profile that is named goes before the variable.
+    with pytest.raises(
+        CredentialsError, match=r"^Could not get credentials for profile cp: /no/such: No such"
+    ):
+        await credentials("cp")
+
+
+def test_an_instance_is_told_of_as_what_it_is() -> None:
+    error = CredentialRetrievalError(provider="iam-role", error_msg="response did not contain: access_key")
+    source = source_of(error, None, ({"region": "eu-west-1"},), names_profile=False)
+    assert source is not None
+    assert source.name == "the instance metadata service"
+    assert explain(error, None, source)[1] == " Check the role of the instance."
+    # That a profile's role comes from.
+    assert (
+        source_of(error, None, ({"credential_source": "Ec2InstanceMetadata"},), names_profile=False) is None
+    )
+
+
 _TOKEN = "tok/en+that=nobody.else_should-have-0123456789"
 
 
@@ -276,5 +353,5 @@ async def test_what_a_source_repeats_of_secrets_is_not_told(
 
 async def test_of_a_call_whose_secrets_are_not_known_the_code_alone_is_told() -> None:
     said = {"Error": {"Code": "InvalidGrantException", "Message": f"no {_TOKEN}"}}
-    why, _ = explain(ClientError(said, "CreateToken"), None, from_environment=False)
+    why, _ = explain(ClientError(said, "CreateToken"), None)
     assert why == "CreateToken failed (InvalidGrantException)"

@@ -17,6 +17,7 @@ from botocore.exceptions import RefreshWithMFAUnsupportedError
 from poolcensus.aws.refusals.redaction import readable, without
 from poolcensus.aws.sdk.chain_failures import explain, without_passwords
 from poolcensus.aws.sdk.credential_process import ChainFailure, ProcessWithReasons
+from poolcensus.aws.sdk.credential_sources import source_of
 from poolcensus.aws.sdk.logs import TELL_OF_CALLS
 from poolcensus.aws.signing import Credentials
 from poolcensus.errors import CredentialsError, FatalError, SettingsError
@@ -33,6 +34,7 @@ class Session(Protocol):
     full_config: Mapping[str, Mapping[str, object]]
 
     def get_config_variable(self, name: str) -> object: ...
+    def instance_variables(self) -> Mapping[str, object]: ...
     def set_config_variable(self, name: str, value: str) -> None: ...
     def get_scoped_config(self) -> Mapping[str, object]: ...
     def get_component(self, name: str) -> object: ...
@@ -225,24 +227,34 @@ class Chain:
 
     def _explained(self, error: Exception) -> CredentialsError:
         """Return what a person is told: what went wrong, for which profile, and what to do."""
-        source = getattr(error, "kwargs", {}).get("provider") or getattr(self._credentials, "method", None)
-        why, advice = explain(error, self._sso_profile(), from_environment=source == "env")
-        where = " from the environment" if source == "env" else self.where
+        source = source_of(
+            error,
+            getattr(self._credentials, "method", None),
+            (section for _, section in self._sections()),
+            names_profile=self._config.instance_variables().get("profile") is not None,
+        )
+        why, advice = explain(error, self._sso_profile(), source)
+        where = self.where if source is None else f" from {source.name}"
         problem = f"Could not get credentials{where}: {self._without_secrets(why).rstrip('. ')}."
         return CredentialsError(problem, advice=advice.strip() or None)
 
     def _sso_profile(self) -> str | None:
         """Return the profile that has to sign in: this one, or the one that its role is assumed from."""
+        for name, section in self._sections():
+            if any(key in section for key in _SSO_KEYS):
+                return name
+        return None
+
+    def _sections(self) -> Iterator[tuple[str, Mapping[str, object]]]:
+        """Yield the profile by name, then those that its role is assumed from."""
         profiles, name, seen = self._profiles(), self._profile(), set[object]()
         while isinstance(name, str) and name not in seen:
             seen.add(name)
             section = profiles.get(name)
             if not isinstance(section, dict):
-                return None
-            if any(key in section for key in _SSO_KEYS):
-                return name
+                return
+            yield name, section
             name = section.get("source_profile")
-        return None
 
     def _without_secrets(self, text: str) -> str:
         """Return the text in one line, without secrets of this machine's configuration and of the calls."""

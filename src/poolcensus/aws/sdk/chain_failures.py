@@ -36,13 +36,15 @@ from poolcensus.errors import ThrottledError, reason_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from poolcensus.aws.sdk.credential_sources import Source
+
 _USER_IN_URL = re.compile(r"//[^/@\s]*@")
 # Of others it is not known which secrets their requests hold, and answers repeat: the chain refreshes tokens.
 _WITH_KNOWN_SECRETS = frozenset({"AssumeRole", "AssumeRoleWithWebIdentity", "GetRoleCredentials"})
 _NETWORK = " Check the network and the proxy."
 _CORRECT = " Correct it in your AWS config."
 _SIGN_IN = " Run 'aws sso login --profile {sso}'."
-_SET_ANEW = " Set AWS_ACCESS_KEY_ID and the variables that belong to it anew."
+_CHECK_ROLE = " Check role_arn, external_id and the role's trust policy."
 _CHECK = " Check the profile in your AWS config, and what it takes its credentials from."
 
 
@@ -52,17 +54,18 @@ class _Row(NamedTuple):
     advice: str
 
 
-def explain(error: Exception, sso_profile: str | None, *, from_environment: bool) -> tuple[str, str]:
+def explain(error: Exception, sso_profile: str | None, source: Source | None = None) -> tuple[str, str]:
     """Return why the chain failed, and what to do about it.
 
-    `sso_profile` is the profile that signs in with IAM Identity Center, where one does.
+    `sso_profile` is the profile that signs in with IAM Identity Center, where one does, and `source` what the
+    credentials come from, where that is no profile.
     """
     if (wrong := wrong_variable(error)) is not None:
         return wrong, ""
     row = next(each for each in _TABLE if isinstance(error, each.errors))
     advice = _advice_on_refusal(error) if isinstance(error, ClientError) else row.advice
-    if advice == _CHECK and from_environment:
-        advice = _SET_ANEW
+    if source is not None:
+        advice = {_CHECK: source.check, _CHECK_ROLE: source.check_role}.get(advice, advice)
     elif advice == _CHECK and sso_profile is not None:
         advice = _SIGN_IN
     return row.why(error), advice.format(sso=sso_profile or "NAME")
@@ -140,7 +143,7 @@ def _advice_on_refusal(error: ClientError) -> str:
     if issubclass(error_class_of(code, status, ""), ThrottledError):
         return " Run again in a minute."
     if error.operation_name.startswith("AssumeRole"):
-        return " Check role_arn, external_id and the role's trust policy."
+        return _CHECK_ROLE
     return _CHECK
 
 
