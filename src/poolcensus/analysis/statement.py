@@ -97,9 +97,14 @@ def _mistake(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
     import duckdb  # noqa: PLC0415 - an extra
 
     try:
-        kinds = [each.type.name for each in connection.extract_statements(sql)]
+        statements = connection.extract_statements(sql)
     except duckdb.Error as error:
         return wording(error)
+    # DuckDB writes a SELECT in the place of a PRAGMA.
+    kinds = [
+        "PRAGMA" if each.type.name == "SELECT" and each.query not in sql else each.type.name
+        for each in statements
+    ]
     if "MULTI" in kinds or {"CREATE", "SELECT"} <= {*kinds}:
         return f"{_ONE_SELECT}. Name the values of PIVOT, as in: PIVOT pools ON state IN ('RUNNING')"
     return (
