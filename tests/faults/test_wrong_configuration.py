@@ -175,10 +175,17 @@ def test_several_organizations_have_no_one_list(simulator: Served, run: Run, ben
 
 
 @pytest.mark.parametrize("dest", ["-", "s3://bucket/prefix"])
-def test_a_run_can_t_go_on_where_nothing_is_kept(simulator: Served, run: Run, dest: str) -> None:
+def test_a_run_can_t_go_on_where_nothing_is_kept(
+    simulator: Served, run: Run, bench: Bench, dest: str
+) -> None:
     for command in ("collect", "doctor"):
         ended = run(command, "--resume", "--dest", dest, **simulator.environment)
         assert_one_sentence(ended, 2, "--resume needs a directory", dest)
+        ended = run(command, "--dest", dest, POOLCENSUS_RESUME="1", **simulator.environment)
+        assert_one_sentence(ended, 2, "POOLCENSUS_RESUME needs a directory", "Set --no-resume.", dest)
+        ended = run(command, "--dest", dest, config="resume = true", **simulator.environment)
+        assert_one_sentence(ended, 2, "poolcensus.toml: resume needs a directory", dest)
+        (bench.folder / "poolcensus.toml").unlink()
     assert simulator.calls == {}
 
 

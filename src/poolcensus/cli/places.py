@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from poolcensus.errors import SettingsError
 
 _KEY = "poolcensus.places"
-_BEGINNING = re.compile(r"(?:Organization (?P<name>[\w.-]+): )?`(?P<key>[a-z0-9_]+)`: ")
+_BEGINNING = re.compile(r"(?:Organization (?P<name>[\w.-]+): )?`(?P<key>[a-z0-9_]+)`(?P<then>:? )")
 
 
 def remember(places: Mapping[tuple[str | None, str], str]) -> None:
@@ -41,4 +41,4 @@ def name_place(error: SettingsError, ctx: click.Context) -> None:
     name, key = found["name"], found["key"]
     place = places.get((name, key)) or places.get((None, key))
     if place is not None:
-        error.args = (f"{place}: {words[found.end() :]}", *error.args[1:])
+        error.args = (f"{place}{found['then']}{words[found.end() :]}", *error.args[1:])
