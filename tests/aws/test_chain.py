@@ -287,6 +287,7 @@ async def test_variables_that_do_not_fit_together(
     [
         ("AWS_METADATA_SERVICE_TIMEOUT", "long", "must be a whole number."),
         ("AWS_METADATA_SERVICE_NUM_ATTEMPTS", "1.5", "must be a whole number."),
+        ("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "x", "must be one of ipv4, ipv6."),
         (
             "AWS_CONTAINER_CREDENTIALS_FULL_URI",
             "http://example.com/x",
@@ -301,7 +302,7 @@ async def test_variables_that_do_not_fit_together(
             "names a file that can't be written to: /nope/keys: No such file or directory.",
         ),
     ],
-    ids=["timeout", "attempts", "host", "keys"],
+    ids=["timeout", "attempts", "mode", "host", "keys"],
 )
 async def test_a_variable_of_no_use_is_named(
     monkeypatch: pytest.MonkeyPatch, variable: str, value: str, said: str
@@ -470,6 +471,26 @@ async def test_a_variable_that_no_request_can_be_formed_with_is_named(
     assert "the profile's section in your AWS config is malformed (ValueError)" in await said()
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "x")
     assert (await said()).endswith(" can be formed: AWS_MAX_ATTEMPTS must be a whole number")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "wanted"),
+    [
+        ("retry_mode", "foo", "one of legacy, standard, adaptive"),
+        ("defaults_mode", "foo", "one of legacy, auto, standard, in-region, cross-region, mobile"),
+        ("max_attempts", "0", "a whole number from 1"),
+    ],
+)
+async def test_a_mode_that_is_none_is_named_by_what_sets_it(
+    config: Path, monkeypatch: pytest.MonkeyPatch, key: str, value: str, wanted: str
+) -> None:
+    config.write_text(f"[default]\n{key} = {value}\n")
+    for name in (f"{key} in your AWS config", f"AWS_{key.upper()}"):
+        async with Sdk(profile=None, endpoint_url=None) as sdk:
+            with pytest.raises(SettingsError) as caught:
+                await sdk.template("sts", "eu-west-1", "get_caller_identity")
+        assert str(caught.value).endswith(f" can be formed: {name} must be {wanted}")
+        monkeypatch.setenv(f"AWS_{key.upper()}", value)
 
 
 @pytest.mark.parametrize(

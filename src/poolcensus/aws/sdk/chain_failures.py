@@ -17,6 +17,10 @@ from botocore.exceptions import (
     HTTPClientError,
     InfiniteLoopConfigError,
     InvalidConfigError,
+    InvalidDefaultsMode,
+    InvalidIMDSEndpointModeError,
+    InvalidMaxRetryAttemptsError,
+    InvalidRetryModeError,
     MetadataRetrievalError,
     PartialCredentialsError,
     RefreshWithMFAUnsupportedError,
@@ -34,13 +38,20 @@ from poolcensus.aws.sdk.credential_process import ChainFailure
 from poolcensus.errors import ThrottledError, reason_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from poolcensus.aws.sdk.credential_sources import Source
 
 _USER_IN_URL = re.compile(r"//[^/@\s]*@")
 # Of others it is not known which secrets their requests hold, and answers repeat: the chain refreshes tokens.
 _WITH_KNOWN_SECRETS = frozenset({"AssumeRole", "AssumeRoleWithWebIdentity", "GetRoleCredentials"})
+# By the errors that don't name what is set.
+_MODES: Mapping[type[Exception], str] = {
+    InvalidDefaultsMode: "defaults_mode",
+    InvalidIMDSEndpointModeError: "ec2_metadata_service_endpoint_mode",
+    InvalidMaxRetryAttemptsError: "max_attempts",
+    InvalidRetryModeError: "retry_mode",
+}
 _NETWORK = " Check the network and the proxy."
 _CORRECT = " Correct it in your AWS config."
 _SIGN_IN = " Run 'aws sso login --profile {sso}'."
@@ -74,9 +85,10 @@ def explain(error: Exception, sso_profile: str | None, source: Source | None = N
 def wrong_variable(error: Exception) -> str | None:
     """Return which variable of the environment the SDK has failed on, and what it takes, if that can be told.
 
-    The SDK's own sentence quotes the value and leaves out its name.
+    Or which key of the AWS config, where no variable is set. The SDK's own sentence quotes the value and
+    leaves out its name.
     """
-    if (wrong := wrong_key_log(error)) is not None:
+    if (wrong := wrong_key_log(error)) is not None or (wrong := _wrong_mode(error)) is not None:
         return wrong
     if not isinstance(error, ValueError):
         return None
@@ -91,6 +103,21 @@ def wrong_variable(error: Exception) -> str | None:
         if value is not None and text.endswith(f": {value!r}"):
             return f"{name} must be a whole number"
     return None
+
+
+def _wrong_mode(error: Exception) -> str | None:
+    setting = next((name for kind, name in _MODES.items() if isinstance(error, kind)), None)
+    if setting is None:
+        return None
+    key, name, _, _ = SESSION_VARIABLES[setting]
+    match _kwargs(error).get("valid_modes"):
+        case str(modes):
+            wanted = f"one of {modes}"
+        case list(modes) | tuple(modes):
+            wanted = f"one of {', '.join(map(str, modes))}"
+        case _:
+            wanted = "a whole number from 1"
+    return f"{name if name in os.environ else f'{key} in your AWS config'} must be {wanted}"
 
 
 def malformed_file(error: Exception) -> str:

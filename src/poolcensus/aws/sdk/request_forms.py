@@ -151,10 +151,10 @@ class RequestForms:
     def _unformed(self, service: str, region: str, error: Exception, why: str | None = None) -> SettingsError:
         """Return why there is no request. Texts that may quote a value are left out."""
         model = self._custom_model(service)
-        if why is None and isinstance(error, BotoCoreError):
-            why = readable(without_passwords(str(error))).rstrip(".")
         if why is None:
             why = wrong_variable(error)
+        if why is None and isinstance(error, BotoCoreError):
+            why = readable(without_passwords(str(error))).rstrip(".")
         if why is None and model is not None:
             why = f"the service model in {model} is of no use ({type(error).__name__}). Remove it"
         if why is None and str(error).startswith("Invalid endpoint"):
