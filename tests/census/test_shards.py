@@ -12,10 +12,12 @@ from poolcensus.census import Census
 from poolcensus.cli import main
 from poolcensus.errors import MergeError
 from poolcensus.model import Shard
+from poolcensus.scope import account_list_writing
 from poolcensus.scope.account_list_writing import write_account_list
 from poolcensus.snapshot import Snapshot, merge, verify
 from poolcensus.storage.s3 import access
 from poolcensus.storage.s3.client import open_bucket
+from snapshot.making import clock
 from storage.buckets import PLACE, stored
 
 if TYPE_CHECKING:
@@ -79,7 +81,26 @@ async def test_an_account_that_joins_between_two_listings_is_not_lost_in_silence
 ) -> None:
     await (await lab(accounts=12)).collect(dest=str(tmp_path / "1"), shard=Shard(1, 2))
     await (await lab(accounts=13)).collect(dest=str(tmp_path / "2"), shard=Shard(2, 2))
-    with pytest.raises(MergeError, match="different lists of accounts"):
+    with pytest.raises(MergeError, match="were made from different lists of accounts"):
+        await merge([tmp_path / "1", tmp_path / "2"], tmp_path / "all")
+
+
+async def test_a_list_that_is_written_anew_is_another_list(
+    lab: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = await lab(accounts=12)
+    async with Census(here.settings()) as census:
+        plan = await census.plan()
+    for index in (1, 2):
+        listed = tmp_path / f"{index}.json"
+        monkeypatch.setattr(account_list_writing, "utc_now", lambda index=index: clock(index))
+        await to_thread.run_sync(write_account_list, plan, str(listed))
+        await here.collect(
+            dest=str(tmp_path / str(index)), shard=Shard(index, 2), accounts_snapshot=str(listed)
+        )
+    with pytest.raises(
+        MergeError, match=r"or from one that was written anew: .* Write one list for all shards"
+    ):
         await merge([tmp_path / "1", tmp_path / "2"], tmp_path / "all")
 
 

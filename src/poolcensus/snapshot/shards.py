@@ -105,8 +105,9 @@ def _differences(one: Manifest, other: Manifest) -> Iterator[str]:
         yield f"{asked} known_gaps"
     if mine.accounts_digest != its.accounts_digest:
         yield (
-            "have different lists of accounts: an account may be in none of them. Write one list for all"
-            " shards with 'poolcensus plan --output FILE', and give it to each as `accounts_snapshot`."
+            "were made from different lists of accounts, or from one that was written anew: an account may be"
+            " in none of them. Write one list for all shards with 'poolcensus plan --output FILE', and give"
+            " it to each as `accounts_snapshot`."
         )
 
 
