@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     Start = Callable[..., Coroutine[None, None, Lab]]
 
 FIRST, SECOND = "me-south-1", "us-east-1"
-SESSION = RoleSession(Credentials("ASIA", "s", "t"), 900.0)
+SESSION = RoleSession(Credentials("ASIA", "s", "t"), 900.0, 1000.0)
 OFF = UnrecognizedCredentialsError("not activated", code="RegionDisabledException", status=403)
 UNKNOWN = UnrecognizedCredentialsError("unknown", code="InvalidClientTokenId", status=403)
 DENIED = AccessDeniedError("no", code="AccessDenied", status=403)

@@ -52,7 +52,6 @@ class RoleCredentials(Recognition):
 
     async def _renew(self) -> Credentials:
         self._failure.check()
-        asked = time.monotonic()
         try:
             session = await self._assume()
         except CallError as error:
@@ -73,7 +72,7 @@ class RoleCredentials(Recognition):
             extra=self._fields,
         )
         self._credentials = session.credentials
-        self._ends = asked + session.lifetime
+        self._ends = session.ends
         self._until = self._ends - min(60.0, session.lifetime * 0.1)
         self._failure.clear()
         return session.credentials
