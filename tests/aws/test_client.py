@@ -406,6 +406,35 @@ def test_no_place_is_held_while_credentials_are_renewed() -> None:
     on_virtual_time(main)
 
 
+@pytest.mark.parametrize(
+    ("source", "renewals"),
+    # Of the second kind each attempt begins with a renewal that is no fault of the queue's.
+    [(Source(lives=0.4, takes=2.0), 10), (Source(lives=0.0, takes=2.0), 13)],
+)
+def test_sessions_that_end_before_a_call_can_be_sent_end_the_call(source: Source, renewals: int) -> None:
+    async def main() -> None:
+        service = Service(latency=0.5)
+        client = client_of(service, total=1)
+        watch = CallWatch(deadline=30.0)
+
+        async def busy() -> None:
+            for _ in range(200):
+                await _call(client, call_of("busy", begun=True))
+
+        async with anyio.create_task_group() as group:
+            for _ in range(2):
+                group.start_soon(busy)
+            await anyio.sleep(1)
+            with pytest.raises(ExpiredError, match="sessions end before a call can be sent") as caught:
+                await client.call(call_of("short", source, begun=True), watch=watch)
+            group.cancel_scope.cancel()
+        assert caught.value.code == "SessionsTooShort"
+        assert watch.attempts == 0
+        assert source.renewals <= renewals
+
+    on_virtual_time(main)
+
+
 async def _call(client: Client, call: Call[str]) -> None:
     assert await client.call(call, watch=CallWatch()) == "parsed"
 

@@ -18,6 +18,7 @@ from poolcensus.aws.shortage import Shortage
 from poolcensus.errors import (
     CallError,
     CallTimeoutError,
+    ExpiredError,
     FatalError,
     LocalLimitError,
     NoRouteError,
@@ -61,6 +62,9 @@ class Client:
     _QUOTA_PER_PLACE = 20
     # A single connection may break for reasons of its own, and so may the one that is opened after it.
     _LAST_ATTEMPTS = 3
+    # From the second on a call goes before those that have had no place: should that not do, those that have
+    # one keep it for longer than sessions last. The rest is for what others are told of the same session.
+    _MOST_UNUSED = 6
 
     def __init__(
         self,
@@ -110,7 +114,7 @@ class Client:
     ) -> T:
         """Return the result of a call. Raises the CallError of its last attempt."""
         endpoint = call.endpoint
-        watch.before_call, watch.failing = watch.attempts, False
+        watch.before_call, watch.failing, watch.unused = watch.attempts, False, 0
         quota = self._quotas.get(endpoint)
         if quota is None:
             quota = self._quotas[endpoint] = RetryQuota(
@@ -231,13 +235,24 @@ class Client:
             finally:
                 self.in_flight -= 1
                 self.limiter.release(place, doubtful=doubtful)
-            if present_shortage is not None:
+            if present_shortage is None:
+                self._note_unused(watch)
+            else:
                 with self._pause(call, in_region=False):
                     await present_shortage.pause()
             # The credentials ended while the call waited for its place. They are renewed without one,
             # and the call goes before those that have not had a place yet: otherwise sessions that are
             # shorter than the queue would be renewed for ever.
             ahead = True
+
+    def _note_unused(self, watch: CallWatch) -> None:
+        """Note that credentials ended while a call waited for its place. Raises ExpiredError for too many."""
+        watch.unused += 1
+        if watch.unused >= self._MOST_UNUSED:
+            raise ExpiredError(
+                f"sessions end before a call can be sent with them: {watch.unused} have, one after the other",
+                code="SessionsTooShort",
+            )
 
     async def _wait_for_turn(self, call: Call[object], watch: CallWatch, *, rests: bool) -> None:
         # Credentials first: a call whose role is refused is never sent, and would take the turn of another.
