@@ -982,6 +982,29 @@ def test_the_time_in_which_credentials_are_waited_for_is_not_the_targets() -> No
     on_virtual_time(main)
 
 
+@pytest.mark.parametrize("awaited", [True, False])
+def test_the_time_in_the_queue_of_a_pace_is_not_that_of_a_call_that_targets_wait_for(awaited: bool) -> None:
+    async def main() -> None:
+        client = client_of(Service(rate=1, burst=1))
+        given_up: list[CallWatch] = []
+
+        async def ask(number: int) -> None:
+            watch = CallWatch(deadline=120.0)
+            call = msgspec.structs.replace(call_of("caller", about=str(number)), awaited=awaited)
+            try:
+                await client.call(call, watch=watch)
+            except ThrottledError:
+                given_up.append(watch)
+
+        async with anyio.create_task_group() as group:
+            for number in range(250):
+                group.start_soon(ask, number)
+        had_no_time = any(each.attempts < RetryPolicy().max_attempts for each in given_up)
+        assert had_no_time is not awaited
+
+    on_virtual_time(main)
+
+
 def test_without_a_route_the_run_ends_in_one_sentence() -> None:
     async def main() -> None:
         service = Service()

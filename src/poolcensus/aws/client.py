@@ -259,7 +259,9 @@ class Client:
         if call.source.current() is None:
             await self._renew(call, watch, rests=rests)
         if not self._rates.admits(call.key, begun=call.begun):
-            with self._pause(call, in_region=True):
+            # What targets wait for may wait for its turn as well: its time is for what it does then.
+            waiting = watch.waiting(self.breakers.now) if call.awaited else _NOTHING
+            with self._pause(call, in_region=True), waiting:
                 await self._rates.wait(call.key, begun=call.begun)
 
     async def _renew(self, call: Call[object], watch: CallWatch, *, rests: bool) -> None:
