@@ -317,8 +317,9 @@ class FailureGroup:
     those of all the targets, or None where they differ. `operation` is the IAM action of the census.
     `role_trouble` is what kept the role from being assumed: the error code of STS, `SessionDuration` where it
     refused the duration of the session, or one word for all the ways in which STS was down (`ServerError`),
-    asked for fewer calls (`ThrottledError`), did not answer (`NoReply`) or could not be understood
-    (`BadReply`), and in which this machine lacked something for the call (`LocalLimit`).
+    asked for fewer calls (`ThrottledError`), did not accept the credentials that the role was to be assumed
+    with (`CredentialsNotAccepted`), did not answer (`NoReply`) or could not be understood (`BadReply`), and
+    in which this machine lacked something for the call (`LocalLimit`).
     """
 
     outcome: Outcome

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlencode
@@ -28,6 +29,7 @@ from poolcensus.errors import (
     CallError,
     CallTimeoutError,
     CredentialsError,
+    ExpiredError,
     FatalError,
     NoRouteError,
     SilentError,
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from census_lab import Lab
     from poolcensus.aws.call import Call, CredentialSource
     from poolcensus.aws.client import Client
+    from poolcensus.aws.credentials.sts import RenewableSource
     from poolcensus.aws.sdk.access import Sdk
     from poolcensus.aws.signing import RequestTemplate
 
@@ -53,6 +56,8 @@ FIRST, SECOND = "me-south-1", "us-east-1"
 SESSION = RoleSession(Credentials("ASIA", "s", "t"), 900.0, 1000.0)
 OFF = UnrecognizedCredentialsError("not activated", code="RegionDisabledException", status=403)
 UNKNOWN = UnrecognizedCredentialsError("unknown", code="InvalidClientTokenId", status=403)
+EXPIRED = ExpiredError("over", code="ExpiredToken", status=403)
+THROTTLED = ThrottledError("slow down", code="Throttling")
 DENIED = AccessDeniedError("no", code="AccessDenied", status=403)
 SILENT: tuple[CallError, ...] = (
     UnreachableError("refused", code="x"),
@@ -124,8 +129,8 @@ class _Template:
         self.url = url
 
 
-def request() -> RoleRequest:
-    return RoleRequest({"Action": "AssumeRole"}, cast("CredentialSource", None), "1", "2", redact)
+def request(source: object = SimpleNamespace(latest=None)) -> RoleRequest:
+    return RoleRequest({"Action": "AssumeRole"}, cast("RenewableSource", source), "1", "2", redact)
 
 
 @pytest.mark.parametrize("one_place", [True, False])
@@ -234,6 +239,68 @@ async def test_a_run_that_has_moved_moves_no_more() -> None:
     with pytest.raises(UnrecognizedCredentialsError):
         await client.endpoints(second=None).assume_role(request())
     assert client.asked == [(FIRST, False)]
+
+
+class Renewed:
+    """The caller's credentials, which are the same after each renewal until a test says otherwise."""
+
+    def __init__(self) -> None:
+        self.key = "AKIA1"
+
+    @property
+    def latest(self) -> Credentials:
+        return Credentials(self.key, "s")
+
+
+@pytest.mark.parametrize("unknown", [UNKNOWN, EXPIRED])
+@pytest.mark.parametrize("answer", [SESSION, DENIED])
+async def test_credentials_that_sts_does_not_know_any_more_are_tried_once_a_call_until_it_does(
+    unknown: CallError, answer: object
+) -> None:
+    client = Clients({SECOND: [unknown, THROTTLED, unknown, answer, unknown]})
+    sts, source = client.endpoints(first=SECOND, second=None), Renewed()
+    tries: list[bool] = []
+    for _ in range(6):
+        before = len(client.retriers)
+        with suppress(CallError):
+            await sts.assume_role(request(source))
+        tries.append(len(client.retriers) > before)
+    # Each is called. The first is called again as ever, and so is the one after the answer.
+    assert tries == [False, True, True, True, False, True]
+    assert len(client.asked) == 6
+
+
+async def test_other_credentials_are_tried_as_ever() -> None:
+    client = Clients({SECOND: [UNKNOWN]})
+    sts, source, another = client.endpoints(first=SECOND, second=None), Renewed(), Renewed()
+    another.key = "AKIA2"
+    for each in (source, another):
+        with pytest.raises(UnrecognizedCredentialsError):
+            await sts.assume_role(request(each))
+    assert client.retriers == []
+    source.key = "AKIA3"
+    with pytest.raises(UnrecognizedCredentialsError):
+        await sts.assume_role(request(source))
+    assert client.retriers == []
+
+
+async def test_credentials_that_are_renewed_by_the_one_call_are_tried_as_ever() -> None:
+    source = Renewed()
+
+    class Renewing(Clients):
+        async def call(
+            self, call: Call[object], *, retrier: Retrier | None = None, **others: object
+        ) -> object:
+            if self.asked:
+                source.key = "AKIA2"
+            return await super().call(call, retrier=retrier, **others)
+
+    client = Renewing({SECOND: [UNKNOWN, UNKNOWN, SESSION]})
+    sts = client.endpoints(first=SECOND, second=None)
+    with pytest.raises(UnrecognizedCredentialsError):
+        await sts.assume_role(request(source))
+    assert await sts.assume_role(request(source)) is SESSION
+    assert len(client.asked) == 3
 
 
 @pytest.mark.parametrize("operation", ["GetCallerIdentity", "AssumeRole"])

@@ -188,6 +188,7 @@ def test_a_refused_role_comes_down_to_one_cause(
         ("ValidationError", "exceeds the MaxSessionDuration set for this role"),
         *((code, "x") for code in ("MalformedPolicyDocument", "PackedPolicyTooLarge")),
         *((code, "x") for code in ("Throttling", "ThrottlingException", "ServiceUnavailable", "503")),
+        *((code, "x") for code in ("InvalidClientTokenId", "SignatureDoesNotMatch")),
         *((code, "x") for code in (NoReply.TIMEOUT, BadReply.BODY, LocalLimit.OTHER)),
     ],
 )

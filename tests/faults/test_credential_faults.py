@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from poolcensus.analysis.causes import remedy_of
 from poolcensus.census import Census
+from poolcensus.flow import retry
 from poolcensus.model import Outcome, SnapshotStatus
+from poolcensus.operations import WORKSPACES_POOLS
+from poolcensus.results.failure_tally import FailureTally
 from poolcensus.simulator.faults import Fault, FaultKind, Injector
 from poolcensus.simulator.latency import Latency
 
@@ -185,3 +189,34 @@ async def test_a_caller_whose_own_credentials_are_a_session_renews_nothing_it_ca
         with pytest.raises(Exception, match="does not accept the caller's credentials|expired"):
             await census.collect()
     assert here.calls("sts.GetCallerIdentity") <= 4
+
+
+@pytest.mark.parametrize(
+    ("kind", "outcome", "advice"),
+    [
+        (FaultKind.UNRECOGNIZED, Outcome.ASSUME_ROLE_FAILED, "STS no longer accepts the credentials"),
+        (FaultKind.EXPIRED, Outcome.EXPIRED, "Run it again with new credentials"),
+    ],
+)
+async def test_a_caller_who_is_revoked_in_mid_run_costs_every_account_little_more_than_one_call(
+    lab: Start, monkeypatch: pytest.MonkeyPatch, kind: FaultKind, outcome: Outcome, advice: str
+) -> None:
+    monkeypatch.setattr(retry, "KNOWN_EVERYWHERE_SECONDS", 0.0)
+    assumed: list[Call] = []
+
+    def choose(_: Injector, call: Call, page: object) -> Fault | None:
+        if call.operation != "AssumeRole":
+            return None
+        assumed.append(call)
+        return Fault(kind) if len(assumed) > 10 else None
+
+    monkeypatch.setattr(Injector, "choose", choose)
+    here = await lab(accounts=91, pools_per_target=1, regions=REGIONS[:1], faults=("html:0",))
+    snapshot = await here.collect(concurrency=2)
+    assert snapshot.manifest.outcomes == {Outcome.OK: 11, outcome: 80}
+    # Those that were being assumed when it happened are tried as often as ever.
+    assert 90 <= len(assumed) == snapshot.manifest.totals.assume_role_calls <= 1.5 * 90
+    (group,) = FailureTally(
+        WORKSPACES_POOLS, [each for each in snapshot.targets() if each.pools == 0]
+    ).groups()
+    assert remedy_of(group).startswith(advice)

@@ -19,6 +19,11 @@ from poolcensus.results.failure_tally import FailureTally
         *((code, "LocalLimit") for code in LocalLimit),
         *((code, "ServerError") for code in ("InternalFailure", "ServiceUnavailable", "503")),
         *((code, "ThrottledError") for code in ("Throttling", "RequestLimitExceeded", "429")),
+        *(
+            (code, "CredentialsNotAccepted")
+            for code in ("InvalidClientTokenId", "UnrecognizedClientException", "SignatureDoesNotMatch")
+        ),
+        ("RegionDisabledException", "RegionDisabledException"),
         ("PackedPolicyTooLarge", "PackedPolicyTooLarge"),
         ("AccessDenied", "AccessDenied"),
         (None, None),

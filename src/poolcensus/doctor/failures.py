@@ -35,6 +35,7 @@ _ROLE_TROUBLES: Final[Mapping[str | None, Cause]] = {
     RoleTrouble.LOCAL_LIMIT: Cause.UNREACHABLE,
     RoleTrouble.DOWN: Cause.SERVICE_ERROR,
     RoleTrouble.THROTTLED: Cause.THROTTLED,
+    RoleTrouble.NOT_ACCEPTED: Cause.CREDENTIALS,
     RoleRefusal.DURATION: Cause.DURATION,
     RoleRefusal.POLICY_AND_TAGS: Cause.SESSION_POLICY,
     RoleRefusal.POLICY: Cause.SESSION_POLICY,

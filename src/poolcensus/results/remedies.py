@@ -24,7 +24,7 @@ REMEDIES: Final[Mapping[Outcome, str]] = {
     Outcome.UNREACHABLE: "Check DNS, proxy and firewall for the endpoints of these regions.",
     Outcome.TIMED_OUT: "Run it again, with a longer `deadline` if it has one.",
     Outcome.BAD_RESPONSE: "Check for a proxy that changes responses.",
-    Outcome.EXPIRED: "Use credentials that last as long as a run.",
+    Outcome.EXPIRED: "Run it again with new credentials that last as long as a run.",
     Outcome.ERROR: "Run it again. If it stays, AWS Support can look up the request IDs in the ledger.",
     Outcome.CANCELLED: "Run it again, with a longer `deadline` if it has one.",
 }
@@ -40,6 +40,9 @@ ROLE_REMEDIES: Final[Mapping[str | None, str]] = {
     ),
     RoleTrouble.DOWN: "Run it again: STS was down.",
     RoleTrouble.THROTTLED: "Run it again: STS asked for fewer calls.",
+    RoleTrouble.NOT_ACCEPTED: (
+        "STS no longer accepts the credentials that the role is assumed with: renew them and run it again."
+    ),
     ProfileTrouble.NO_CREDENTIALS: (
         "Sign in with the profiles that the file names for these accounts, or correct your AWS config."
     ),

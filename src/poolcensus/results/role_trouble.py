@@ -6,8 +6,15 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from poolcensus.aws.refusals.assume_role import refusal_of
-from poolcensus.aws.refusals.table import error_class_of
-from poolcensus.errors import BadReply, LocalLimit, NoReply, ServerError, ThrottledError
+from poolcensus.aws.refusals.table import BAD_SIGNATURES, error_class_of
+from poolcensus.errors import (
+    BadReply,
+    ClockSkewError,
+    LocalLimit,
+    NoReply,
+    ServerError,
+    ThrottledError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,12 +30,16 @@ class RoleTrouble(StrEnum):
     LOCAL_LIMIT = "LocalLimit"
     DOWN = "ServerError"
     THROTTLED = "ThrottledError"
+    NOT_ACCEPTED = "CredentialsNotAccepted"
 
 
 _OF_CODES: Final[Mapping[str, RoleTrouble]] = {
     **dict.fromkeys(NoReply, RoleTrouble.NO_REPLY),
     **dict.fromkeys(BadReply, RoleTrouble.BAD_REPLY),
     **dict.fromkeys(LocalLimit, RoleTrouble.LOCAL_LIMIT),
+    # Of the codes that mean so, STS has these for nothing else: others say that a region is not activated.
+    "InvalidClientTokenId": RoleTrouble.NOT_ACCEPTED,
+    "UnrecognizedClientException": RoleTrouble.NOT_ACCEPTED,
 }
 _OF_KINDS: Final[Mapping[type[CallError], RoleTrouble]] = {
     ServerError: RoleTrouble.DOWN,
@@ -48,6 +59,8 @@ def role_trouble_of(code: str | None, message: str) -> str | None:
     if (refusal := refusal_of(code, message)) is not None:
         return refusal.value
     # Of a reply without a code, the code is its status.
-    kind = error_class_of(code, int(code) if code.isdecimal() else 400, "")
+    kind = error_class_of(code, int(code) if code.isdecimal() else 400, message)
+    if code in BAD_SIGNATURES and kind is not ClockSkewError:
+        return RoleTrouble.NOT_ACCEPTED.value
     trouble = _OF_KINDS.get(kind)
     return code if trouble is None else trouble.value

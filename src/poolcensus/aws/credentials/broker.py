@@ -29,10 +29,9 @@ from poolcensus.flow.singleflight import SingleFlight
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-    from poolcensus.aws.call import CredentialSource
     from poolcensus.aws.credentials.profiles import ProfileCredentials
     from poolcensus.aws.credentials.roles import Role, Roles, SessionSettings
-    from poolcensus.aws.credentials.sts import RoleSession, StsEndpoints
+    from poolcensus.aws.credentials.sts import RenewableSource, RoleSession, StsEndpoints
     from poolcensus.aws.signing import Credentials
     from poolcensus.model import Caller
 
@@ -43,7 +42,7 @@ class Principal(msgspec.Struct, frozen=True):
     `chained` says that they are a role's, `begins` that no hub role has been assumed before.
     """
 
-    source: CredentialSource
+    source: RenewableSource
     account_id: str
     name: str
     chained: bool

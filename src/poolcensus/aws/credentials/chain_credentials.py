@@ -40,6 +40,10 @@ class ChainCredentials(Recognition):
     def current(self) -> Credentials | None:
         return self._credentials if time.monotonic() < self._until else None
 
+    @property
+    def latest(self) -> Credentials | None:
+        return self._credentials
+
     async def first(self) -> None:
         """Find the credentials before anything needs them. Raises CredentialsError where there are none."""
         self._credentials, self._until = await self._sdk.caller_credentials()

@@ -89,6 +89,10 @@ class ProfileCredentials:
     def current(self) -> Credentials | None:
         return None if self._caller is None else self._own.current()
 
+    @property
+    def latest(self) -> Credentials | None:
+        return self._own.latest
+
     async def get(self) -> Credentials:
         await self.identity()
         with self._work:

@@ -47,6 +47,10 @@ class RoleCredentials(Recognition):
     def current(self) -> Credentials | None:
         return self._credentials if time.monotonic() < self._until else None
 
+    @property
+    def latest(self) -> Credentials | None:
+        return self._credentials
+
     async def get(self) -> Credentials:
         return self.current() or await self._flights.run(self._key, self._renew)
 

@@ -9,20 +9,22 @@ import logging
 import time
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import quote_plus
 
 import msgspec
 
 from poolcensus import partitions
-from poolcensus.aws.call import Call, CallWatch
+from poolcensus.aws.call import Call, CallWatch, CredentialSource
 from poolcensus.aws.faults import parse_xml, server_time
+from poolcensus.aws.refusals.table import is_denial
 from poolcensus.aws.signing import Credentials
 from poolcensus.errors import (
     BadReply,
     BadResponseError,
     CallError,
     CallTimeoutError,
+    ExpiredError,
     NoRouteError,
     SilentError,
     UnreachableError,
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
     from xml.etree.ElementTree import Element
 
-    from poolcensus.aws.call import CredentialSource, Redact
+    from poolcensus.aws.call import Redact
     from poolcensus.aws.client import Client
     from poolcensus.aws.signing import RequestTemplate
     from poolcensus.aws.transport.protocol import Reply
@@ -107,6 +109,10 @@ def is_worth_second_region(error: CallError, first: str, *, apart: bool) -> bool
     return is_off(error) or (apart and is_silent(error)) or is_unrecognized_in_opt_in(first, error)
 
 
+def _does_not_know(error: CallError) -> bool:
+    return isinstance(error, UnrecognizedCredentialsError | ExpiredError) and not is_off(error)
+
+
 def tell_of_second_region(first: str, second: str, error: CallError) -> None:
     """Warn that STS is called in another region from now on."""
     _log.warning(
@@ -126,6 +132,14 @@ class RoleSession(msgspec.Struct, frozen=True):
     ends: float
 
 
+class RenewableSource(CredentialSource, Protocol):
+    """Where the credentials come from that a role is assumed with."""
+
+    @property
+    def latest(self) -> Credentials | None:
+        """The credentials that it gave last, whether they can still be used or not."""
+
+
 class RoleRequest(msgspec.Struct, frozen=True):
     """A call of sts:AssumeRole: its parameters, who makes it, and for which account.
 
@@ -133,7 +147,7 @@ class RoleRequest(msgspec.Struct, frozen=True):
     """
 
     parameters: Mapping[str, str | int]
-    source: CredentialSource
+    source: RenewableSource
     owner: str
     about: str
     redact: Redact
@@ -162,6 +176,9 @@ class StsEndpoints:
         brief = msgspec.structs.replace(policy, max_unrecognized=1)
         self._brief = Retrier(brief)
         self._impatient = Retrier(msgspec.structs.replace(brief, max_without_reply=TRIES_BEFORE_SECOND))
+        self._unbelieving = Retrier(msgspec.structs.replace(brief, max_expired=1))
+        # Credentials that STS refused at each attempt of a call, by where they came from.
+        self._rejected: dict[RenewableSource, Credentials] = {}
 
     @property
     def region(self) -> str:
@@ -169,12 +186,44 @@ class StsEndpoints:
         return self._region
 
     async def assume_role(self, request: RoleRequest) -> RoleSession:
-        """Return a new session. Raises the CallError of the last attempt."""
+        """Return a new session. Raises the CallError of the last attempt.
+
+        Where the credentials of the request are those that another call was made with in vain, and STS has
+        known them in none since, it is made once.
+        """
         watch = CallWatch()
+        source, used = request.source, request.source.latest
         try:
-            return await self._assume_role(request, watch)
+            if used is not None and used == self._rejected.get(source):
+                session = await self._assume_role_once(request, used, watch)
+            else:
+                session = await self._assume_role(request, watch)
+        except CallError as error:
+            self._note(error, source, used)
+            raise
         finally:
             self._client.counts.assume_role_calls += watch.attempts
+        self._rejected.pop(source, None)
+        return session
+
+    def _note(self, error: CallError, source: RenewableSource, used: Credentials | None) -> None:
+        """Note whether STS knew the credentials that a call began with."""
+        unknown = _does_not_know(error) and not is_unrecognized_in_opt_in(self._region, error)
+        if is_denial(error.code):
+            self._rejected.pop(source, None)
+        # Where a renewal has brought others, nothing is known of those that come next.
+        elif unknown and used is not None and source.latest == used:
+            self._rejected[source] = used
+
+    async def _assume_role_once(
+        self, request: RoleRequest, rejected: Credentials, watch: CallWatch
+    ) -> RoleSession:
+        try:
+            return await self._call(self._region, request, watch, self._unbelieving)
+        except CallError as error:
+            if not _does_not_know(error) or request.source.latest == rejected:
+                raise
+        return await self._assume_role(request, watch)
 
     async def _assume_role(self, request: RoleRequest, watch: CallWatch) -> RoleSession:
         first, second = self._region, self._second
