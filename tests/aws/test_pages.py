@@ -155,10 +155,14 @@ async def test_tokens_that_come_again_end_the_target(tokens: str) -> None:
 
 
 class Empties:
-    """A client whose every page names a next one; those of the given numbers have a pool, the rest none."""
+    """A client whose every page names a next one; those of the given numbers have a new pool.
 
-    def __init__(self, full: Sequence[int] = (), pages: int = 10_000) -> None:
+    The rest have none, or with `moving` the one of the first page.
+    """
+
+    def __init__(self, full: Sequence[int] = (), pages: int = 10_000, *, moving: bool = False) -> None:
         self.calls = 0
+        self._rest = [{"PoolId": "wspool-000000001"}] if moving else []
         self._full = frozenset(full)
         self._pages = pages
 
@@ -167,7 +171,7 @@ class Empties:
 
     async def call(self, call: Call[Any], **_: object) -> Any:
         self.calls += 1
-        pools = [{"PoolId": f"wspool-{self.calls:09d}"}] if self.calls in self._full else []
+        pools = [{"PoolId": f"wspool-{self.calls:09d}"}] if self.calls in self._full else self._rest
         token = {} if self.calls == self._pages else {"NextToken": str(self.calls)}
         return call.parse(Reply(200, {}, codec.dumps({"WorkspacesPools": pools, **token})))
 
@@ -200,10 +204,18 @@ WAYS = ("target", "listing")
 @pytest.mark.parametrize("way", WAYS)
 async def test_empty_pages_with_ever_new_tokens_end_it(way: str) -> None:
     service = Empties()
-    with pytest.raises(PagingLoopError, match="1,001 empty pages") as caught:
+    with pytest.raises(PagingLoopError, match="1,001 pages without anything new") as caught:
         await service.read(way)
     assert caught.value.outcome is Outcome.BAD_RESPONSE
     assert service.calls == 1001
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_pages_of_what_is_known_with_ever_new_tokens_end_it(way: str) -> None:
+    service = Empties((1, 900), moving=True)
+    with pytest.raises(PagingLoopError, match="1,001 pages without anything new"):
+        await service.read(way)
+    assert service.calls == 900 + 1001
 
 
 @pytest.mark.parametrize("way", WAYS)

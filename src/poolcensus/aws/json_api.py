@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from poolcensus.model import JsonObject, JsonValue
 
 
-# A page may be empty and still have a next one, as those of Organizations do; not for ever.
-_MOST_EMPTY_PAGES = 1000
+# A page may be empty and still have a next one, as those of Organizations do, or move and hold what the one
+# before it had; not for ever.
+_MOST_IN_VAIN = 1000
 # JSON may write any letter of a name as `\u00` and two digits: only parsing finds such a name.
 _ESCAPE = b"\\u00"
 
@@ -85,8 +86,8 @@ class TokenTrail:
 
     def __init__(self) -> None:
         self._seen: set[str] = set()
-        self._last_empty = 0
-        self._empty_in_a_row = 0
+        self._last_in_vain = 0
+        self._in_a_row = 0
 
     def follow(self, token: str, what: str) -> None:
         """Note a token. Raises PagingLoopError where it was seen before."""
@@ -96,16 +97,16 @@ class TokenTrail:
             )
         self._seen.add(token)
 
-    def passed_empty(self, number: int, what: str) -> None:
-        """Note that the page of that number has no item, and a next page. Pages with items are not noted.
+    def passed_in_vain(self, number: int, what: str) -> None:
+        """Note that the page of that number has no item that is new, and a next page. Others are not noted.
 
         Raises PagingLoopError where too many have followed one another.
         """
-        self._empty_in_a_row = self._empty_in_a_row + 1 if number == self._last_empty + 1 else 1
-        self._last_empty = number
-        if self._empty_in_a_row > _MOST_EMPTY_PAGES:
+        self._in_a_row = self._in_a_row + 1 if number == self._last_in_vain + 1 else 1
+        self._last_in_vain = number
+        if self._in_a_row > _MOST_IN_VAIN:
             raise PagingLoopError(
-                f"{what} went on for {self._empty_in_a_row:,} empty pages with ever new tokens",
+                f"{what} went on for {self._in_a_row:,} pages without anything new, with ever new tokens",
                 code=BadReply.PAGING_LOOP,
             )
 
@@ -144,6 +145,7 @@ async def list_pages(
             raise bad_response(reply, str(error)) from None
 
     trail = TokenTrail()
+    seen: set[int] = set()
     token: str | None = None
     for number in count(1):
         body = codec.dumps({**request, **({"NextToken": token} if token else {})})
@@ -162,5 +164,7 @@ async def list_pages(
         if token is None:
             return
         trail.follow(token, items)
-        if not objects:
-            trail.passed_empty(number, items)
+        before = len(seen)
+        seen.update(hash(codec.dumps(each)) for each in objects)
+        if len(seen) == before:
+            trail.passed_in_vain(number, items)

@@ -135,14 +135,15 @@ class TargetPages:
         self._number += 1
         if self._token is None:
             self._end_listing()
-        elif not items:
-            self._pass_empty_page()
-        return Page(self._target, self._number, utc_now(), self._new(items))
+        new = self._new(items)
+        if not new and self._token is not None:
+            self._pass_in_vain()
+        return Page(self._target, self._number, utc_now(), new)
 
-    def _pass_empty_page(self) -> None:
+    def _pass_in_vain(self) -> None:
         if self._trail is None:
             self._trail = TokenTrail()
-        self._trail.passed_empty(self._number, f"{self._target.region} in {self._target.account.id}")
+        self._trail.passed_in_vain(self._number, f"{self._target.region} in {self._target.account.id}")
 
     def _end_listing(self) -> None:
         del self._left[0]
