@@ -311,6 +311,15 @@ async def test_what_announces_a_reply_and_gives_none_is_tried_again(serving: Ser
         assert server.connections == 1
 
 
+@both
+@pytest.mark.parametrize("more", [b"Connection: upgrade\r\nUpgrade: other\r\n", b""])
+async def test_a_change_of_protocols_that_nobody_asked_for_is_no_reply(serving: Serving, more: bytes) -> None:
+    switch = b"HTTP/1.1 101 Switching Protocols\r\n%s\r\n" % more
+    async with serving(answering(switch)) as (server, transport):
+        with pytest.raises(BadResponseError):
+            await send(transport, server.url)
+
+
 @pytest.mark.parametrize("serve", [reset, answering()], ids=["reset", "closed"])
 async def test_a_connection_that_ends_before_a_reply_is_unreachable(serving: Serving, serve: Serve) -> None:
     async with serving(serve) as (server, transport):

@@ -133,6 +133,9 @@ class Wire:
         ) as response:
             found = Headers(response.raw_headers)
             bad = partial(bad_reply, host, status=response.status, headers=found)
+            if response.status < 200:
+                # Another protocol, which aiohttp takes for a reply.
+                raise bad(*NOT_HTTP)
             if sum(len(name) + len(value) for name, value in response.raw_headers) > LARGEST_HEAD:
                 raise bad(*LARGE_HEAD)
             body = bytearray()
