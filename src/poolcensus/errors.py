@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar, cast
 
 from poolcensus.model import Outcome
 
@@ -241,6 +241,10 @@ class LocalLimit(StrEnum):
 
     FILES = "TooManyOpenFiles"
     OTHER = "LocalLimit"
+
+
+DEADLINE: Final = "Deadline"
+"""The code of targets that the run's deadline has ended, in place of a service's."""
 
 
 class ProfileTrouble(StrEnum):

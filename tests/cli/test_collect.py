@@ -133,7 +133,7 @@ def test_a_partial_snapshot_exits_with_3_and_names_the_accounts(
         ),
         (
             "poolcensus: Timed out in 1 account: 000000000005 acct-4 (eu-west-1)."
-            " Run it again, with a longer --deadline if it has one."
+            " Run it again, with a longer `target_timeout` if it stays."
         ),
         (
             "poolcensus: Published partial snapshot 20261123T020000Z-3f9a1c at"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ended_census import result
+from poolcensus.analysis.causes import remedy_of
 from poolcensus.errors import BadReply, LocalLimit, NoReply
 from poolcensus.model import Outcome
 from poolcensus.operations import WORKSPACES_POOLS
@@ -50,3 +51,23 @@ def test_the_accounts_with_most_regions_come_first() -> None:
     (group,) = tally.groups(examples=3)
     assert (group.accounts, group.targets) == (4, 8)
     assert [(int(each.id), each.regions) for each in group.examples] == [(4, 3), (2, 2), (3, 2)]
+
+
+def test_targets_that_timed_out_are_told_apart_by_what_ended_them() -> None:
+    codes = ("Deadline", NoReply.TIMEOUT, None)
+    tally = FailureTally(
+        WORKSPACES_POOLS,
+        [result(number, outcome=Outcome.TIMED_OUT, code=code) for number, code in enumerate(codes, 1)],
+    )
+    remedies = {group.code: remedy_of(group) for group in tally.groups()}
+    settings = {None: "`target_timeout`", "Deadline": "`deadline`", NoReply.TIMEOUT: "`attempt_timeout`"}
+    assert remedies.keys() == settings.keys()
+    for code, setting in settings.items():
+        assert f"with a longer {setting}" in remedies[code]
+
+
+@pytest.mark.parametrize("code", ["UnrecognizedClientException", "AuthFailure"])
+def test_a_region_that_does_not_know_the_credentials_may_be_disabled(code: str) -> None:
+    failed = result(1, outcome=Outcome.ERROR, code=code)
+    (group,) = FailureTally(WORKSPACES_POOLS, [failed]).groups()
+    assert remedy_of(group).startswith("The region may not be enabled, which nothing could confirm")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from poolcensus.aws.refusals.assume_role import RoleRefusal
 from poolcensus.model import Outcome
-from poolcensus.results.remedies import REMEDIES, ROLE_REMEDIES
+from poolcensus.results.remedies import REMEDIES, ROLE_REMEDIES, remedy_of_outcome
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -49,7 +49,7 @@ def remedy_of(group: FailureGroup) -> str:
         refused = _role_remedy(group.denial) if group.denial is not None else None
         return refused or ROLE_REMEDIES.get(group.role_trouble) or REMEDIES[group.outcome]
     if group.outcome is not Outcome.ACCESS_DENIED:
-        return REMEDIES[group.outcome]
+        return remedy_of_outcome(group.outcome, group.code)
     if group.unexplained:
         return (
             f"Check that the role allows {group.operation}. If it does, the region may not offer it: leave"

@@ -23,7 +23,14 @@ from poolcensus.census.worker_slots import LOOK_AGAIN
 from poolcensus.engine import deadlines
 from poolcensus.engine.counts import RunCounts
 from poolcensus.engine.former import FormerTargets
-from poolcensus.errors import CredentialsError, DeadlineError, FatalError, SnapshotError, first_reason_raised
+from poolcensus.errors import (
+    DEADLINE,
+    CredentialsError,
+    DeadlineError,
+    FatalError,
+    SnapshotError,
+    first_reason_raised,
+)
 from poolcensus.model import Outcome, Target, TargetResult
 from poolcensus.snapshot.adoption import adopt
 from poolcensus.snapshot.target_set import TargetSet
@@ -174,7 +181,7 @@ class SpreadEngine:
         except DeadlineError:
             # None of it was begun.
             message = deadlines.message(self._deadline.seconds, Outcome.CANCELLED)
-            await self._end(self._targets_of(batch), Outcome.CANCELLED, deadlines.CODE, message)
+            await self._end(self._targets_of(batch), Outcome.CANCELLED, DEADLINE, message)
         except SnapshotError as error:
             raise FatalError(f"what a worker brought can't be used: {error}") from error
         del self._under_way[key]
@@ -275,7 +282,7 @@ class SpreadEngine:
         ended = [(Outcome.TIMED_OUT, each) for each in self._under_way.values()]
         for outcome, accounts in (*ended, (Outcome.CANCELLED, self._waiting)):
             message = deadlines.message(self._deadline.seconds, outcome)
-            await self._end(self._targets_of(accounts), outcome, deadlines.CODE, message)
+            await self._end(self._targets_of(accounts), outcome, DEADLINE, message)
 
     def _count_unfinished(self) -> None:
         unfinished = sum(

@@ -9,7 +9,7 @@ from poolcensus.aws.refusals.table import BAD_SIGNATURES, error_class_of
 from poolcensus.doctor.findings import Cause, CheckStatus, Diagnosis
 from poolcensus.errors import ClockSkewError, UnrecognizedCredentialsError
 from poolcensus.model import Outcome
-from poolcensus.results.remedies import REMEDIES, ROLE_REMEDIES
+from poolcensus.results.remedies import ROLE_REMEDIES, remedy_of_outcome
 from poolcensus.results.role_trouble import RoleTrouble, role_trouble_of
 
 if TYPE_CHECKING:
@@ -66,4 +66,4 @@ def explain_failure(outcome: Outcome, code: str | None, message: str) -> Diagnos
         if cause is None and code in BAD_SIGNATURES:
             return Diagnosis(CheckStatus.FAILED, Cause.CREDENTIALS, _WRONG_KEYS)
     cause = cause or Cause.SERVICE_ERROR
-    return Diagnosis(CheckStatus.FAILED, cause, _REMEDIES.get(cause) or REMEDIES[outcome])
+    return Diagnosis(CheckStatus.FAILED, cause, _REMEDIES.get(cause) or remedy_of_outcome(outcome, code))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 import anyio
 
-from poolcensus.errors import DeadlineError
+from poolcensus.errors import DEADLINE, DeadlineError
 from poolcensus.model import Outcome
 
 if TYPE_CHECKING:
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from poolcensus.model import TargetResult
 
-# In place of a service's error code.
-CODE: Final = "Deadline"
 _WHEN: Final = {
     Outcome.TIMED_OUT: "while it was being read",
     Outcome.CANCELLED: "before it was begun",
@@ -59,6 +57,6 @@ def message(seconds: float, outcome: Outcome) -> str:
 
 def of_whole_run(result: TargetResult, deadline: Deadline) -> TargetResult:
     """Return the result of a target of a part with the deadline of the whole run, where one ended it."""
-    if result.error_code != CODE:
+    if result.error_code != DEADLINE:
         return result
     return replace(result, error_message=message(deadline.seconds, result.outcome))

@@ -16,7 +16,7 @@ from poolcensus.engine.counts import RunCounts
 from poolcensus.engine.former import FormerTargets
 from poolcensus.engine.open_target import OpenTarget
 from poolcensus.engine.schedule import Schedule
-from poolcensus.errors import CallError, first_reason_raised
+from poolcensus.errors import DEADLINE, CallError, first_reason_raised
 from poolcensus.flow.fitting import FittedConcurrency
 from poolcensus.flow.windows import Window
 from poolcensus.format.times import rfc3339_of_epoch
@@ -347,7 +347,7 @@ class Engine:
 
     def _late(self, opened: OpenTarget, outcome: Outcome, seconds: float) -> TargetResult:
         message = deadlines.message(seconds, outcome)
-        return self._result(opened, outcome, code=deadlines.CODE, message=message)
+        return self._result(opened, outcome, code=DEADLINE, message=message)
 
     def _count_unfinished(self) -> None:
         unfinished = self._former.unfinished + len(self._open) + sum(1 for _ in self._schedule.rest())

@@ -28,6 +28,7 @@ class FailureKind(NamedTuple):
     """A way in which targets fail: `FailureGroup` says what the fields are.
 
     `role_trouble` is what kept a role from being assumed: what STS said, or why it said nothing.
+    `ended_by` is the code of a target that timed out, None where its own time was over.
     """
 
     outcome: Outcome
@@ -36,6 +37,7 @@ class FailureKind(NamedTuple):
     unexplained: bool
     organization: str | None
     role_trouble: str | None
+    ended_by: str | None
 
 
 def failure_kind_of(result: TargetResult, operation: Operation | None) -> FailureKind:
@@ -47,7 +49,10 @@ def failure_kind_of(result: TargetResult, operation: Operation | None) -> Failur
     # What helps where a role can't be assumed depends on it.
     is_role = result.outcome is Outcome.ASSUME_ROLE_FAILED
     trouble = role_trouble_of(result.error_code, message) if is_role else None
-    return FailureKind(result.outcome, name, denial_in(message), unexplained, result.organization, trouble)
+    ended_by = result.error_code if result.outcome is Outcome.TIMED_OUT else None
+    return FailureKind(
+        result.outcome, name, denial_in(message), unexplained, result.organization, trouble, ended_by
+    )
 
 
 class _Group:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from poolcensus.aws.refusals.assume_role import RoleRefusal
-from poolcensus.errors import ProfileTrouble
+from poolcensus.aws.refusals.table import error_class_of
+from poolcensus.errors import DEADLINE, ProfileTrouble, UnrecognizedCredentialsError
 from poolcensus.model import Outcome
 from poolcensus.results.role_trouble import RoleTrouble
 
@@ -22,13 +23,24 @@ REMEDIES: Final[Mapping[Outcome, str]] = {
     ),
     Outcome.THROTTLED: "Run it again, with a lower `per_region` if it stays.",
     Outcome.UNREACHABLE: "Check DNS, proxy and firewall for the endpoints of these regions.",
-    Outcome.TIMED_OUT: "Run it again, with a longer `deadline` if it has one.",
+    Outcome.TIMED_OUT: "Run it again, with a longer `attempt_timeout` if it stays.",
     Outcome.BAD_RESPONSE: "Check for a proxy that changes responses.",
     Outcome.EXPIRED: "Run it again with new credentials that last as long as a run.",
     Outcome.ERROR: "Run it again. If it stays, AWS Support can look up the request IDs in the ledger.",
     Outcome.CANCELLED: "Run it again, with a longer `deadline` if it has one.",
 }
 """By outcome, but for `access_denied`, whose remedy depends on the policy that denies."""
+
+_OF_TIMEOUTS: Final[Mapping[str | None, str]] = {
+    DEADLINE: "Run it again, with a longer `deadline`.",
+    # What ended it is no error of a call.
+    None: "Run it again, with a longer `target_timeout` if it stays.",
+}
+# Where it is known that only the region does not know them, the target is `region_disabled`.
+_UNRECOGNIZED: Final = (
+    "The region may not be enabled, which nothing could confirm: allow account:ListRegions or"
+    " ec2:DescribeRegions, leave it out with `exclude_regions`, or run it again."
+)
 
 ROLE_REMEDIES: Final[Mapping[str | None, str]] = {
     RoleTrouble.NO_REPLY: (
@@ -52,3 +64,16 @@ ROLE_REMEDIES: Final[Mapping[str | None, str]] = {
     **{each.value: each.advice for each in RoleRefusal},
 }
 """By what kept a role from being assumed, where more is known than that it can't be."""
+
+
+def remedy_of_outcome(outcome: Outcome, code: str | None) -> str:
+    """Return what would mend an outcome other than `access_denied`, by the code of its targets."""
+    if outcome is Outcome.TIMED_OUT:
+        return _OF_TIMEOUTS.get(code) or REMEDIES[outcome]
+    if (
+        outcome is Outcome.ERROR
+        and code is not None
+        and error_class_of(code, 400, "") is UnrecognizedCredentialsError
+    ):
+        return _UNRECOGNIZED
+    return REMEDIES[outcome]
