@@ -226,3 +226,14 @@ def test_what_is_left_is_listed() -> None:
     _, remedy = refused("AccessDenied", SUBJECT)
     for each in ("`role_name`", "trust policies", "`external_id`", "this statement"):
         assert each in remedy
+
+
+@pytest.mark.parametrize("message", [SUBJECT, TRUST])
+@pytest.mark.parametrize("external_id", [False, True])
+def test_where_no_account_lets_the_caller_in_it_may_be_another_by_the_same_name(
+    message: str, external_id: bool
+) -> None:
+    again = f"If the caller {USER} was deleted and created again,"
+    for assumed in (False, True):
+        _, remedy = refused("AccessDenied", message, external_id=external_id, assumed=assumed)
+        assert (again in remedy) is not assumed

@@ -123,6 +123,8 @@ def _distrusted(call: RoleCall, user: str, action: str) -> Diagnosis:
             "The trust policy refuses the call, and no account has accepted the external ID: most likely it"
             f" is not the one that the trust policies ask for (`external_id`). Otherwise: {remedy}"
         )
+    if action == ACTION and not call.assumed:
+        remedy += _created_again(call.who(user))
     return Diagnosis(CheckStatus.FAILED, cause, remedy, statement, action)
 
 
@@ -140,12 +142,23 @@ def _unexplained(call: RoleCall, attempt: Attempt) -> Diagnosis:
             "STS does not say why, and no account has accepted the external ID: most likely it is not the one"
             f" that the trust policies ask for (`external_id`). Otherwise role {call.role} exists in none of"
             f" the accounts (`role_name`), their trust policies do not let in {attempt.who}, or it"
-            " lacks this statement."
+            f" lacks this statement.{_created_again(attempt.who)}"
         )
         return Diagnosis(CheckStatus.FAILED, Cause.EXTERNAL_ID, remedy, statement)
     remedy = (
         f"STS does not say why. Most likely no account tried has a role {call.role}: create it, or set"
         f" `role_name`. Otherwise the trust policies do not let in {attempt.who}, or ask for an external ID"
-        " (`external_id`), or it lacks this statement."
+        f" (`external_id`), or it lacks this statement.{_created_again(attempt.who)}"
     )
     return Diagnosis(CheckStatus.FAILED, Cause.MISSING_ROLE, remedy, statement)
+
+
+def _created_again(who: str) -> str:
+    """Return why every trust policy may refuse a principal that it seems to name.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html
+    """
+    return (
+        f" If {who} was deleted and created again, the trust policies still mean the one before: save them"
+        " again."
+    )
