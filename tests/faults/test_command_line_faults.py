@@ -112,6 +112,19 @@ def test_wrong_credentials(simulator: Served, run: Run, bench: Bench, wrong: str
     assert _published(bench.folder / "snapshots") == []
 
 
+def test_credentials_of_another_partition_need_a_region(simulator: Served, run: Run) -> None:
+    environment = {**simulator.environment, "AWS_ACCESS_KEY_ID": "AKIAWRONGWRONGWRONG1"}
+    sentence = (
+        "No region is configured, so STS in us-east-1 was asked: for credentials of another partition, such"
+        " as GovCloud, set AWS_REGION."
+    )
+    assert_one_sentence(run("collect", **environment), 1, sentence)
+    for name in ("AWS_REGION", "POOLCENSUS_STS_REGION"):
+        ended = run("collect", **environment, **{name: "us-east-1"})
+        assert_one_sentence(ended, 1, "does not accept the caller's credentials")
+        assert "AWS_REGION" not in ended.err
+
+
 def test_no_network(simulator: Served, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("poolcensus.aws.credentials.patience.PATIENCE", 0.0)
     with socket.create_server(("127.0.0.1", 0)) as closed:

@@ -150,14 +150,21 @@ async def open_aws(
             attempt_timeout=settings.attempt_timeout,
             observer=CallTelemetry.of_run(tracing),
         )
-        asked = settings.sts_region or sdk.region or _FIRST_STS
+        configured = settings.sts_region or sdk.region
+        asked = configured or _FIRST_STS
         # A service model of no use is told before anything is called.
         await sdk.template(operation.service, asked, operation.method)
         sdks = await sdk.of_profiles(
             {each.profile: account_id for account_id, each in overrides.items() if each.profile is not None}
         )
         caller, answered = await identify(
-            sdk, client, caller_credentials, asked, second_sts_region(asked), waiting=waiting
+            sdk,
+            client,
+            caller_credentials,
+            asked,
+            second_sts_region(asked),
+            waiting=waiting,
+            configured=configured is not None,
         )
         if concurrent_runs > 1:
             client.limiter.bound(caller.account_id, max(settings.per_account // concurrent_runs, 1))

@@ -72,12 +72,14 @@ async def identify(
     second: str | None = None,
     *,
     waiting: Waiting | None = None,
+    configured: bool = True,
 ) -> tuple[Caller, str]:
     """Return the account, ARN and partition behind the caller's credentials, and the region that told.
 
     `second` is the region that is asked where STS in the first is off or does not answer. With `waiting`, a
     network that is away is waited for, up to a minute, and said there. Without it a person waits for the
-    answer, who hears within seconds that there is no network.
+    answer, who hears within seconds that there is no network. `configured` says that somebody has named the
+    region.
     Raises CredentialsError where there are none or AWS refuses them, FatalError where STS can't be asked.
     """
     patience = None if waiting is None else Patience(waiting, region)
@@ -96,7 +98,7 @@ async def identify(
                     tell_of_second_region(region, second, reason)
                     return caller, second
             if patience is None or not await patience.lasts(reason, await _template(sdk, region)):
-                raise _explained_error(reason) from reason
+                raise _explained_error(reason, None if configured else region) from reason
             first_time = second_time = _AGAIN
 
 
@@ -154,8 +156,11 @@ async def _template(sdk: Sdk, region: str) -> RequestTemplate:
     return await sdk.template("sts", region, "get_caller_identity")
 
 
-def _explained_error(error: CallError) -> FatalError:
-    """Return what a person has to be told where STS did not say who the caller is."""
+def _explained_error(error: CallError, default_region: str | None = None) -> FatalError:
+    """Return what a person has to be told where STS did not say who the caller is.
+
+    `default_region` is the region that was asked where none is configured.
+    """
     said = f"{error.message} ({error.code})"
     kind: type[FatalError] = FatalError
     match error:
@@ -171,6 +176,11 @@ def _explained_error(error: CallError) -> FatalError:
             kind, text = CredentialsError, error.message
         case _ if isinstance(error, _BAD_CREDENTIALS) or error.code in BAD_SIGNATURES:
             kind, text = CredentialsError, f"AWS does not accept the caller's credentials: {said}"
+            if default_region is not None and isinstance(error, UnrecognizedCredentialsError):
+                text = (
+                    f"{text}. No region is configured, so STS in {default_region} was asked: for credentials"
+                    " of another partition, such as GovCloud, set AWS_REGION."
+                )
         case AccessDeniedError() if not error.code.isdigit():
             kind, text = CredentialsError, f"AWS denies the caller GetCallerIdentity: {said}"
         case _:
