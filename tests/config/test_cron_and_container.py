@@ -26,7 +26,7 @@ def test_cron_runs_lines_that_the_program_takes() -> None:
     jobs = [*cron]
     # What it can't read it keeps as it is.
     assert len(jobs) == sum(1 for each in text.splitlines() if re.match(r"[\d*]", each)) == 2
-    assert {*cron.env} == {"SHELL", "PATH", "MAILTO", "POOLCENSUS_CONFIG"}
+    assert {*cron.env} == {"SHELL", "PATH", "MAILTO", "HOME", "POOLCENSUS_CONFIG"}
     contexts: dict[str, dict[str, Any]] = {}
     for each in jobs:
         assert isinstance(each, CronItem)
@@ -45,6 +45,15 @@ def test_cron_runs_lines_that_the_program_takes() -> None:
     deadline = nightly_settings().deadline
     assert deadline is not None
     assert deadline < (start["prune"] - start["collect"]) * 3600
+
+
+def test_the_user_of_the_census_has_a_home_that_cron_can_start_in() -> None:
+    home = dict(CronTab(tab=CRON.read_text(encoding="utf-8"), user=False).env)["HOME"]
+    assert home == nightly_settings().dest
+    made = f"sudo useradd --system --home-dir {home} poolcensus\n"
+    for file in (CRON, ROOT / "README.md"):
+        assert made in file.read_text(encoding="utf-8")
+    assert f"sudo install -d -o poolcensus -m 700 {home}\n" in CRON.read_text(encoding="utf-8")
 
 
 def instructions() -> list[tuple[str, str]]:
