@@ -13,6 +13,8 @@
 
 data "aws_partition" "current" {}
 
+data "aws_caller_identity" "current" {}
+
 data "aws_iam_policy_document" "trust" {
   statement {
     sid     = "AssumeRole"
@@ -56,6 +58,12 @@ resource "aws_iam_role" "reader" {
   description          = "Read by the census of Amazon WorkSpaces Pools"
   max_session_duration = var.max_session_duration
   assume_role_policy   = data.aws_iam_policy_document.trust.json
+  permissions_boundary = var.permissions_boundary == null ? null : format(
+    "arn:%s:iam::%s:policy/%s",
+    data.aws_partition.current.partition,
+    data.aws_caller_identity.current.account_id,
+    var.permissions_boundary
+  )
 }
 
 resource "aws_iam_role_policy" "census" {
@@ -95,10 +103,11 @@ resource "aws_cloudformation_stack_set" "reader" {
   template_body = replace(file("${path.module}/../cloudformation/stackset.yaml"), "NoEcho: true", "NoEcho: false")
 
   parameters = {
-    CallerPrincipal    = var.caller_principal
-    RoleName           = var.role_name
-    ExternalId         = var.external_id == null ? "" : var.external_id
-    MaxSessionDuration = tostring(var.max_session_duration)
+    CallerPrincipal     = var.caller_principal
+    RoleName            = var.role_name
+    ExternalId          = var.external_id == null ? "" : var.external_id
+    MaxSessionDuration  = tostring(var.max_session_duration)
+    PermissionsBoundary = var.permissions_boundary == null ? "" : var.permissions_boundary
   }
 
   auto_deployment {

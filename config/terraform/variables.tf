@@ -32,6 +32,12 @@ variable "max_session_duration" {
   }
 }
 
+variable "permissions_boundary" {
+  description = "The name of the policy, with its path, that is the role's permissions boundary in each account; null for none."
+  type        = string
+  default     = null
+}
+
 variable "create_role" {
   description = "Whether to make the role in the provider's account. The caller's own account needs none."
   type        = bool

@@ -21,6 +21,8 @@ CONFIG: Final = Path(__file__).parents[2] / "config"
 STACK_SET: Final = CONFIG / "cloudformation" / "stackset.yaml"
 SINGLE_ACCOUNT: Final = CONFIG / "cloudformation" / "single-account.yaml"
 TERRAFORM: Final = CONFIG / "terraform"
+# In which a template is deployed.
+ACCOUNT: Final = "444455556666"
 _NO_VALUE: Final = object()
 
 
@@ -99,7 +101,11 @@ class Stack:
 
     def __init__(self, file: Path, *, partition: str = "aws", **given: str) -> None:
         self._template = template(file)
-        self._values: dict[str, object] = {"AWS::Partition": partition, "AWS::NoValue": _NO_VALUE}
+        self._values: dict[str, object] = {
+            "AWS::Partition": partition,
+            "AWS::AccountId": ACCOUNT,
+            "AWS::NoValue": _NO_VALUE,
+        }
         for name, parameter in self._template["Parameters"].items():
             value = given.pop(name, None)
             if value is None:

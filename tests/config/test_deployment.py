@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from config.deployment import (
+    ACCOUNT,
     CONFIG,
     SINGLE_ACCOUNT,
     STACK_SET,
@@ -73,6 +74,19 @@ def test_the_templates_make_the_policies() -> None:
 def test_a_role_without_an_external_id_has_no_condition(file: Path) -> None:
     role = Stack(file, CallerPrincipal=PRINCIPAL).resources["Role"]
     assert all("Condition" not in each for each in role["AssumeRolePolicyDocument"]["Statement"])
+
+
+@pytest.mark.parametrize("file", TEMPLATES)
+def test_a_boundary_is_the_policy_of_its_name_in_each_account(file: Path) -> None:
+    def boundary(**given: str) -> object:
+        role = Stack(file, CallerPrincipal=PRINCIPAL, **given).resources["Role"]
+        return role.get("PermissionsBoundary")
+
+    assert boundary() is None
+    found = boundary(partition="aws-us-gov", PermissionsBoundary="teams/Boundary")
+    assert found == f"arn:aws-us-gov:iam::{ACCOUNT}:policy/teams/Boundary"
+    with pytest.raises(ValueError, match="does not take"):
+        boundary(PermissionsBoundary=f"arn:aws:iam::{ACCOUNT}:policy/Boundary")
 
 
 def test_the_template_of_a_single_account_makes_what_is_asked_for() -> None:
