@@ -197,6 +197,25 @@ def test_the_files_of_config_that_are_named_are_there_and_each_is_named() -> Non
     }
 
 
+def _parameters_with_an_external_id(folder: Path) -> str:
+    """Run step 4 in a folder, and return what it writes for `--parameters`."""
+    # What the shell does itself is on no command line, which other users of the machine could see.
+    kinds = "\n".join(f"type -t {name}" for name in ("printf", "umask"))
+    told = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", f"{_marked('external id')}\n{kinds}"],
+        check=True,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert told.stdout.split() == ["builtin", "builtin"]
+    files = [folder / name for name in ("external-id", "parameters.json")]
+    assert [each.stat().st_mode & 0o777 for each in files] == [0o600, 0o600]
+    made, parameters = (each.read_text(encoding="ascii") for each in files)
+    assert {"ParameterKey": "ExternalId", "ParameterValue": made.strip()} in json.loads(parameters)
+    return parameters
+
+
 @pytest.mark.parametrize(
     ("template", "option", "pattern"),
     [
@@ -205,10 +224,12 @@ def test_the_files_of_config_that_are_named_are_there_and_each_is_named() -> Non
     ],
 )
 def test_the_parameters_that_are_shown_are_those_of_the_template(
-    template: str, option: str, pattern: str
+    template: str, option: str, pattern: str, tmp_path: Path
 ) -> None:
     lines = [each for each in README.splitlines() if f"{option} " in each]
     named = {name for line in lines for name in re.findall(pattern, line)}
+    assert named
+    named |= {each["ParameterKey"] for each in json.loads(_parameters_with_an_external_id(tmp_path))}
     assert {"CallerPrincipal", "ExternalId"} <= named
     text = (ROOT / "config" / "cloudformation" / f"{template}.yaml").read_text(encoding="utf-8")
     _, _, parameters = text.partition("\nParameters:\n")
@@ -230,10 +251,8 @@ def test_the_first_census_of_the_readme_is_taken_by_its_lines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    made = _marked("external id").splitlines()[0]
-    subprocess.run(["bash", "-euo", "pipefail", "-c", made], check=True)
+    _parameters_with_an_external_id(tmp_path)
     external_id = Path("external-id").read_text(encoding="ascii").strip()
-    assert Path("external-id").stat().st_mode & 0o777 == 0o600
     Path("poolcensus.toml").write_text(_marked("settings"), encoding="utf-8")
     regions = "--regions=us-east-1,eu-west-1,af-south-1"
     world = (

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 from typing import TYPE_CHECKING
 
+import botocore.session
 import pytest
+from botocore import xform_name
 
 from config.deployment import (
     ACCOUNT,
@@ -210,6 +213,51 @@ def test_the_stack_set_of_the_module_is_that_of_the_template() -> None:
     instance = resources["aws_cloudformation_stack_set_instance.members"]
     assert stack_set["call_as"] == instance["call_as"] == "${var.call_as}"
     assert "roots[0].id" in text_of(instance["deployment_targets"])
+
+
+def lines_of_the_aws_cli() -> list[str]:
+    """What the pages and the header of the template run of CloudFormation by the AWS CLI."""
+    pages = [(CONFIG.parent / "README.md"), CONFIG / "README.md"]
+    text = "".join(
+        block
+        for page in pages
+        for block in re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    )
+    text += re.sub(r"(?m)^#", "", STACK_SET.read_text(encoding="utf-8").partition("\nParameters:")[0])
+    found = re.findall(r"(?m)^ *aws (cloudformation .*)$", text.replace("\\\n", " "))
+    return [line for each in found if not (line := each).startswith("cloudformation deploy ")]
+
+
+@pytest.mark.parametrize("line", sorted({*lines_of_the_aws_cli()}))
+def test_the_aws_cli_has_each_command_that_is_shown_with_its_options(line: str) -> None:
+    service, name, *rest = shlex.split(line, comments=True)
+    model = botocore.session.Session().get_service_model(service)
+    names = {xform_name(each, "-"): each for each in model.operation_names}
+    members = model.operation_model(names[name]).input_shape.members
+    options = {each.partition("=")[0] for each in rest if each.startswith("--")} - {"--query", "--output"}
+    known = {f"--{xform_name(each, '-')}" for each in members}
+    known |= {f"--no-{each[2:]}" for each in known}
+    assert options <= known
+    required = model.operation_model(names[name]).input_shape.required_members
+    for each in required:
+        option = f"--{xform_name(each, '-')}"
+        assert {option, f"--no-{option[2:]}"} & options
+
+
+def test_an_update_of_the_stack_set_keeps_every_parameter() -> None:
+    text = (CONFIG / "README.md").read_text(encoding="utf-8")
+    _, _, block = text.partition("<!-- stack set again -->")
+    kept = re.findall(r"ParameterKey=(\w+),UsePreviousValue=true", block.partition("\n\n")[0])
+    assert {*kept} == template(STACK_SET)["Parameters"].keys()
+
+
+def test_the_readme_leads_to_sections_that_are_there() -> None:
+    sections = re.findall(r"(?m)^## (.+)$", (CONFIG / "README.md").read_text(encoding="utf-8"))
+    linked = re.findall(
+        r"\]\(config/README\.md#([\w-]+)\)", (CONFIG.parent / "README.md").read_text(encoding="utf-8")
+    )
+    assert linked
+    assert {*linked} <= {each.lower().replace(" ", "-") for each in sections}
 
 
 def test_each_file_is_in_the_index() -> None:
