@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -118,6 +119,23 @@ async def test_the_regions_are_those_in_which_an_account_is_asked(lab: Start, tm
     file.write_text("account_id,regions\n000000000002,us-east-1\n000000000003,eu-west-1\n")
     found = await planned(here, accounts_from=str(file), exclude_accounts="000000000002", regions=())
     assert found.regions == ("eu-west-1",)
+
+
+async def test_the_list_of_a_plan_needs_no_role_where_the_regions_are_not_asked(
+    lab: Start, tmp_path: Path
+) -> None:
+    # The list that the jobs of config/ write, without the external ID that the roles ask for.
+    here = await lab(accounts=9, suspended=0.2, opt_in_disabled=0.5, external_id="hush-hush")
+    lists = []
+    for each in ("member", "off"):
+        called = here.calls("sts.AssumeRole")
+        plan = await planned(here, region_status=each)
+        assert (here.calls("sts.AssumeRole") > called) is (each == "member")
+        path = tmp_path / each
+        await asyncio.to_thread(write_account_list, plan, path)
+        lists.append(json.loads(path.read_text(encoding="utf-8"))["accounts"])
+    assert lists[0] == lists[1]
+    assert {each["state"] for each in lists[0]} == {"ACTIVE", "SUSPENDED"}
 
 
 async def test_a_plan_and_its_targets_are_bounded_by_the_deadline(lab: Start) -> None:

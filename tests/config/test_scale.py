@@ -78,6 +78,8 @@ def test_each_line_is_one_that_the_program_takes(line: str) -> None:
     assert name in COMMANDS
     command: click.Command = import_module(f"poolcensus.cli.{name}").command
     context = command.make_context(name, arguments, parent=click.Context(group))
+    if name == "plan":
+        assert context.params["region_status"] == "off"
     if name == "collect":
         assert shard(context.params["shard"]).count == 8
         assert context.params["resume"] is True
@@ -161,7 +163,10 @@ def test_the_shards_of_a_task_go_once_they_are_joined(tmp_path: Path, program: P
 def test_a_new_list_leaves_no_shard_of_the_list_before(tmp_path: Path, program: Path) -> None:
     (tmp_path / "shards" / "9").mkdir(parents=True)
     done = ended(script("plan").replace("/census", str(tmp_path)), program, ExitCode.FATAL)
-    assert (done.returncode, done.stdout) == (ExitCode.FATAL, f"plan --output {tmp_path}/accounts.json\n")
+    assert (done.returncode, done.stdout) == (
+        ExitCode.FATAL,
+        f"plan --region-status off --output {tmp_path}/accounts.json\n",
+    )
     assert not (tmp_path / "shards").exists()
 
 
