@@ -160,6 +160,30 @@ def test_the_shards_of_a_task_go_once_they_are_joined(tmp_path: Path, program: P
     assert run.exists() is (code not in {ExitCode.OK, ExitCode.UNCOVERED})
 
 
+@pytest.mark.parametrize("failing", [None, *JOBS])
+def test_a_job_begins_when_the_one_before_has_succeeded(tmp_path: Path, failing: str | None) -> None:
+    text = (CONFIG.parent / ".github" / "SCALE.md").read_text(encoding="utf-8")
+    found = re.search(r"<!-- kubernetes -->\n```sh\n(.*?)```", text, re.DOTALL)
+    assert found is not None
+    stand_ins = {
+        # Once it says nothing of a job, and then how it has ended.
+        "kubectl": 'case "$1" in apply) echo "$3" >> applied;; get) [ -e "$3" ] || { : > "$3"; exit; }\n'
+        f'case "$3" in poolcensus-{failing}) echo FailureTarget Failed;;'
+        " *) echo SuccessCriteriaMet Complete;; esac;; esac",
+        "sleep": "",
+    }
+    for name, body in stand_ins.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    done = subprocess.run(["/bin/sh", "-c", found[1]], check=False, cwd=tmp_path, env=env, timeout=60)
+    applied = [*JOBS] if failing is None else [*JOBS[: JOBS.index(failing) + 1]]
+    assert (tmp_path / "applied").read_text().split() == [
+        f"config/kubernetes/{each}.yaml" for each in applied
+    ]
+    assert (done.returncode == 0) is (failing is None)
+
+
 def test_a_new_list_leaves_no_shard_of_the_list_before(tmp_path: Path, program: Path) -> None:
     (tmp_path / "shards" / "9").mkdir(parents=True)
     done = ended(script("plan").replace("/census", str(tmp_path)), program, ExitCode.FATAL)
@@ -273,6 +297,21 @@ def test_the_policy_names_what_the_state_machine_runs() -> None:
     text = (STEPS / "census.asl.json").read_text(encoding="utf-8")
     assert set(re.findall(r'"Name": "(\w+)"', text)) == {container["name"]}
     assert container["entryPoint"] == ["sh", "-ec"]
+
+
+def test_a_task_writes_to_its_volumes_alone() -> None:
+    task = json.loads((STEPS / "task-definition.json").read_text(encoding="utf-8"))
+    (container,) = task["containerDefinitions"]
+    assert container["readonlyRootFilesystem"] is True
+    mounted = {each["containerPath"]: each["sourceVolume"] for each in container["mountPoints"]}
+    assert {*mounted.values()} == {each["name"] for each in task["volumes"]}
+    (temporary,) = [each["value"] for each in container["environment"] if each["name"] == "TMPDIR"]
+    # Fargate gives a volume the owner and mode of a folder of the image only where that is its VOLUME:
+    # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/bind-mounts.html
+    image = (CONFIG / "Containerfile").read_text(encoding="utf-8")
+    assert f"VOLUME {temporary}\n" in image
+    assert f"install --directory --owner poolcensus --mode 0700 {temporary}\n" in image
+    assert mounted[temporary] == "temporary"
 
 
 # What CloudFormation calls otherwise than ECS itself.
