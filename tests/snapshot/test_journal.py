@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 import random
@@ -12,7 +14,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import anyio
 import pytest
@@ -32,7 +34,8 @@ from poolcensus.snapshot import (
     prune,
     verify,
 )
-from poolcensus.snapshot.journal import Journal, encode_header
+from poolcensus.snapshot.journal import Entry, Journal, encode_header
+from poolcensus.storage.local.files import open_file
 from poolcensus.storage.local.store import FolderStore
 from snapshot.making import (
     ID,
@@ -333,6 +336,155 @@ async def test_what_an_earlier_start_left_damaged_keeps_no_run_from_going_on(
         assert list(restored) == FINISHED
 
 
+def make_unreadable(file: Path) -> None:
+    """Have the system refuse to open the file, for root as well."""
+    file.rename(file.with_name(f"{file.name} away"))
+    file.symlink_to(file.name)
+
+
+@pytest.mark.parametrize("name", ["journal", "pools.ndjson"])
+async def test_what_can_not_be_read_is_told_and_can_be_gone_on_with_once_it_can_be_read(
+    tmp_path: Path, snapshot_id: str, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await interrupt(tmp_path, snapshot_id)
+    make_unreadable(draft_of(tmp_path) / name)
+    for _ in range(2):
+        caplog.clear()
+        async with FolderStore(tmp_path) as store, interrupted_run(store, ASKED) as interrupted:
+            assert interrupted is None
+            await store.draft(LATER_ID)
+        (away,) = tmp_path.glob(f".*/{name} away")
+        file = away.with_name(name)
+        (said,) = caplog.messages
+        assert said == (
+            f"the interrupted run {snapshot_id} in {tmp_path} is not resumed: {file}:"
+            f" {os.strerror(errno.ELOOP)}"
+        )
+    away.replace(file)
+    async with going_on(tmp_path) as (_, restored):
+        assert list(restored) == FINISHED
+
+
+async def test_a_run_that_does_not_resume_leaves_what_can_not_be_read(
+    tmp_path: Path, snapshot_id: str
+) -> None:
+    older = ago(3, "aaaaaa")
+    await interrupt(tmp_path, older)
+    draft_of(tmp_path).rename(tmp_path / "kept")
+    await interrupt(tmp_path, snapshot_id)
+    make_unreadable(draft_of(tmp_path) / "journal")
+    (tmp_path / "kept").rename(tmp_path / f".draft-{older}")
+    async with FolderStore(tmp_path) as store:
+        await store.draft(ID)
+        names = {each.name for each in tmp_path.glob(".draft-*")}
+        assert names == {f".draft-{each}" for each in (older, snapshot_id, ID)}
+
+
+async def test_an_older_run_is_gone_on_with_where_the_newest_can_not_be_read(
+    tmp_path: Path, snapshot_id: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    newer = ago(-1, "aaaaaa")
+    await interrupt(tmp_path, newer)
+    make_unreadable(draft_of(tmp_path) / "journal")
+    draft_of(tmp_path).rename(tmp_path / "kept")
+    await interrupt(tmp_path, snapshot_id)
+    (tmp_path / "kept").rename(tmp_path / f".draft-{newer}")
+    async with going_on(tmp_path) as (_, restored):
+        assert list(restored) == FINISHED
+        assert (tmp_path / f".draft-{newer}").is_dir()
+    assert newer in caplog.text
+
+
+@pytest.mark.parametrize("unreadable", [".draft", ".former"])
+async def test_what_can_not_be_read_keeps_no_run_from_going_on_with_the_rest(
+    tmp_path: Path, snapshot_id: str, unreadable: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await interrupt(tmp_path, snapshot_id)
+    shutil.copytree(draft_of(tmp_path), tmp_path / f".former-{snapshot_id}.1")
+    make_unreadable(next(tmp_path.glob(f"{unreadable}-*")) / "journal")
+    async with going_on(tmp_path) as (_, restored):
+        assert list(restored) == FINISHED
+        assert len([*tmp_path.glob(".former-*")]) == 2
+    (said,) = caplog.messages
+    assert said.startswith(f"what can't be read of the interrupted run {snapshot_id} in {tmp_path} is called")
+    assert said.endswith(f"/journal: {os.strerror(errno.ELOOP)}")
+
+
+class FailingFile(io.RawIOBase):
+    """A file that can be read up to a byte, where the disk fails."""
+
+    def __init__(self, file: IO[bytes], good: int) -> None:
+        self._file = file
+        self._left = good
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def fileno(self) -> int:
+        return self._file.fileno()
+
+    def readinto(self, into: Any) -> int:
+        if not self._left:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        view = memoryview(into)
+        piece = self._file.read(min(self._left, len(view)))
+        self._left -= len(piece)
+        view[: len(piece)] = piece
+        return len(piece)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+@pytest.mark.parametrize("name", ["journal", "pools.ndjson"])
+@pytest.mark.parametrize("compression", Compression)
+async def test_what_was_read_before_a_disk_failed_is_taken_over(
+    tmp_path: Path,
+    snapshot_id: str,
+    *,
+    name: str,
+    compression: Compression,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    draw = random.Random(7)
+    # Too many for what is read ahead, also where they are compressed.
+    each_has = [[f"wspool-{draw.randbytes(32).hex()}" for _ in range(3000)] for _ in range(3)]
+    finished = {target(number): pools for number, pools in enumerate(each_has)}
+    await interrupt(tmp_path, snapshot_id, compression=compression, content=finished)
+    journal = draft_of(tmp_path) / "journal"
+    # The header and the first target, and all records but for the last byte.
+    good = {
+        "journal": len(b"".join(journal.read_bytes().splitlines(keepends=True)[:2])),
+        "pools.ndjson": (draft_of(tmp_path) / f"pools.ndjson{compression.suffix}").stat().st_size - 1,
+    }
+
+    def failing(file: Path, *, buffering: int = -1) -> IO[bytes]:
+        found = open_file(file, buffering=0)
+        if not file.name.startswith(name):
+            return found
+        raw = FailingFile(found, good[name])
+        return cast("IO[bytes]", raw if buffering == 0 else io.BufferedReader(raw))
+
+    monkeypatch.setattr("poolcensus.snapshot.journal.open_file", failing)
+    async with FolderStore(tmp_path) as store, interrupted_run(store, ASKED) as interrupted:
+        assert interrupted is not None
+        has = [interrupted.has(each) for each in finished]
+        assert has == ([True, False, False] if name == "journal" else [True, True, False])
+    (said,) = caplog.messages
+    assert said == (
+        f"what can't be read of the interrupted run {snapshot_id} in {tmp_path} is called again:"
+        f" {tmp_path}/.former-{snapshot_id}.1: {os.strerror(errno.EIO)}"
+    )
+
+
 async def test_records_that_are_cut_off_once_the_journal_is_open_are_called_again(
     tmp_path: Path, snapshot_id: str
 ) -> None:
@@ -346,6 +498,19 @@ async def test_records_that_are_cut_off_once_the_journal_is_open_are_called_agai
         async with SnapshotWriter(await store.draft(snapshot_id), partition="aws", operation=POOLS) as writer:
             assert await interrupted.restore(target(1), writer) is None
             assert not writer._open
+
+
+async def test_why_a_target_is_called_again_is_told_without_a_number(
+    tmp_path: Path, snapshot_id: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def failing(journal: Journal, entry: Entry) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    await interrupt(tmp_path, snapshot_id)
+    monkeypatch.setattr(Journal, "begin", failing)
+    async with going_on(tmp_path) as (_, restored):
+        assert not restored
+    assert f"us-east-1 in 000000000001 is called again: {os.strerror(errno.EIO)}" in caplog.messages
 
 
 async def test_an_account_that_has_another_name_now_is_called_again(tmp_path: Path, snapshot_id: str) -> None:

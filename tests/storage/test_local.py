@@ -23,6 +23,7 @@ from poolcensus.snapshot import Snapshot, SnapshotWriter, list_snapshots, verify
 from poolcensus.storage.advice import destination_error
 from poolcensus.storage.local import files, lock
 from poolcensus.storage.local.reading import LocalSource
+from poolcensus.storage.local.stale import StaleDrafts
 from poolcensus.storage.local.store import FolderStore
 from snapshot.making import ID, LATER_ID, POOLS, SOME, commit, fill, make, page, pool, publish, target
 
@@ -450,6 +451,40 @@ async def test_what_dead_runs_left_is_swept_and_nothing_else(tmp_path: Path) -> 
         [".draft-mine", f".draft-{LATER_ID}", ".lock", ID, "elsewhere", "latest", "notes.txt"]
     )
     assert (tmp_path / "elsewhere" / "kept").exists()
+
+
+async def test_what_can_not_be_swept_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refused(path: str, *, dir_fd: int | None = None) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+    dead = tmp_path / f".draft-{EARLIER_ID}"
+    dead.mkdir()
+    (dead / "pools.ndjson").write_text("half a li")
+    monkeypatch.setattr(os, "unlink", refused)
+    async with FolderStore(tmp_path) as store:
+        await store.sweep()
+    assert caplog.messages == [f"{dead} is left over and can't be removed: {os.strerror(errno.EACCES)}"]
+    assert caplog.records[0].__dict__["once"]
+
+
+async def test_nothing_is_swept_where_it_can_not_be_told_what_is_to_be_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(stale: StaleDrafts) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    dead = tmp_path / f".draft-{EARLIER_ID}"
+    dead.mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(StaleDrafts, "interrupted", failing)
+        async with FolderStore(tmp_path) as store:
+            await store.draft(ID)
+            assert dead.exists()
+    async with FolderStore(tmp_path) as store:
+        await store.draft(ID)
+    assert not dead.exists()
 
 
 def test_a_killed_run_leaves_neither_a_lock_nor_a_draft_for_the_next(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import tempfile
 import zlib
+from contextlib import suppress
 from dataclasses import asdict
 from typing import IO, TYPE_CHECKING, NamedTuple, Self
 
@@ -84,6 +85,8 @@ class Journal:
 
     What reads an entry may be called in several threads at a time. It raises `OSError` or `ValueError` where
     that can't be read any more.
+
+    `failure` is what the system said where it refused to read on, behind the entries that there are.
     """
 
     def __init__(
@@ -92,8 +95,10 @@ class Journal:
         lines: IO[bytes],
         records: IO[bytes],
         entries: dict[str, dict[str, Entry]],
+        failure: OSError | None = None,
     ) -> None:
         self.header = header
+        self.failure = failure
         self._lines = lines
         self._records = records
         self._entries = entries
@@ -101,30 +106,37 @@ class Journal:
 
     @classmethod
     def open(cls, folder: Path) -> Self | None:
-        """Return the journal of a draft, with its targets that are covered and whose records are there."""
-        try:
-            lines = open_file(folder / JOURNAL_NAME)
-        except OSError:
-            return None
+        """Return the journal of a draft, with its targets that are covered and whose records are there.
+
+        None where there is no journal, or it is damaged. Raises `OSError` where it, or the file of records,
+        can't be read.
+        """
+        lines: IO[bytes] | None = None
         records: IO[bytes] | None = None
         opened = False
         try:
+            lines = open_file(folder / JOURNAL_NAME)
             header = decode_header(unseal(lines.readline(LONGEST_LINE)))
             schema = Schema(header.operation)
-            records = _plain(folder / f"{schema.records_name}{header.compression.suffix}", header.compression)
+            records, failure = _plain(
+                folder / f"{schema.records_name}{header.compression.suffix}", header.compression
+            )
             entries = dict[str, dict[str, Entry]]()
-            for result, entry in _checked(lines, records, schema):
-                if result.outcome.covered:
-                    entries.setdefault(result.account_id, {})[result.region] = entry
+            try:
+                for result, entry in _checked(lines, records, schema):
+                    if result.outcome.covered:
+                        entries.setdefault(result.account_id, {})[result.region] = entry
+            except OSError as error:
+                failure = error
+            if failure is not None and not entries:
+                raise failure
             opened = True
-            return cls(header, lines, records, entries)
-        except (OSError, ValueError):
+            return cls(header, lines, records, entries, failure)
+        except (FileNotFoundError, NotADirectoryError, ValueError):
             return None
         finally:
             if not opened:
-                lines.close()
-                if records is not None:
-                    records.close()
+                _close(lines, records)
 
     def __len__(self) -> int:
         return sum(len(regions) for regions in self._entries.values())
@@ -175,24 +187,37 @@ def _parsed(line: bytes) -> tuple[int, int, bytes]:
     return int(size), int(checksum), ledger_line
 
 
-def _plain(file: Path, compression: Compression) -> IO[bytes]:
-    """Return the records as they are before compression, as far as they can be read."""
+def _close(*files: IO[bytes] | None) -> None:
+    for each in files:
+        # They are only read: no failure of a close loses anything.
+        if each is not None:
+            with suppress(OSError):
+                each.close()
+
+
+def _plain(file: Path, compression: Compression) -> tuple[IO[bytes], OSError | None]:
+    """Return the records as they are before compression, as far as they can be read, and why no further."""
     raw = open_file(file, buffering=0)
     if compression is Compression.NONE:
-        return raw
-    with raw:
+        return raw, None
+    failure: OSError | None = None
+    try:
         plain = tempfile.TemporaryFile(buffering=0, dir=file.parent)  # noqa: SIM115 - the journal's, which closes it
         try:
             for piece in pieces(raw, compression):
                 plain.write(piece)
-        except (OSError, ValueError):
+        except ValueError:
             # Cut off: what is missing is found out line by line.
             pass
-        return plain
+        except OSError as error:
+            failure = error
+        return plain, failure
+    finally:
+        _close(raw)
 
 
 def _checked(lines: IO[bytes], records: IO[bytes], schema: Schema) -> Iterator[tuple[TargetResult, Entry]]:
-    """Yield the entries whose records are there."""
+    """Yield the entries whose records are there. Raises `OSError`."""
     records.seek(0)
     offset = 0
     while True:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import anyio
 
+from poolcensus.errors import reason_of
 from poolcensus.loops import in_thread
 from poolcensus.snapshot.journal import Journal, decode_header
 from poolcensus.storage.base import ABORT_SECONDS
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from poolcensus.storage.base import InterruptedRun, Store
 
 _log = logging.getLogger("poolcensus")
+
+_NOT_RESUMED: Final = "the interrupted run %s in %s is not resumed: %s"
+_RESUMED_IN_PART: Final = "what can't be read of the interrupted run %s in %s is called again: %s"
 
 
 class Interrupted:
@@ -68,7 +72,8 @@ class Interrupted:
                 if copied:
                     sink.set_record_count(target, result.pools)
             except (OSError, ValueError) as error:
-                _log.warning("%s in %s is called again: %s", target.region, target.account.id, error)
+                why = reason_of(error) if isinstance(error, OSError) else error
+                _log.warning("%s in %s is called again: %s", target.region, target.account.id, why)
                 sink.discard(target)
                 continue
             return result
@@ -83,16 +88,23 @@ class _Journals:
         self._closed = False
         self._mutex = threading.Lock()
 
-    def open(self, folders: Iterable[Path]) -> list[Journal]:
-        """Open those that there are, and check them. Blocks."""
+    def open(self, folders: Iterable[Path]) -> tuple[list[Journal], str]:
+        """Open those that there are, and check them. Return them, and what can't be read. Blocks."""
+        unread: list[str] = []
         for each in folders:
-            journal = Journal.open(each)
+            try:
+                journal = Journal.open(each)
+                failure = None if journal is None else journal.failure
+            except OSError as error:
+                journal, failure = None, error
+            if failure is not None:
+                unread.append(f"{failure.filename or each}: {reason_of(failure)}")
             with self._mutex:
                 if journal is not None and not self._closed:
                     self._open.append(journal)
                 elif journal is not None:
                     journal.close()
-        return self._open
+        return self._open, "; ".join(unread)
 
     def close(self) -> None:
         """Let go of the files. Blocks."""
@@ -106,28 +118,31 @@ class _Journals:
 async def interrupted_run(store: Store, asked: JsonObject) -> AsyncIterator[Interrupted | None]:
     """Open the newest run that was interrupted at a destination and was asked for the same; None for none.
 
-    The store has to be entered. One that was asked for something else, or is older than a day, is told of in
-    the log: a setting that changed must not keep every run of a day from publishing. Whatever other dead runs
-    left is removed, but for the newest that can be resumed. Raises `DestinationError`.
+    The store has to be entered. One that was asked for something else, is older than a day or can't be read
+    is told of in the log: a setting that changed must not keep every run of a day from publishing. Whatever
+    other dead runs left is removed, but for the newest that can be resumed, and newer ones that can't be read
+    now. Raises `DestinationError`.
     """
     journals = _Journals()
     try:
-        kept: Sequence[Path] = ()
+        kept: list[Path] = []
         opened: list[Journal] = []
         for run in await store.interrupted():
             headers = [*_headers(run)]
-            if not headers:
+            if not headers and not run.unreadable:
                 continue
             why = _why_not(run, headers, asked)
             if why is None:
                 aside = await store.set_aside(run)
-                opened = await in_thread(journals.open, aside)
-                kept = aside if opened else ()
+                opened, unread = await in_thread(journals.open, aside)
+                kept += aside
+                if unread:
+                    text = _RESUMED_IN_PART if opened else _NOT_RESUMED
+                    _log.warning(text, run.snapshot_id, store.location, unread)
                 break
-            _log.warning(
-                "the interrupted run %s in %s is not resumed: %s", run.snapshot_id, store.location, why
-            )
-        await store.sweep(keep=kept or None)
+            kept += run.unreadable
+            _log.warning(_NOT_RESUMED, run.snapshot_id, store.location, why)
+        await store.sweep(keep=kept if opened else None)
         yield Interrupted([*opened]) if opened else None
     finally:
         with anyio.move_on_after(ABORT_SECONDS, shield=True):
@@ -147,6 +162,8 @@ def _why_not(run: InterruptedRun, headers: Sequence[JournalHeader], asked: JsonO
     """Return why a run can't be gone on with by one that is asked for this, None where it can."""
     if not run.is_recent:
         return "it began more than a day ago"
+    if not headers:
+        return "; ".join(run.unreadable.values())
     for header in headers:
         names = sorted(name for name in {*header.asked, *asked} if header.asked.get(name) != asked.get(name))
         if names:

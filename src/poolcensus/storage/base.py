@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self, TypeVar
 
 import msgspec
@@ -66,10 +67,14 @@ class LatestChoice(Protocol):
 
 
 class InterruptedRun(NamedTuple):
-    """What an interrupted run has left: its folders, each with the first line of its journal."""
+    """What an interrupted run has left: its folders, each with the first line of its journal.
+
+    `unreadable` are those whose journals the system refuses to read, each with what it says.
+    """
 
     snapshot_id: str
     journals: Mapping[Path, bytes]
+    unreadable: Mapping[Path, str] = MappingProxyType({})
 
     @property
     def is_recent(self) -> bool:
@@ -227,7 +232,8 @@ class Store(ABC):
     async def sweep(self, *, keep: Iterable[Path] | None = None) -> None:
         """Remove what dead runs and removals left, but for the folders in `keep`.
 
-        By default the newest interrupted run that can be resumed is kept. The store has to be entered.
+        By default the newest interrupted run that can be resumed is kept, and newer ones that can't be read
+        now. The store has to be entered.
         Raises `DestinationError`.
         """
 

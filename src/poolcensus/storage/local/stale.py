@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import shutil
 from typing import TYPE_CHECKING
 
+from poolcensus.errors import reason_of
 from poolcensus.format.compression import LONGEST_LINE
 from poolcensus.format.ids import is_snapshot_id
 from poolcensus.format.sealed import unseal
-from poolcensus.paths import exists
+from poolcensus.paths import exists, is_folder, is_link
 from poolcensus.storage.advice import explained
 from poolcensus.storage.base import JOURNAL_NAME, InterruptedRun
 from poolcensus.storage.local.files import open_file
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
+
+_log = logging.getLogger("poolcensus")
 
 DRAFT_PREFIX = ".draft-"
 LATEST_PREFIX = ".latest-"
@@ -34,33 +39,41 @@ class StaleDrafts:
         self._dest = dest
 
     def interrupted(self) -> list[InterruptedRun]:
-        """Return the interrupted runs that had finished a target, the newest first. Raises `OSError`."""
+        """Return the interrupted runs that had finished a target, or may have, the newest first.
+
+        Raises `OSError`.
+        """
         folders: dict[str, list[Path]] = {}
         for entry in self._dest.iterdir():
             if (snapshot_id := _stale_id(entry.name)) is not None:
                 folders.setdefault(snapshot_id, []).append(entry)
         found = []
         for snapshot_id in sorted(folders, reverse=True):
-            lines = {each: _first_line(each) for each in sorted(folders[snapshot_id])}
-            journals = {each: line for each, line in lines.items() if line is not None}
-            if journals and not exists(self._dest / snapshot_id):
-                found.append(InterruptedRun(snapshot_id, journals))
+            run = _left_by(snapshot_id, sorted(folders[snapshot_id]))
+            if (run.journals or run.unreadable) and not exists(self._dest / snapshot_id):
+                found.append(run)
         return found
 
     def resumable(self) -> frozenset[str]:
-        """Return the names of what the newest interrupted run left, if it can be resumed."""
-        with contextlib.suppress(OSError):
-            for run in self.interrupted():
-                if run.is_recent:
-                    return frozenset(each.name for each in run.journals)
-        return frozenset()
+        """Return the names of what the newest interrupted run left that can be resumed.
+
+        With them those of newer ones that can't be read now. Raises `OSError`.
+        """
+        kept: set[str] = set()
+        for run in self.interrupted():
+            if run.is_recent:
+                kept.update(each.name for each in (*run.journals, *run.unreadable))
+                if run.journals:
+                    break
+        return frozenset(kept)
 
     def set_aside(self, run: InterruptedRun) -> list[Path]:
         """Rename what a run left, and return it, the newest first. Raises `DestinationError`."""
         # The draft's own name is that of the run that resumes.
-        kept = [each for each in run.journals if each.name.startswith(_FORMER_PREFIX)]
+        left = (*run.journals, *run.unreadable)
+        kept = [each for each in left if each.name.startswith(_FORMER_PREFIX)]
         kept.sort(key=_number_of_former, reverse=True)
-        for each in run.journals:
+        for each in left:
             if each not in kept:
                 with explained("rename", each):
                     aside = self._next_former(run.snapshot_id)
@@ -69,7 +82,7 @@ class StaleDrafts:
         return kept
 
     def _next_former(self, snapshot_id: str) -> Path:
-        """Return a name that nothing has: some of a run's may have journals that can't be read."""
+        """Return a name that nothing has: some of a run's may have damaged journals."""
         prefix = f"{_FORMER_PREFIX}{snapshot_id}."
         there = (each for each in self._dest.iterdir() if each.name.startswith(prefix))
         number = max(map(_number_of_former, there), default=0) + 1
@@ -78,7 +91,7 @@ class StaleDrafts:
     def sweep(self, kept: frozenset[str] = frozenset()) -> None:
         """Remove what dead runs left, but for the names in `kept`.
 
-        Whoever made it is dead, for this run holds the lock. What can't be removed harms nobody.
+        Whoever made it is dead, for this run holds the lock. What can't be removed is told of in the log.
         """
         with contextlib.suppress(OSError):
             for entry in list(self._dest.iterdir()):
@@ -86,7 +99,7 @@ class StaleDrafts:
                 if name in kept:
                     continue
                 if _stale_id(name) is not None or _is_snapshot_after(PRUNED_PREFIX, name):
-                    shutil.rmtree(entry, ignore_errors=True)
+                    _remove(entry)
                 elif _is_snapshot_after(LATEST_PREFIX, name):
                     with contextlib.suppress(OSError):
                         entry.unlink()
@@ -115,14 +128,43 @@ def _stale_id(name: str) -> str | None:
     return snapshot_id if is_snapshot_id(snapshot_id) else None
 
 
-def _first_line(folder: Path) -> bytes | None:
-    """Return the first line of a draft's journal; None where it has none, or had finished no target."""
+def _left_by(snapshot_id: str, folders: Iterable[Path]) -> InterruptedRun:
+    journals: dict[Path, bytes] = {}
+    unreadable: dict[Path, str] = {}
+    for each in folders:
+        try:
+            line = _first_line(each / JOURNAL_NAME)
+        except OSError as error:
+            unreadable[each] = f"{each / JOURNAL_NAME}: {reason_of(error)}"
+        else:
+            if line is not None:
+                journals[each] = line
+    return InterruptedRun(snapshot_id, journals, unreadable)
+
+
+def _first_line(journal: Path) -> bytes | None:
+    """Return the first line of a draft's journal; None where it has none, or had finished no target.
+
+    Raises `OSError` where it may have, and can't be read.
+    """
     try:
-        with open_file(folder / JOURNAL_NAME) as lines:
+        with open_file(journal) as lines:
             line = unseal(lines.readline(LONGEST_LINE))
             return line if lines.read(1) else None
-    except (OSError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
+
+
+def _remove(entry: Path) -> None:
+    shutil.rmtree(entry, ignore_errors=True)
+    try:
+        # A link is none of ours. What is left of a folder says why.
+        if is_folder(entry) and not is_link(entry):
+            shutil.rmtree(entry)
+    except OSError as error:
+        _log.warning(
+            "%s is left over and can't be removed: %s", entry, reason_of(error), extra={"once": True}
+        )
 
 
 def _is_snapshot_after(prefix: str, name: str) -> bool:

@@ -185,8 +185,10 @@ class FolderStore(Repository):
             return self._stale.interrupted()
 
     def _sweep(self, keep: Iterable[Path] | None) -> None:
-        kept = self._stale.resumable() if keep is None else frozenset(each.name for each in keep)
-        self._stale.sweep(kept)
+        # Where it can't be told what is to be kept, nothing is removed: another run looks again.
+        with suppress(OSError):
+            kept = self._stale.resumable() if keep is None else frozenset(each.name for each in keep)
+            self._stale.sweep(kept)
 
     def _remove(self, snapshot_id: str) -> None:
         if not self._lock.held:
