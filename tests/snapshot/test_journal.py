@@ -500,6 +500,21 @@ async def test_records_that_are_cut_off_once_the_journal_is_open_are_called_agai
             assert not writer._open
 
 
+async def test_an_error_is_told_although_what_was_read_can_not_be_closed(
+    tmp_path: Path, snapshot_id: str
+) -> None:
+    await interrupt(tmp_path, snapshot_id)
+    with pytest.raises(StoppedError):
+        async with FolderStore(tmp_path) as store, interrupted_run(store, ASKED) as interrupted:
+            assert interrupted is not None
+            (journal,) = interrupted._journals
+            for each in (journal._lines, journal._records):
+                os.close(each.fileno())
+            raise StoppedError
+    assert journal._lines.closed
+    assert journal._records.closed
+
+
 async def test_why_a_target_is_called_again_is_told_without_a_number(
     tmp_path: Path, snapshot_id: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -117,6 +117,26 @@ def test_a_file_that_was_cut_is_not_read_as_if_it_were_whole(tmp_path: Path) -> 
     spill.close()
 
 
+def test_what_is_read_is_what_was_written_or_an_error(tmp_path: Path) -> None:
+    spill = Spill(tmp_path, BLOCK)
+    block = spill.allocate()
+    spill.write(block, b"x" * BLOCK)
+    assert spill._file is not None
+    os.pwrite(spill._file.fileno(), bytes(BLOCK), block * BLOCK)
+    with pytest.raises(DestinationError, match=f"records kept in {tmp_path} are lost"):
+        spill.read(block)
+    spill.close()
+
+
+def test_a_close_that_fails_is_no_error(tmp_path: Path) -> None:
+    spill = Spill(tmp_path, BLOCK)
+    spill.open()
+    assert spill._file is not None
+    os.close(spill._file.fileno())
+    spill.close()
+    assert spill._file.closed
+
+
 def test_a_temporary_folder_that_is_full_is_an_error_that_names_the_way_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

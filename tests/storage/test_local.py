@@ -190,6 +190,34 @@ async def test_a_file_of_the_draft_that_is_gone_publishes_nothing(
     assert Snapshot.open("latest", tmp_path).id == ID
 
 
+@pytest.mark.parametrize("name", ["journal", f".draft-{ID}"])
+async def test_a_close_that_fails_of_what_is_not_published_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    async with FolderStore(tmp_path) as store:
+        draft = await store.draft(ID)
+        for file in (await draft.create("pools.ndjson"), await draft.journal()):
+            assert file is not None
+            await file.append(b"x\n")
+        failing("close", name, monkeypatch, errno.EDQUOT)
+        await commit(draft, b"{}\n")
+        assert draft.published
+    assert sorted(each.name for each in (tmp_path / ID).iterdir()) == ["manifest.json", "pools.ndjson"]
+
+
+async def test_a_close_that_fails_of_what_is_not_kept_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with FolderStore(tmp_path) as store:
+        draft = await store.draft(ID)
+        for name in ("pools.ndjson", "targets.ndjson"):
+            await draft.create(name)
+        failing("close", "pools.ndjson", monkeypatch, errno.EDQUOT)
+        kept = await draft.refuse(b"{}\n")
+    assert kept is not None
+    assert sorted(each.name for each in Path(kept).iterdir()) == ["refused.json", "targets.ndjson"]
+
+
 async def test_a_ledger_that_is_gone_is_not_kept(tmp_path: Path) -> None:
     async with FolderStore(tmp_path) as store:
         draft = await store.draft(ID)

@@ -161,8 +161,7 @@ class Journal:
 
     def close(self) -> None:
         """Let go of the files."""
-        self._lines.close()
-        self._records.close()
+        _close(self._lines, self._records)
 
 
 def decode_header(line: bytes) -> JournalHeader:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
+import zlib
+from contextlib import suppress
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 from poolcensus.errors import DestinationError
@@ -29,6 +31,7 @@ class Spill:
         self.block_bytes = block_bytes
         self.blocks = 0
         self._free: list[int] = []
+        self._checksums: dict[int, int] = {}
         self._folder = folder
         self._file: IO[bytes] | None = None
         self._closed = False
@@ -64,6 +67,7 @@ class Spill:
                 while rest:
                     count = os.pwrite(fd, rest, offset)
                     rest, offset = rest[count:], offset + count
+                self._checksums[block] = zlib.crc32(data)
             except OSError as error:
                 raise self._failure("keep records in", error) from error
 
@@ -76,13 +80,17 @@ class Spill:
                 while offset < end:
                     part = os.pread(fd, end - offset, offset)
                     if not part:
-                        place = self._folder or "a temporary file"
-                        raise DestinationError(f"records kept in {place} are lost: the file was cut")
+                        raise self._loss("the file was cut")
                     parts.append(part)
                     offset += len(part)
             except OSError as error:
                 raise self._failure("read records in", error) from error
-        return b"".join(parts)
+            data = b"".join(parts)
+            # A network file system may tell of a write that failed only when the file is closed, and until
+            # then give back something else.
+            if zlib.crc32(data) != self._checksums.get(block):
+                raise self._loss("the file has other bytes than were written")
+        return data
 
     def block(self, number: int) -> SpilledBlock:
         """Return a block as a part of a piece, which is read when that is packed."""
@@ -94,7 +102,13 @@ class Spill:
         self._closed = True
         with self._mutex:
             if self._file is not None:
-                self._file.close()
+                # What was read of it is what was written, and nobody wants the rest: no failure of a close
+                # loses anything.
+                with suppress(OSError):
+                    self._file.close()
+
+    def _loss(self, why: str) -> DestinationError:
+        return DestinationError(f"records kept in {self._folder or 'a temporary file'} are lost: {why}")
 
     def _failure(self, doing: str, error: OSError) -> DestinationError:
         if self._folder is not None:

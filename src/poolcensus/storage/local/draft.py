@@ -216,9 +216,7 @@ class FolderDraft(Draft):
             if name.startswith(TARGETS_NAME):
                 self._complete(name)
             else:
-                with explained("remove", self._folder / name):
-                    os.close(self._files.pop(name))
-                    (self._folder / name).unlink()
+                self._remove(name)
         self.write(self._folder / REFUSED_NAME, self._create(REFUSED_NAME), record)
         self._complete(REFUSED_NAME)
         with explained("flush", self._folder):
@@ -239,9 +237,7 @@ class FolderDraft(Draft):
         self.write(self._folder / MANIFEST_NAME, self._create(MANIFEST_NAME), manifest)
         self._complete(MANIFEST_NAME)
         if JOURNAL_NAME in self._files:
-            with explained("remove", self._folder / JOURNAL_NAME):
-                os.close(self._files.pop(JOURNAL_NAME))
-                (self._folder / JOURNAL_NAME).unlink()
+            self._remove(JOURNAL_NAME)
         with explained("flush", self._folder):
             sync_folder(self._folder)
         if self._abandoned:
@@ -250,6 +246,13 @@ class FolderDraft(Draft):
         with explained("publish", self._final):
             self._folder.rename(self._final)
         self._published = True
+
+    def _remove(self, name: str) -> None:
+        # A close that fails tells of what was not written, which is not wanted any more.
+        with contextlib.suppress(OSError):
+            os.close(self._files.pop(name))
+        with explained("remove", self._folder / name):
+            (self._folder / name).unlink()
 
     def _complete(self, name: str) -> None:
         """Flush and close a file. Raises `DestinationError` where it was removed, or replaced by another."""

@@ -6,7 +6,7 @@ import errno
 import fcntl
 import os
 import stat
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO, Final
 
@@ -102,7 +102,9 @@ def sync_folder(path: Path) -> None:
         if error.errno not in _NO_SYNC:
             raise
     finally:
-        os.close(fd)
+        # Nothing was written to it: what there was to flush, has been.
+        with suppress(OSError):
+            os.close(fd)
 
 
 def sync_file(fd: int) -> None:

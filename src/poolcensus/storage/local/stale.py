@@ -148,11 +148,17 @@ def _first_line(journal: Path) -> bytes | None:
     Raises `OSError` where it may have, and can't be read.
     """
     try:
-        with open_file(journal) as lines:
-            line = unseal(lines.readline(LONGEST_LINE))
-            return line if lines.read(1) else None
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+        lines = open_file(journal)
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    try:
+        line = unseal(lines.readline(LONGEST_LINE))
+        return line if lines.read(1) else None
+    except ValueError:
+        return None
+    finally:
+        with contextlib.suppress(OSError):
+            lines.close()
 
 
 def _remove(entry: Path) -> None:
