@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 def main() -> NoReturn:
     """Run the program and end the process with its exit code."""
+    _open_standard_descriptors()
     codes: list[int] = []
     # Who is registered first is called last.
     atexit.register(_leave_at_once, codes)
@@ -29,6 +30,22 @@ def main() -> NoReturn:
 
     codes.append(run())
     end(codes[0])
+
+
+def _open_standard_descriptors() -> None:
+    """Put /dev/null on those of 0, 1 and 2 that the process was started without.
+
+    Else what is opened next is standard input or output to each library that does not look, and to each
+    program that is started. Python's own streams stay None.
+    """
+    for number, stream in enumerate((sys.stdin, sys.stdout, sys.stderr)):
+        # One that was closed since fails when it is written to, and is to fail.
+        if stream is None:
+            try:
+                os.fstat(number)
+            except OSError:
+                # The lowest number that is free.
+                os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
 
 def _leave_at_once(codes: list[int]) -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 import click
 import pytest
@@ -18,6 +19,9 @@ from poolcensus.cli.exits import StoppedError, code_of, report
 from poolcensus.config import Settings
 from poolcensus.exit_error import exit_error
 from poolcensus.scope.joining import naming
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def fail(error: BaseException) -> None:
@@ -259,6 +263,28 @@ def test_exit_functions_run_and_what_they_print_is_printed(code: int) -> None:
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (code, "ended\ncalled", "")
+
+
+def test_no_file_takes_the_place_of_a_standard_stream_that_is_closed(tmp_path: Path) -> None:
+    script = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from poolcensus import cli\n"
+        "from poolcensus.__main__ import main\n"
+        "def run():\n"
+        "    nothing = os.stat(os.devnull)\n"
+        "    there = [os.path.samestat(os.fstat(number), nothing) for number in range(3)]\n"
+        "    passed_on = [os.get_inheritable(number) for number in range(3)]\n"
+        "    text = repr((there, passed_on, sys.stdin, sys.stdout, sys.stderr))\n"
+        "    Path(sys.argv[1]).write_text(text)\n"
+        "    return 0\n"
+        "cli.main = run\n"
+        "main()\n"
+    )
+    closed = 'exec "$@" <&- >&- 2>&-'
+    seen = tmp_path / "seen"
+    subprocess.run(["/bin/sh", "-c", closed, "sh", sys.executable, "-c", script, seen], check=True)
+    assert seen.read_text() == repr(([True] * 3, [True] * 3, None, None, None))
 
 
 def test_a_bug_ends_as_python_ends() -> None:

@@ -94,6 +94,26 @@ def test_a_pipe_is_written_to_as_it_stands(dest: Path, tmp_path: Path) -> None:
         assert reader.communicate()[0].startswith(b"<!doctype html>")
 
 
+def test_a_page_is_written_with_standard_input_closed(dest: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    command = [sys.executable, "-m", "poolcensus", "report", "--dest", str(dest), "--output", str(page)]
+    ended = subprocess.run(
+        ["/bin/sh", "-c", 'exec "$@" <&-', "sh", *command], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert page.read_text().startswith("<!doctype html>")
+
+
+def test_what_can_not_be_drawn_is_a_sentence(
+    dest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("poolcensus.analysis.report.svg.dumps", lambda spec: b"{}")
+    assert run(dest, "--output", str(tmp_path / "page.html")) == 1
+    said = capsys.readouterr().err
+    assert re.fullmatch(r"poolcensus: Could not draw a chart: .* Invalid specification {}\..*\n", said)
+    assert not (tmp_path / "page.html").exists()
+
+
 @pytest.mark.parametrize(("module", "name"), [("jinja2", "Jinja2"), ("vl_convert", "vl-convert-python")])
 def test_a_library_that_is_not_installed_is_a_sentence_before_anything_is_read(
     tmp_path: Path,

@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ET
 from typing import TYPE_CHECKING, Final
 
 from poolcensus.analysis.report.extra import extra_report
+from poolcensus.errors import FatalError
 from poolcensus.format.codec import dumps
 
 if TYPE_CHECKING:
@@ -47,11 +48,16 @@ _VERSION: Final = "5.20"
 def render(spec: JsonObject) -> str:
     """Return the SVG of a chart, to stand in an HTML page. Takes a second the first time.
 
-    Raises `MissingExtraError` without the extra `report`.
+    Raises `MissingExtraError` without the extra `report`, and `FatalError` where it can't be drawn.
     """
     with extra_report():
         import vl_convert  # noqa: PLC0415 - an extra
-    drawn = vl_convert.vegalite_to_svg(dumps(spec).decode(), vl_version=_VERSION, show_warnings=False)
+    try:
+        drawn = vl_convert.vegalite_to_svg(dumps(spec).decode(), vl_version=_VERSION, show_warnings=False)
+    except ValueError as error:
+        # What follows is a stack in JavaScript.
+        said = " ".join(str(error).splitlines()[:2])
+        raise FatalError(f"Could not draw a chart: {said}") from error
     root = ET.fromstring(drawn)  # noqa: S314 - the library wrote it, and escapes what it is given
     _keep_the_picture(root)
     # What it shows is said by the figure's caption and by the table beside it.
