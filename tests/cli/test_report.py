@@ -114,6 +114,23 @@ def test_what_can_not_be_drawn_is_a_sentence(
     assert not (tmp_path / "page.html").exists()
 
 
+def test_a_limit_on_the_address_space_is_a_sentence(dest: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    command = [sys.executable, "-m", "poolcensus", "report", "--dest", str(dest), "--output", str(page)]
+    # In KiB. macOS has no such limit.
+    limited = 'ulimit -v "$0" || exit 77; exec "$@"'
+    ended = subprocess.run(
+        ["/bin/sh", "-c", limited, f"{8 << 20}", *command], capture_output=True, text=True, check=False
+    )
+    if ended.returncode == 77:
+        pytest.skip("the system has no limit on the address space")
+    assert ended.returncode == 1
+    assert re.fullmatch(
+        r"poolcensus: Could not draw the charts: .* Run 'ulimit -v unlimited' .*\n", ended.stderr
+    )
+    assert not page.exists()
+
+
 @pytest.mark.parametrize(("module", "name"), [("jinja2", "Jinja2"), ("vl_convert", "vl-convert-python")])
 def test_a_library_that_is_not_installed_is_a_sentence_before_anything_is_read(
     tmp_path: Path,

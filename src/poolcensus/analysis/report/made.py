@@ -52,7 +52,8 @@ def report(
     of them are read. `now`, the present by default, is what the days to the end of support are counted from.
 
     Raises `MissingExtraError` without the extra `report`, and `SnapshotError` where the snapshot can't be
-    read, `DestinationError` or another `FatalError` where a bucket can't. Blocks, for seconds a year.
+    read, `DestinationError` or another `FatalError` where a bucket can't, or where no chart can be drawn.
+    Blocks, for seconds a year.
     """
     check_extra()
     snapshot = Snapshot.open(ref, dest, settings=settings)

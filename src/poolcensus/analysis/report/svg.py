@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import mmap
 import re
+import resource
 import xml.etree.ElementTree as ET
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from poolcensus.analysis.report.extra import extra_report
@@ -43,6 +46,8 @@ _FRACTION: Final = re.compile(r"(\.\d)\d+")
 _GEOMETRY: Final = frozenset({"d", "transform", "x2", "y2"})
 # Of the Vega-Lite versions that come with the library: the oldest that all releases have that are allowed.
 _VERSION: Final = "5.20"
+# As measured with vl-convert 1.9, whose V8 keeps half of it: it wants that aligned to its own size.
+_ADDRESS_SPACE: Final = 64 << 30
 
 
 def render(spec: JsonObject) -> str:
@@ -52,6 +57,7 @@ def render(spec: JsonObject) -> str:
     """
     with extra_report():
         import vl_convert  # noqa: PLC0415 - an extra
+    _check_address_space()
     try:
         drawn = vl_convert.vegalite_to_svg(dumps(spec).decode(), vl_version=_VERSION, show_warnings=False)
     except ValueError as error:
@@ -64,6 +70,22 @@ def render(spec: JsonObject) -> str:
     root.set("aria-hidden", "true")
     root.set("focusable", "false")
     return ET.tostring(root, encoding="unicode")
+
+
+# Once: what V8 has reserved stays reserved.
+@cache
+def _check_address_space() -> None:
+    """Raise `FatalError` where a limit forbids what V8 reserves: without that, it ends the process."""
+    if resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY:
+        return
+    try:
+        mmap.mmap(-1, _ADDRESS_SPACE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=0).close()
+    except OSError as error:
+        raise FatalError(
+            "Could not draw the charts: the limit on the address space of this process leaves less than the"
+            f" {_ADDRESS_SPACE >> 30} GiB that the renderer reserves, which it does not fill.",
+            advice="Run 'ulimit -v unlimited' first.",
+        ) from error
 
 
 def _keep_the_picture(element: ET.Element) -> None:
