@@ -391,6 +391,17 @@ async def test_latest_does_not_go_back(tmp_path: Path) -> None:
     assert Snapshot.open(tmp_path / "latest").id == LATER_ID
 
 
+async def test_a_latest_that_can_not_be_read_is_as_good_as_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await make(tmp_path, ID)
+    with monkeypatch.context() as patch:
+        failing("readlink", "latest", patch)
+        assert Snapshot.open("latest", tmp_path).id == ID
+        await make(tmp_path, LATER_ID)
+    assert (tmp_path / "latest").readlink() == Path(LATER_ID)
+
+
 async def test_latest_names_the_newest_though_the_run_that_published_it_was_killed(tmp_path: Path) -> None:
     await make(tmp_path, EARLIER_ID)
     await make(tmp_path, LATER_ID)

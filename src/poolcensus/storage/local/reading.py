@@ -127,10 +127,11 @@ def published_ids(dest: Path) -> list[str]:
 
 def latest_in(dest: Path) -> str | None:
     """Return the id of the snapshot that `latest` leads to, or `latest.json` names, None for all else."""
-    name = os.path.basename(os.path.realpath(dest / LATEST))  # noqa: PTH119 - never raises
-    if is_snapshot_id(name):
-        return name
     try:
+        # Of links that go in a circle, Path.resolve raises a RuntimeError before Python 3.13.
+        name = os.path.basename(os.path.realpath(dest / LATEST))  # noqa: PTH119 - see above
+        if is_snapshot_id(name):
+            return name
         with open_file(dest / LATEST_NAME) as raw:
             return named(read_whole(raw, LARGEST_MANIFEST))
     except OSError:
