@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import replace
 from types import SimpleNamespace
@@ -96,6 +97,7 @@ class Service(S3):
         # "beyond": none of a folder whose name is what a listing begins after.
         self.objects_listed: Literal["as S3", "beyond", "never"] = "as S3"
         self.left_out: set[str] = set()
+        self.slow_by = 1.0
 
     def forget_runs(self) -> None:
         """Take no more calls of the runs that there were."""
@@ -158,9 +160,9 @@ class Service(S3):
             raise S3Error("ConditionalRequestConflict")
         if trouble == "page":
             return Response(200, b"<html>Sign in</html>", (("Content-Type", "text/html"),))
-        if trouble == "hangs" and first:
+        if trouble in ("hangs", "slow") and first:
             self.attempts.discard((call_id, attempt))
-            return Hang()
+            return self._hang(request, is_slow=trouble == "slow")
         if (trouble, first) in (("broken", True), ("lost", False)):
             return Abort()
         if not self.heeds_conditions:
@@ -172,6 +174,15 @@ class Service(S3):
         if trouble in ("lost", "again") and first:
             return Abort()
         return response if self.says_when_modified else _without_last_modified(response)
+
+    def _hang(self, request: Request, *, is_slow: bool) -> Hang:
+        if is_slow:
+            asyncio.get_running_loop().call_later(self.slow_by, self._carry_out, request)
+        return Hang()
+
+    def _carry_out(self, request: Request) -> None:
+        with suppress(S3Error):
+            super().handle(request)
 
     def _listed_otherwise(self, request: Request) -> Response | None:
         """Answer a listing as a service does that is not S3."""
@@ -233,7 +244,8 @@ class Run:
     `trouble` is called with each call's number from 0 and its name, when the service has received it. What
     it returns says what happens: None, the call works; "refused", it fails without an effect; "lost", it
     fails after its effect; "again", its first reply is lost, and the client makes it a second time; "hangs",
-    its first attempt has no effect and is never answered; "exists", S3 says that its condition does not hold;
+    its first attempt has no effect and is never answered; "slow", the same, but it has its effect after the
+    service's `slow_by` seconds; "exists", S3 says that its condition does not hold;
     "conflict", S3 says that another call is under way; "late", it says so, and that call has the effect of
     this one; "page", something else answers with a page.
     """

@@ -341,6 +341,62 @@ def test_a_lock_that_is_not_let_go_in_time_is_said_to_be_left(
     assert "the lock of s3://census/p is left to lapse: the service did not answer within 1 s" in caplog.text
 
 
+# The write that takes the lock, and that which tries whether the service heeds conditions.
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("is_lapsed", [False, True])
+@pytest.mark.parametrize("is_late", [False, True])
+def test_who_is_cancelled_while_the_lock_is_taken_leaves_none_or_says_so(
+    service: Service, caplog: pytest.LogCaptureFixture, *, number: int, is_lapsed: bool, is_late: bool
+) -> None:
+    service.slow_by = ABORT_SECONDS * (1.5 if is_late else 0.5)
+
+    async def body() -> None:
+        if is_lapsed:
+            service.write("p/.lock", b"{}")
+            service.make_older("p/.lock", LEASE_SECONDS + 1)
+        run = Run(service)
+        since = now()
+        with anyio.CancelScope() as scope:
+
+            def trouble(_: int, name: str) -> str | None:
+                if name != "put p/.lock" or run.calls.count(name) != number:
+                    return None
+                scope.cancel()
+                return "slow"
+
+            run.trouble = trouble
+            async with store(run):
+                pytest.fail("entered")
+        assert scope.cancelled_caught
+        assert now() - since <= 2 * ABORT_SECONDS
+        await anyio.sleep(10)
+        assert ("p/.lock" in service.objects) == is_late
+
+    service.run(body)
+    said = "the lock of s3://census/p is left to lapse: the run was ended before the service had answered it"
+    # What came of the trial can't be told without an answer.
+    assert (said in caplog.text) == (is_late or number == 2)
+
+
+def test_what_fails_as_the_run_is_cancelled_leaves_it_cancelled(service: Service) -> None:
+    async def body() -> None:
+        run = Run(service)
+        with anyio.CancelScope() as scope:
+
+            def trouble(_: int, name: str) -> str | None:
+                if name != "put p/.lock":
+                    return None
+                scope.cancel()
+                return "refused"
+
+            run.trouble = trouble
+            async with store(run):
+                pytest.fail("entered")
+        assert scope.cancelled_caught
+
+    service.run(body)
+
+
 def test_a_lock_is_renewed_for_as_long_as_its_run_lives(service: Service) -> None:
     async def body() -> None:
         async with store(Run(service)):

@@ -17,6 +17,7 @@ import anyio
 
 from poolcensus.errors import DestinationError, DestinationLockedError
 from poolcensus.format.codec import dumps
+from poolcensus.storage.base import ABORT_SECONDS
 from poolcensus.storage.holder import LockHolder, locked, read_lock, still_running
 from poolcensus.storage.s3.objects import ConflictError
 
@@ -54,6 +55,8 @@ class Lease:
         self._until = 0.0
         self._asked = False
         self._failing = False
+        # What a write was to put there that may be carried out yet.
+        self._given_up: bytes | None = None
         self._one_at_a_time = anyio.Lock()
 
     @property
@@ -75,11 +78,7 @@ class Lease:
                 if held is not None:
                     await self._check_lapsed(held)
                 self._asked, asked = True, anyio.current_time()
-                etag = (
-                    await self._bucket.put(self._key, body, if_absent=True)
-                    if held is None
-                    else await self._bucket.put(self._key, body, if_match=held.etag)
-                )
+                etag = await self._put(body, if_match=None if held is None else held.etag)
             if etag is not None:
                 self._etag, self._until = etag, asked + self._seconds
                 break
@@ -118,8 +117,46 @@ class Lease:
                     if not left:
                         raise
                 else:
+                    if held.body == self._given_up:
+                        self._given_up = None
                     break
         self._asked = False
+        if self._given_up is not None:
+            raise DestinationError("the run was ended before the service had answered it")
+
+    async def _put(self, body: bytes, *, if_match: str | None) -> str | None:
+        """Write the lock where there is none, or where it has the ETag `if_match`. Return its ETag, or None.
+
+        Where the caller is cancelled, that has `ABORT_SECONDS` to come to its end: a write that is given up
+        may take the lock after it was looked for to be removed.
+        """
+        etag: str | None = None
+        failure: DestinationError | None = None
+        ended = anyio.Event()
+        limit = anyio.CancelScope(shield=True)
+
+        async def put() -> None:
+            nonlocal etag, failure
+            with limit:
+                try:
+                    etag = await self._bucket.put(
+                        self._key, body, if_absent=if_match is None, if_match=if_match
+                    )
+                except DestinationError as error:
+                    failure = error
+            if limit.cancelled_caught:
+                self._given_up = body
+            ended.set()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(put)
+            try:
+                await ended.wait()
+            finally:
+                limit.deadline = anyio.current_time() + ABORT_SECONDS
+        if failure is not None:
+            raise failure
+        return etag
 
     async def _renewed(self) -> bool:
         """Whether the lock was renewed. False: try again soon."""
@@ -161,7 +198,7 @@ class Lease:
 
     async def _check_conditions(self) -> None:
         """Refuse a service that takes the condition and does not heed it: nothing keeps runs apart there."""
-        if await self._bucket.put(self._key, self._body(), if_absent=True) is None:
+        if await self._put(self._body(), if_match=None) is None:
             return
         await self._bucket.delete(self._key)
         raise DestinationError(
