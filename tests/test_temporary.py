@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from contextlib import closing, suppress
 from itertools import count
 from pathlib import Path
@@ -15,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from descriptors import descriptors
 from poolcensus import temporary
 from poolcensus.analysis.database import Database
 from poolcensus.analysis.staging import Staging
@@ -179,6 +183,102 @@ def test_a_database_that_can_not_be_opened_keeps_nothing(
     monkeypatch.setattr("duckdb.connect", connect)
     with pytest.raises(MemoryError):
         Database()
+    assert not [*tmp_path.iterdir()]
+
+
+LONG_AGO = time.time() - 3 * 86_400
+
+
+def make_old(folder: Path, name: str, since: float = LONG_AGO) -> Path:
+    made = folder / name
+    made.mkdir(mode=0o700)
+    (made / "file").touch()
+    os.utime(made, (since, since))
+    return made
+
+
+def test_what_a_killed_process_has_left_is_removed_by_a_later_one(tmp_path: Path) -> None:
+    killed = """
+        folder = temporary.make_folder()
+        (folder / "folder").mkdir()
+        os.utime(folder, (0, 0))
+        os.kill(os.getpid(), 9)
+    """
+    for _ in range(2):
+        assert run(killed, tmp_path).returncode == -signal.SIGKILL
+        assert len([*tmp_path.iterdir()]) == 1
+    assert run("temporary.make_folder()", tmp_path).returncode == 0
+    assert not [*tmp_path.iterdir()]
+
+
+def test_what_a_process_still_has_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    folder = temporary.make_folder()
+    (folder / "file").touch()
+    os.utime(folder, (0, 0))
+    assert run("temporary.make_folder()", tmp_path).returncode == 0
+    assert (folder / "file").exists()
+    temporary.remove(folder)
+    assert not [*tmp_path.iterdir()]
+
+
+def test_nothing_else_is_taken_to_be_left_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = make_old(tmp_path, "elsewhere")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    hour_ago = time.time() - 3600
+    kept = [
+        make_old(tmp_path, f"poolcensus-{'0' * 16}", hour_ago),
+        make_old(tmp_path, "poolcensus-demo-0"),
+        make_old(tmp_path, f"poolcensus-{'1' * 17}"),
+        make_old(tmp_path, f"x-poolcensus-{'2' * 16}"),
+    ]
+    (tmp_path / f"poolcensus-{'3' * 16}").symlink_to(elsewhere)
+    os.mkfifo(tmp_path / f"poolcensus-{'4' * 16}")
+    (tmp_path / f"poolcensus-{'5' * 16}").touch()
+    gone = make_old(tmp_path, f"poolcensus-{'6' * 16}")
+    before = {*tmp_path.iterdir()}
+    folder = temporary.make_folder()
+    assert {*tmp_path.iterdir()} == before - {gone} | {folder}
+    assert all((each / "file").exists() for each in (elsewhere, *kept))
+    temporary.remove(folder)
+
+
+def test_what_is_another_users_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    other = make_old(tmp_path, f"poolcensus-{'0' * 16}")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+        temporary.remove(temporary.make_folder())
+        assert other.exists()
+    temporary.remove(temporary.make_folder())
+    assert not other.exists()
+
+
+def test_a_folder_is_made_where_there_are_no_locks_and_nothing_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(folder: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(fcntl, "flock", none)
+    old = make_old(tmp_path, f"poolcensus-{'0' * 16}")
+    before = descriptors()
+    temporary.remove(temporary.make_folder())
+    assert old.exists()
+    assert descriptors() == before
+
+
+def test_no_folder_is_left_where_it_can_not_be_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(folder: Path) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(temporary, "_opened", none_left)
+    with pytest.raises(OSError, match="open files"):
+        temporary.make_folder()
     assert not [*tmp_path.iterdir()]
 
 

@@ -3,13 +3,19 @@
 A signal may raise an exception between any two steps: between making a folder and the block that removes
 it, and in the midst of removing it. So each name is noted before there is anything of it, and forgotten when
 it is gone. What is noted still when the process exits is removed then.
+
+A folder is locked for as long as its process lives, as https://systemd.io/TEMPORARY_DIRECTORIES/ has it. What
+a process that was killed has left is known by that, and removed by one that makes a folder in the same place.
 """
 
 from __future__ import annotations
 
 import atexit
 import os
+import re
+import signal
 import threading
+import time
 from contextlib import contextmanager, suppress
 from functools import cache
 from typing import TYPE_CHECKING, Final
@@ -22,8 +28,14 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 _noted: Final[set[Path]] = set()
+_locks: Final[dict[Path, int]] = {}
 # What hangs, such as a file system that is gone, keeps no process from its end.
 _REMOVED_WITHIN: Final = 0.5
+
+_PREFIX: Final = "poolcensus-"
+_LEFT_OVER: Final = re.compile(f"{_PREFIX}[0-9a-f]{{16}}")
+# Longer than any process takes from making a folder to locking it, and than a run of a version without locks.
+_ABANDONED_AFTER: Final = 2 * 86_400.0
 
 
 def make_folder() -> Path:
@@ -36,12 +48,23 @@ def make_folder() -> Path:
     import tempfile  # noqa: PLC0415 - 5 ms
     from pathlib import Path  # noqa: PLC0415 - 5 ms
 
-    path = Path(tempfile.gettempdir()).resolve() / f"poolcensus-{_unique()}"
+    parent = Path(tempfile.gettempdir()).resolve()
+    _remove_left_over(parent)
+    path = parent / f"{_PREFIX}{_unique()}"
     _note(path)
     try:
         path.mkdir(mode=0o700)
     except OSError:
         _noted.discard(path)
+        raise
+    try:
+        with _signals_held():
+            _locks[path] = _opened(path)
+        # Where the file system has no locks, nobody gets one, and nothing is taken to be left over.
+        with suppress(OSError):
+            _lock(_locks[path])
+    except OSError:
+        remove(path)
         raise
     return path
 
@@ -82,6 +105,9 @@ def remove(path: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink()
+    with _signals_held(), suppress(OSError):
+        if (lock := _locks.pop(path, None)) is not None:
+            os.close(lock)
     _noted.discard(path)
 
 
@@ -103,6 +129,51 @@ def _remove_all() -> None:
         remove(each)
 
 
+def _remove_left_over(parent: Path) -> None:
+    """Remove what processes of this user have left in `parent` that were killed, as far as that can be."""
+    with suppress(OSError):
+        for name in os.listdir(parent):  # noqa: PTH208 - no paths are wanted
+            if _LEFT_OVER.fullmatch(name):
+                with suppress(OSError):
+                    _remove_if_left_over(parent / name)
+
+
+def _remove_if_left_over(path: Path) -> None:
+    """Remove a folder of this user that is old and that no process has locked. Raises `OSError`."""
+    folder = _opened(path)
+    try:
+        status = os.fstat(folder)
+        if status.st_uid == os.geteuid() and time.time() - status.st_mtime > _ABANDONED_AFTER:
+            _lock(folder)
+            import shutil  # noqa: PLC0415 - see make_folder
+
+            shutil.rmtree(path, ignore_errors=True)
+    finally:
+        os.close(folder)
+
+
+def _opened(folder: Path) -> int:
+    # Not what a link leads to: anybody may put one where temporary files are.
+    return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+
+def _lock(folder: int) -> None:
+    """Lock an open folder. Raises `OSError` where another process has locked it."""
+    import fcntl  # noqa: PLC0415 - for those who make folders
+
+    fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Have signals wait for the end of the block: no name would lead to a descriptor that is not kept yet."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _note(path: Path) -> None:
     _register()
     _noted.add(path)
@@ -119,5 +190,10 @@ def _unique() -> str:
     return os.urandom(8).hex()
 
 
+def _forget_all() -> None:
+    _noted.clear()
+    _locks.clear()
+
+
 # The files of a process are not its child's.
-os.register_at_fork(after_in_child=_noted.clear)
+os.register_at_fork(after_in_child=_forget_all)
