@@ -31,6 +31,7 @@ from poolcensus.snapshot.inventory import take_inventory
 from poolcensus.snapshot.pruning import prune_repository
 from poolcensus.storage.base import Addition, Repository, Store
 from poolcensus.storage.local.store import FolderStore
+from poolcensus.storage.naming import is_local
 from poolcensus.storage.stdout import StreamStore
 from snapshot.making import (
     ID,
@@ -558,11 +559,37 @@ async def test_a_latest_that_names_one_from_the_future_is_put_right(place: Place
     await add(repository, ahead, -24.1)
     await place.name(ahead)
     assert await latest_of(repository) == ahead
+    # Not while there is no other: the clock that is wrong may be this machine's.
     await add(repository, ago(-25), -25.1)
-    assert await latest_of(repository) is None
-    await place.name(ahead)
+    assert await latest_of(repository) == ahead
     await add(repository, real, 1)
     assert await latest_of(repository) == real
+
+
+async def test_a_snapshot_that_is_passed_over_is_told_of(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    repository = await written(place)
+
+    async def said(snapshot_id: str, ended: float) -> str | None:
+        caplog.clear()
+        await add(repository, snapshot_id, ended)
+        told = [each for each in caplog.messages if "dated in the future" in each]
+        prefix = (
+            f"snapshot {snapshot_id} is published in {repository.location}, but by this machine's clock it is"
+            " dated in the future: "
+        )
+        assert all(each.startswith(prefix) for each in told)
+        return told[0].removeprefix(prefix) if told else None
+
+    name = "latest" if is_local(repository.location) else "latest.json"
+    real = ago(2)
+    assert await said(ago(-24), -24.1) == f"`{name}` names nothing"
+    assert await said(real, 1.0) is None
+    for snapshot_id, ended in ((ago(-25), 0.5), (ago(1), -26.0)):
+        assert await said(snapshot_id, ended) == f"`{name}` names {real}"
+    # Behind another, and no later than this machine's clock.
+    assert await said(ago(30), 29.0) is None
 
 
 async def test_a_wrong_clock_and_a_narrow_run_remove_nothing(place: Place) -> None:

@@ -71,12 +71,7 @@ class ErrorFeedback:
                 source.expired(credentials)
             case ClockSkewError(server_time=float(moment)):
                 if self._clock.correct(moment):
-                    _log.warning(
-                        "this machine's clock is %.0f s %s AWS's: calls are signed with AWS's time, and a"
-                        " snapshot has this machine's",
-                        abs(self._clock.offset),
-                        "behind" if self._clock.offset > 0 else "ahead of",
-                    )
+                    _tell_of(self._clock)
             case UnrecognizedCredentialsError():
                 _note_doubt(error, call, credentials, watch, sent_at)
             case AccessDeniedError() | NotEntitledError() if is_denial(error.code):
@@ -92,6 +87,18 @@ class ErrorFeedback:
         # In the last round nobody else needs the room.
         if watch.window is not None and self._breakers.state(endpoint) is not State.LAST_ROUND:
             watch.window.silent()
+
+
+def _tell_of(clock: Clock) -> None:
+    if not clock.is_off:
+        _log.warning("this machine's clock was put right: it is AWS's again")
+        return
+    _log.warning(
+        "this machine's clock is %.0f s %s AWS's: calls are signed with AWS's time, and a snapshot has this"
+        " machine's",
+        abs(clock.offset),
+        "behind" if clock.offset > 0 else "ahead of",
+    )
 
 
 def _note_doubt(

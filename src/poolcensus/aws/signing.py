@@ -176,6 +176,11 @@ class Clock:
         """Seconds that this machine's clock is behind the service's."""
         return self._offset
 
+    @property
+    def is_off(self) -> bool:
+        """Whether this machine's clock is so far from the service's that signatures need a correction."""
+        return abs(self._offset) >= self._WORTH_CORRECTING
+
     def correct(self, server_time: float) -> bool:
         """Follow the service's clock, and say whether that changed anything."""
         offset = server_time - self._now()

@@ -69,11 +69,13 @@ class LatestSearch:
             found.append(self._named)
         return found
 
-    def take(self, snapshot_id: str, info: SnapshotInfo | None) -> None:
-        """Take what was read of a snapshot, None where it can't be read."""
+    def take(self, snapshot_id: str, info: SnapshotInfo | None) -> bool:
+        """Take what was read of a snapshot, None where it can't be. Return whether it is from the future."""
         moment = moment_of(snapshot_id) if info is None else info.moment
-        if not moment.is_ahead(self._now) and (self._newest is None or moment > self._newest[0]):
+        is_ahead = moment.is_ahead(self._now)
+        if not is_ahead and (self._newest is None or moment > self._newest[0]):
             self._newest = (moment, info)
+        return is_ahead
 
     @property
     def newest(self) -> str | None:
@@ -91,18 +93,25 @@ class LatestAfter:
 
     `info` is what that one says of itself.
     `before` is the newest of the others, None where there is none that can be read.
+
+    Where all are dated in the future, `latest` stays with the one that it names: a clock that went back takes
+    nothing away.
     """
 
     def __init__(self, snapshot_id: str, info: SnapshotInfo | None) -> None:
         self._id = snapshot_id
         self._info = info
         self._others: LatestSearch | None = None
+        self._named: str | None = None
         self.before: SnapshotInfo | None = None
         self.newest: str | None = None
+        self.is_passed_over = False
 
     def start(self, ids: Iterable[str], named: str | None) -> None:
         """Begin with what there is."""
-        self._others = LatestSearch((each for each in ids if each != self._id), named, datetime.now(UTC))
+        there = frozenset(ids)
+        self._named = named if named in there else None
+        self._others = LatestSearch(there - {self._id}, named, datetime.now(UTC))
 
     def next(self) -> list[str]:
         """Return the ids of the manifests to read next, none once the choice is made."""
@@ -111,8 +120,9 @@ class LatestAfter:
         if ids := self._others.next():
             return ids
         self.before = self._others.info
-        self._others.take(self._id, self._info)
-        self.newest, self._others = self._others.newest, None
+        is_ahead = self._others.take(self._id, self._info)
+        self.newest, self._others = self._others.newest or self._named, None
+        self.is_passed_over = is_ahead and self.newest != self._id
         return []
 
     def take(self, snapshot_id: str, manifest: bytes | None) -> None:

@@ -65,6 +65,10 @@ class LatestChoice(Protocol):
     def newest(self) -> str | None:
         """The id to name, None where there is none."""
 
+    @property
+    def is_passed_over(self) -> bool:
+        """Whether what was published is not named because it is dated in the future."""
+
 
 class InterruptedRun(NamedTuple):
     """What an interrupted run has left: its folders, each with the first line of its journal.

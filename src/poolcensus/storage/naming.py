@@ -41,6 +41,14 @@ def latest_object(snapshot_id: str) -> bytes:
     return dumps({"snapshot_id": snapshot_id}) + b"\n"
 
 
+def passed_over(snapshot_id: str, place: object, latest: str, names: str | None) -> str:
+    """Return what is told of a snapshot that `latest` does not name, since it is dated in the future."""
+    return (
+        f"snapshot {snapshot_id} is published in {place}, but by this machine's clock it is dated in the"
+        f" future: `{latest}` names {names or 'nothing'}"
+    )
+
+
 def named(data: bytes) -> str | None:
     """Return the snapshot id that a `latest.json` names; None where it names none."""
     try:

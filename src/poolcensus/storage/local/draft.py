@@ -25,7 +25,7 @@ from poolcensus.storage.base import JOURNAL_NAME, Addition, Draft, DraftFile
 from poolcensus.storage.local.files import names_file, sync_file, sync_folder, write_all
 from poolcensus.storage.local.latest import renew_latest
 from poolcensus.storage.local.stale import DRAFT_PREFIX, REFUSED_PREFIX, StaleDrafts
-from poolcensus.storage.naming import LATEST
+from poolcensus.storage.naming import LATEST, passed_over
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -179,6 +179,8 @@ class FolderDraft(Draft):
         try:
             sync_folder(self._dest)
             renew_latest(self._dest, self.snapshot_id, latest, self._modes.file)
+            if latest.is_passed_over:
+                _log.warning("%s", passed_over(self.snapshot_id, self._dest, LATEST, latest.newest))
         except FileExistsError as error:
             _log.warning(
                 "snapshot %s is published in %s, without the link to it: no run has made %s, which was left"

@@ -20,7 +20,7 @@ from poolcensus.errors import DestinationError
 from poolcensus.format.manifest import MANIFEST_NAME, REFUSED_NAME
 from poolcensus.format.schema import TARGETS_NAME
 from poolcensus.storage.base import ABORT_SECONDS, Draft, DraftFile
-from poolcensus.storage.naming import LATEST_NAME
+from poolcensus.storage.naming import LATEST_NAME, passed_over
 from poolcensus.storage.s3.keys import contents, uploads_of_snapshots
 from poolcensus.storage.s3.latest import renew_latest
 from poolcensus.storage.s3.objects import ConflictError, ExistsError
@@ -144,10 +144,14 @@ class BucketDraft(Draft):
             self._warn_of_latest(f"no reply within {ABORT_SECONDS:g} s")
 
     async def _try_to_renew_latest(self, choice: LatestChoice) -> None:
+        place = self._store.location
         try:
-            await renew_latest(self.bucket, self._store.prefix, self._store.location, choice)
+            await renew_latest(self.bucket, self._store.prefix, place, choice)
         except DestinationError as error:
             self._warn_of_latest(str(error))
+            return
+        if choice.is_passed_over:
+            _log.warning("%s", passed_over(self.snapshot_id, place, LATEST_NAME, choice.newest))
 
     def _warn_of_latest(self, why: str) -> None:
         _log.warning(
