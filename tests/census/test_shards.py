@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +15,9 @@ from poolcensus.errors import MergeError
 from poolcensus.model import Shard
 from poolcensus.scope import account_list_writing
 from poolcensus.scope.account_list_writing import write_account_list
-from poolcensus.snapshot import Snapshot, merge, verify
+from poolcensus.snapshot import Keep, Reason, Snapshot, list_snapshots, merge, verify
+from poolcensus.snapshot.inventory import read_inventory
+from poolcensus.snapshot.retention import decide
 from poolcensus.storage.s3 import access
 from poolcensus.storage.s3.client import open_bucket
 from snapshot.making import clock
@@ -131,6 +134,37 @@ async def test_shards_and_what_they_are_joined_to_may_be_in_a_bucket(
     first = await to_thread.run_sync(Snapshot.open, "latest", parts[0])
     for names in ([first.location, parts[1]], [f"{parts[0]}/latest", f"{parts[1]}/latest~0/"]):
         here.assert_exact(await merge(names, tmp_path / "all", settings=settings))
+
+
+@pytest.mark.parametrize("in_a_bucket", [False, True], ids=["folder", "bucket"])
+async def test_the_latest_of_a_destination_with_the_shards_is_what_they_are_joined_to(
+    lab: Start, tmp_path: Path, in_a_bucket: bool
+) -> None:
+    here = await lab(accounts=12, mean_pools=3)
+    stored(here.simulator)
+    dest = PLACE if in_a_bucket else str(tmp_path / "all")
+    settings = here.settings(dest=dest)
+    for index in (1, 2, 3):
+        async with Census(here.settings(dest=dest, shard=Shard(index, 3))) as census:
+            await census.collect()
+    listed = await to_thread.run_sync(lambda: list_snapshots(dest, settings=settings))
+    shards = [each.id for each in listed]
+    merged = await merge(shards, dest, settings=settings)
+
+    def check() -> None:
+        assert [each.id for each in list_snapshots(dest, settings=settings)] == [*shards, merged.id]
+        inventory = read_inventory(dest, settings=settings)
+        assert inventory.latest == merged.id
+        for back, snapshot_id in enumerate([merged.id, *reversed(shards)]):
+            assert Snapshot.open(f"latest~{back}", dest, settings=settings).id == snapshot_id
+        with Snapshot.open("latest", dest, settings=settings) as found:
+            here.assert_exact(found)
+        decisions = {each.snapshot_id: each.reasons for each in decide(
+            inventory.snapshots, Keep(last=1), now=datetime.now(UTC), latest=inventory.latest
+        )}  # fmt: skip
+        assert [each for each, reasons in decisions.items() if Reason.LATEST in reasons] == [merged.id]
+
+    await to_thread.run_sync(check)
 
 
 def test_the_command_prints_nothing_where_all_is_well(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poolcensus.model import SnapshotStatus
+from poolcensus.model import Shard, SnapshotStatus
 from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.snapshot import Scope, SnapshotInfo
 from poolcensus.snapshot.latest import LatestSearch
@@ -24,9 +24,9 @@ def name(start: datetime, tail: int = 0) -> str:
     return f"{start:%Y%m%dT%H%M%SZ}-{tail:06x}"
 
 
-def info(snapshot_id: str, finished: datetime) -> SnapshotInfo:
+def info(snapshot_id: str, finished: datetime, shard: Shard | None = None) -> SnapshotInfo:
     started = moment_of(snapshot_id).started
-    complete, scope, operation = SnapshotStatus.COMPLETE, Scope("", {}), WORKSPACES_POOLS.info
+    complete, scope, operation = SnapshotStatus.COMPLETE, Scope("", {}, shard), WORKSPACES_POOLS.info
     return SnapshotInfo(
         snapshot_id, complete, started, finished, 0, 0, 0, 0, scope, 0, operation, partition="aws"
     )
@@ -55,6 +55,14 @@ def test_the_order_is_by_the_end_then_by_the_start_then_by_the_id() -> None:
     assert moment_of(first, at[0], at[1]) < moment_of(second, at[0], at[2])
     assert moment_of(first, at[0], at[2]) < moment_of(second, at[1], at[2])
     assert moment_of(second, at[0], at[1]) < moment_of(first, at[0], at[1])
+
+
+def test_of_two_that_end_at_once_a_shard_comes_before_what_is_whole() -> None:
+    # As a merged snapshot does, which begins with the first of its shards.
+    first, second = "20261123T020000Z-000000", "20261123T020000Z-ffffff"
+    at = [datetime(2026, 11, 23, 2, 0, second, tzinfo=UTC) for second in range(3)]
+    assert moment_of(second, at[1], at[2], shard=Shard(2, 2)) < moment_of(first, at[0], at[2])
+    assert moment_of(first, at[0], at[1]) < moment_of(second, at[0], at[2], shard=Shard(2, 2))
 
 
 def test_a_time_that_is_not_known_is_that_of_the_id() -> None:
@@ -112,23 +120,41 @@ def test_what_cannot_be_read_has_the_place_of_its_id() -> None:
             st.integers(0, 3),
             st.floats(0, 47.9),
             st.sampled_from([True] * 5 + [False]),
+            st.sampled_from([None, Shard(1, 2)]),
         ),
         max_size=30,
     ),
     st.integers(0, 60),
 )
 def test_the_search_finds_what_reading_them_all_would(
-    runs: list[tuple[int, int, float, bool]], named: int
+    runs: list[tuple[int, int, float, bool, Shard | None]], named: int
 ) -> None:
     there: dict[str, SnapshotInfo | None] = {}
-    for hours, tail, took, readable in runs:
+    for hours, tail, took, readable, shard in runs:
         start = NOW - timedelta(hours=hours - 48)
         snapshot_id = name(start, tail)
-        there[snapshot_id] = info(snapshot_id, start + timedelta(hours=took)) if readable else None
+        there[snapshot_id] = info(snapshot_id, start + timedelta(hours=took), shard) if readable else None
     moments = [moment_of(each) if found is None else found.moment for each, found in there.items()]
     past = [each for each in moments if not each.is_ahead(NOW)]
     expected = max(past).id if past else None
     assert searched(there, [*there, None][min(named, len(there))])[0] == expected
+
+
+@given(st.data(), st.integers(1, 5))
+def test_what_shards_are_joined_to_is_newer_than_each_of_them(data: st.DataObject, count: int) -> None:
+    starts = data.draw(st.lists(st.integers(0, 6), min_size=count, max_size=count))
+    took = data.draw(st.lists(st.integers(0, 3), min_size=count, max_size=count))
+    tails = data.draw(st.permutations(range(count + 1)))
+    began = [NOW - timedelta(hours=24 - hours) for hours in starts]
+    ended = [start + timedelta(hours=hours) for start, hours in zip(began, took, strict=True)]
+    there: dict[str, SnapshotInfo | None] = {}
+    for index in range(count):
+        snapshot_id = name(began[index], tails[index])
+        there[snapshot_id] = info(snapshot_id, ended[index], Shard(index + 1, count))
+    merged = name(min(began), tails[count])
+    there[merged] = info(merged, max(ended))
+    for named in (None, max(there), merged):
+        assert searched(there, named)[0] == merged
 
 
 def test_an_id_of_the_first_day_of_all_is_an_id() -> None:

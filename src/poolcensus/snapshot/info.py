@@ -48,7 +48,7 @@ class SnapshotInfo:
     @property
     def moment(self) -> Moment:
         """When it was published: what snapshots are ordered by."""
-        return moment_of(self.id, self.started_at, self.finished_at)
+        return moment_of(self.id, self.started_at, self.finished_at, shard=self.scope.shard)
 
 
 def info_of(manifest: Manifest) -> SnapshotInfo:

@@ -76,7 +76,8 @@ class RefusedRun:
     @property
     def moment(self) -> Moment:
         """When it ended, to be compared with those of snapshots."""
-        return moment_of(self.id, self.manifest.started_at, self.manifest.finished_at)
+        manifest = self.manifest
+        return moment_of(self.id, manifest.started_at, manifest.finished_at, shard=manifest.shard)
 
     def is_after(self, search: LatestSearch) -> bool:
         """Whether it ended after the newest snapshot that was found."""
