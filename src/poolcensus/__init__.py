@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from poolcensus.analysis.diff import Diff, diff
     from poolcensus.analysis.export import Exported, export
     from poolcensus.analysis.named import NamedQuery, named_queries
-    from poolcensus.analysis.query import ResultColumn, Rows, query, query_named
+    from poolcensus.analysis.query import Rows, query, query_named
     from poolcensus.analysis.report import Report, report
+    from poolcensus.analysis.result_values import ResultColumn
     from poolcensus.census import Census
     from poolcensus.config import InvalidSettingsError, SettingProblem, Settings
     from poolcensus.doctor import Cause, Check, CheckStatus, Finding, diagnose
@@ -102,8 +103,9 @@ _HOMES = {
     "poolcensus.analysis.diff": ("Diff", "diff"),
     "poolcensus.analysis.export": ("Exported", "export"),
     "poolcensus.analysis.named": ("NamedQuery", "named_queries"),
-    "poolcensus.analysis.query": ("ResultColumn", "Rows", "query", "query_named"),
+    "poolcensus.analysis.query": ("Rows", "query", "query_named"),
     "poolcensus.analysis.report": ("Report", "report"),
+    "poolcensus.analysis.result_values": ("ResultColumn",),
     "poolcensus.census": ("Census",),
     "poolcensus.doctor": ("Cause", "Check", "CheckStatus", "Finding", "diagnose"),
     "poolcensus.errors": (

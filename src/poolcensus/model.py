@@ -97,6 +97,7 @@ class ColumnType(StrEnum):
     TEXT = "VARCHAR"
     INTEGER = "BIGINT"
     NUMBER = "DOUBLE"
+    DECIMAL = "DECIMAL"
     BOOLEAN = "BOOLEAN"
     TIMESTAMP = "TIMESTAMP"
     DATE = "DATE"

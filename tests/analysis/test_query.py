@@ -1,22 +1,27 @@
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import re
 import shutil
+import struct
 import threading
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import botocore.session
+import pyarrow.parquet as pq
 import pytest
 from anyio import to_thread
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from analysis.reading_lab import day_id, days_ago_id, written
+from analysis.reading_lab import day_id, days_ago_id, in_memory, written
 from poolcensus import query, query_named, verify
 from poolcensus.analysis import database as database_module
 from poolcensus.analysis.named import named_queries, named_query
@@ -24,6 +29,7 @@ from poolcensus.analysis.staging import Staging
 from poolcensus.analysis.statement import parse
 from poolcensus.analysis.views import views_of
 from poolcensus.cli import main
+from poolcensus.cli.rows import csv_pieces, json_pieces, table_pieces
 from poolcensus.errors import (
     DamagedSnapshotError,
     DestinationError,
@@ -90,6 +96,13 @@ def pool(pool_id: str, **fields: JsonValue) -> JsonObject:
 
 def in_use(pool_id: str, active: int) -> JsonObject:
     return pool(pool_id, CapacityStatus={"ActiveUserSessions": active, "DesiredUserSessions": 5})
+
+
+@pytest.fixture(scope="module")
+def one_snapshot(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    dest = tmp_path_factory.mktemp("one")
+    written(dest, day_id(23), {target(): []})
+    return dest
 
 
 @pytest.fixture
@@ -558,6 +571,7 @@ def test_values_come_in_python_s_types(dest: Path) -> None:
         assert [*rows] == [row]
     midnight = datetime(2026, 11, 23, tzinfo=UTC)
     assert row == (1, 2, 1.5, True, "x", date(2026, 11, 23), midnight, [1, 2], {"k": "v"}, "1 day", None, 1)
+    assert [type(each) for each in row[:3]] == [int, int, Decimal]
 
 
 @pytest.mark.parametrize(
@@ -575,6 +589,104 @@ def test_decimals_inside_a_value_are_numbers_of_its_json(dest: Path, sql: str, v
     with query(f"SELECT {sql} AS a", dest) as rows:
         assert [each.type for each in rows.columns] == [ColumnType.JSON]
         assert [*rows] == [(value,)]
+
+
+@st.composite
+def _decimals(draw: st.DrawFn) -> tuple[str, list[Decimal]]:
+    """A type, and values of it with all digits behind the point that it has."""
+    width = draw(st.integers(1, 38))
+    scale = draw(st.integers(0, width))
+    numbers = draw(st.lists(st.integers(1 - 10**width, 10**width - 1), min_size=1, max_size=10))
+    return f"DECIMAL({width}, {scale})", [Decimal(f"{each}e-{scale}") for each in numbers]
+
+
+@settings(max_examples=40, deadline=None)
+@given(decimals=_decimals())
+def test_a_decimal_is_exact_wherever_it_stands_and_is_printed_with_its_digits(
+    decimals: tuple[str, list[Decimal]], one_snapshot: Path
+) -> None:
+    kind, numbers = decimals
+    given = ", ".join(f"({number}, '{each:f}'::{kind})" for number, each in enumerate(numbers))
+    sql = f"""
+        SELECT x AS a, [x, NULL] AS b, [[x]] AS c, array_value(x) AS d, {{'DECIMAL(4,2)': x, 'n': 1}} AS e,
+            map(['k'], [{{'x': x, 'e': 'FLOAT'::ENUM('FLOAT')}}]) AS f, union_value(k := x) AS g
+        FROM (VALUES {given}) AS t(number, x) ORDER BY number
+    """
+    with query(sql, one_snapshot) as rows:
+        assert [each.type for each in rows.columns] == [ColumnType.DECIMAL, *[ColumnType.JSON] * 6]
+        found = [*rows]
+        lines = b"".join(json_pieces(rows)).decode().splitlines()
+        fields = [*csv.reader(io.StringIO(b"".join(csv_pieces(rows)).decode()))][1:]
+        assert len(b"".join(table_pieces(rows, None)).decode().splitlines()) == len(numbers) + 1
+    assert [str(row) for row in found] == [
+        str((x, [x, None], [[x]], [x], {"DECIMAL(4,2)": x, "n": 1}, {"k": {"x": x, "e": "FLOAT"}}, {"k": x}))
+        for x in numbers
+    ]
+    for x, line, values in zip(numbers, lines, fields, strict=True):
+        nested = (
+            f"[{x:f},null]",
+            f"[[{x:f}]]",
+            f"[{x:f}]",
+            f'{{"DECIMAL(4,2)":{x:f},"n":1}}',
+            f'{{"k":{{"x":{x:f},"e":"FLOAT"}}}}',
+            f'{{"k":{x:f}}}',
+        )
+        others = ",".join(map('"{}":{}'.format, "bcdefg", nested))
+        assert line == f'{{"a":{x:f},{others}}}'
+        assert values == [f"{x:f}", *nested]
+
+
+@settings(max_examples=20, deadline=None)
+@given(numbers=st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=20))
+def test_a_float_of_32_bits_has_no_more_digits_than_it_needs(
+    numbers: list[float], one_snapshot: Path
+) -> None:
+    given = ", ".join(f"({number}, '{each!r}'::FLOAT)" for number, each in enumerate(numbers))
+    sql = f"SELECT x AS a, [x] AS b, {{'k': x}} AS c FROM (VALUES {given}) AS t(number, x) ORDER BY number"
+    with query(sql, one_snapshot) as rows:
+        found = [*rows]
+    for x, (a, b, c) in zip(numbers, found, strict=True):
+        assert isinstance(a, float)
+        assert struct.pack("f", a) == struct.pack("f", x)
+        # Where the shorter text is in the middle between two, DuckDB gives the value itself.
+        assert a == x or len(Decimal(repr(a)).normalize().as_tuple().digits) <= 9
+        assert (b, c) == ([a], {"k": a})
+
+
+@pytest.mark.parametrize("kind", ["FLOAT", "DOUBLE"])
+def test_numbers_that_json_has_no_room_for_are_null_beside_others(dest: Path, kind: str) -> None:
+    sql = f"""
+        SELECT [0.1::{kind}, 'nan'::{kind}, '-inf'::{kind}] AS a, {{'n': {2**126}, 'x': 'inf'::{kind}}} AS b
+    """
+    with query(sql, dest) as rows:
+        lines = b"".join(json_pieces(rows))
+    assert lines == b'{"a":[0.1,null,null],"b":{"n":%d,"x":null}}\n' % 2**126
+
+
+def test_what_is_too_deep_for_a_value_is_a_text(dest: Path) -> None:
+    nested = f"{'[' * 205}1.5{']' * 205}"
+    ((deep, other),) = rows_of(f"SELECT {nested} AS a, {{'d': 1.50, 'j': '{nested}'::JSON}} AS b", dest)
+    assert deep == nested
+    assert other == f'{{"d":"1.50","j":{nested}}}'
+
+
+def test_parquet_keeps_the_types_of_numbers(dest: Path) -> None:
+    sql = """
+        SELECT 9007199254740993::DECIMAL(20, 0) AS a, 0.1::FLOAT AS b, 18446744073709551615::UBIGINT AS c,
+            [1.50] AS d, {'k': 12345678901234567.89} AS e
+    """
+    with query(sql, dest) as rows:
+        path = rows.parquet()
+        table = pq.read_table(in_memory(path))
+    assert [*map(str, table.schema.types)] == [
+        "decimal128(20, 0)",
+        "float",
+        "uint64",
+        "list<element: decimal128(3, 2)>",
+        "struct<k: decimal128(19, 2)>",
+    ]
+    assert table.column("a").to_pylist() == [9007199254740993]
+    assert table.column("e").to_pylist() == [{"k": Decimal("12345678901234567.89")}]
 
 
 def test_rows_that_duckdb_cannot_give_any_more_are_a_query_error(dest: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import math
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -77,6 +78,45 @@ def test_integers_past_64_bits_stay_integers(number: int) -> None:
     assert isinstance(read, dict)
     assert isinstance(read["n"], int)
     assert read["n"] == number
+
+
+_DECIMALS = st.integers(-(10**40), 10**40).flatmap(
+    lambda number: st.integers(0, 40).map(lambda scale: Decimal(f"{number}e-{scale}"))
+)
+
+
+@settings(max_examples=100)
+@given(
+    st.recursive(
+        VALUES | _DECIMALS,
+        lambda inner: st.lists(inner, max_size=5) | st.dictionaries(_TEXTS, inner, max_size=5),
+        max_leaves=20,
+    )
+)
+def test_a_decimal_is_written_with_its_digits_whatever_stands_beside_it(value: object) -> None:
+    def text_of(value: object) -> object:
+        match value:
+            case list():
+                return [*map(text_of, value)]
+            case dict():
+                return {name: text_of(each) for name, each in value.items()}
+            case bool() | None | str():
+                return value
+            case Decimal():
+                return f"{value:f}"
+            case _:
+                return json.dumps(value)
+
+    def number(text: str) -> str:
+        return text if "e" not in text else json.dumps(float(text))
+
+    assert json.loads(codec.dumps(value), parse_float=number, parse_int=str) == text_of(value)
+
+
+def test_what_is_no_value_of_json_is_no_line_of_it() -> None:
+    for value in (object(), [object(), 2**70], Decimal("nan"), {"a": [Decimal("inf"), 2**70]}):
+        with pytest.raises(TypeError):
+            codec.dumps(value)
 
 
 @pytest.mark.parametrize("text", [b'"\\ud800"', b'"\\udc00x"', b'{"\\ud83d": "\\ud83d\\ude00"}'])

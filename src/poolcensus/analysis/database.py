@@ -24,14 +24,13 @@ from poolcensus.extras import installation
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
-    from datetime import date, datetime
     from pathlib import Path
     from types import TracebackType
 
     import duckdb
 
+    from poolcensus.analysis.result_values import Value
     from poolcensus.analysis.selection import Selection
-    from poolcensus.model import JsonValue
 
 # Enough to group millions of pools in memory. What takes more goes to the private folder, so that a query
 # leaves the memory of the machine to a census that runs beside it.
@@ -161,7 +160,7 @@ class Database:
             raise QueryError(wording(error, lines_before)) from error
         self.staging.check()
 
-    def rows(self, select: str) -> Iterator[tuple[JsonValue | datetime | date, ...]]:
+    def rows(self, select: str) -> Iterator[tuple[Value, ...]]:
         """Yield the rows of a SELECT over a table that was made.
 
         Raises `QueryError` where DuckDB can't, and `DestinationError` where it has no room.

@@ -3,53 +3,27 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Final, Self, TypeAlias
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final, Self
 
 from poolcensus.analysis.database import Database
 from poolcensus.analysis.named import named_query
+from poolcensus.analysis.result_values import ResultColumn, reading_of
 from poolcensus.analysis.selection import Selection, select_all, select_one
 from poolcensus.analysis.statement import parse
 from poolcensus.analysis.views import literal, views_of
 from poolcensus.config import Settings
 from poolcensus.errors import SettingsError
-from poolcensus.format.codec import loads
-from poolcensus.model import ColumnType, JsonValue
 from poolcensus.storage.naming import LATEST
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
     from types import TracebackType
 
-    Value: TypeAlias = "JsonValue | datetime | date"
+    from poolcensus.analysis.result_values import Value
 
 _RESULT: Final = "result"
-_INTEGERS: Final = [
-    f"{sign}{size}" for sign in ("", "U") for size in ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
-]
-_TYPES: Final = {
-    **dict.fromkeys(_INTEGERS, ColumnType.INTEGER),
-    "BOOLEAN": ColumnType.BOOLEAN,
-    "DATE": ColumnType.DATE,
-    "DOUBLE": ColumnType.NUMBER,
-    "FLOAT": ColumnType.NUMBER,
-    "JSON": ColumnType.JSON,
-    "TIMESTAMP": ColumnType.TIMESTAMP,
-    "TIMESTAMP WITH TIME ZONE": ColumnType.TIMESTAMP,
-    "TIMESTAMP_MS": ColumnType.TIMESTAMP,
-    "TIMESTAMP_NS": ColumnType.TIMESTAMP,
-    "TIMESTAMP_S": ColumnType.TIMESTAMP,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class ResultColumn:
-    """A column of the rows of a query."""
-
-    name: str
-    type: ColumnType
 
 
 def query(
@@ -122,17 +96,17 @@ def query_named(
 class Rows:
     """The rows of a query, as an iterable of tuples. Leaving it frees the memory and files that they take.
 
-    A value is what its column's type says: text, an int, a float, a bool, a `datetime` in UTC, a `date`, the
-    value of a JSON text, or None for NULL. What has no such type in Python is the text that DuckDB gives it.
+    A value is what its column's type says: text, an int, a float, a `Decimal`, a bool, a `datetime` in UTC, a
+    `date`, the value of a JSON text, or None for NULL. Lists, structs and maps are lists and dictionaries, in
+    which a DECIMAL is a `Decimal` too. What has no such type in Python is the text that DuckDB gives it.
     """
 
     def __init__(self, database: Database, selection: Selection) -> None:
         self._database = database
         self._selection = selection
-        described = database.connection.execute(f"DESCRIBE {_RESULT}").fetchall()
-        columns = [(str(name), str(kind)) for name, kind, *_ in described]
-        self._columns = tuple(ResultColumn(name, _type_of(kind)) for name, kind in columns)
-        self._select = ", ".join(_readable(name, kind) for name, kind in columns)
+        result = database.connection.table(_RESULT)
+        self._readings = tuple(map(reading_of, result.columns, result.types))
+        self._columns = tuple(each.column for each in self._readings)
 
     def __enter__(self) -> Self:
         return self
@@ -166,8 +140,9 @@ class Rows:
         return tuple(each.id for each in self._selection.snapshots)
 
     def __iter__(self) -> Iterator[tuple[Value, ...]]:
-        readers = [_READERS.get(each.type, _as_it_is) for each in self._columns]
-        for row in self._database.rows(f"SELECT {self._select} FROM {_RESULT}"):
+        select = ", ".join(each.select for each in self._readings)
+        readers = [each.read for each in self._readings]
+        for row in self._database.rows(f"SELECT {select} FROM {_RESULT}"):
             yield tuple(
                 None if value is None else read(value) for read, value in zip(readers, row, strict=True)
             )
@@ -185,48 +160,3 @@ class Rows:
     def close(self) -> None:
         """Free what the rows take. May be called twice."""
         self._database.close()
-
-
-def _type_of(kind: str) -> ColumnType:
-    if kind.endswith("]") or kind.startswith(("STRUCT", "MAP", "UNION")):
-        return ColumnType.JSON
-    if kind.startswith("DECIMAL"):
-        return ColumnType.NUMBER
-    return _TYPES.get(kind, ColumnType.TEXT)
-
-
-def _readable(name: str, kind: str) -> str:
-    """Return the expression for a column in one of the types that are read."""
-    quoted = name.replace('"', '""')
-    column = f'"{quoted}"'
-    if kind == "TIMESTAMP WITH TIME ZONE":
-        return f"timezone('UTC', {column})"
-    found = _type_of(kind)
-    if found is ColumnType.JSON and kind != "JSON":
-        return f"to_json({column})"
-    if found is ColumnType.INTEGER or kind == found.value:
-        return column
-    return f"{column}::{found.value}"
-
-
-def _as_it_is(value: Value) -> Value:
-    return value
-
-
-def _time(value: Value) -> Value:
-    # DuckDB gives a text where the year is none of Python's.
-    return value.replace(tzinfo=UTC) if isinstance(value, datetime) else value
-
-
-def _json(value: Value) -> Value:
-    try:
-        return loads(value.encode()) if isinstance(value, str) else value
-    except ValueError:
-        # DuckDB's JSON has Infinity and NaN.
-        return value
-
-
-_READERS: Mapping[ColumnType, Callable[[Value], Value]] = {
-    ColumnType.TIMESTAMP: _time,
-    ColumnType.JSON: _json,
-}

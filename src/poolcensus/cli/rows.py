@@ -16,11 +16,14 @@ from poolcensus.model import ColumnType
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from poolcensus.analysis.query import ResultColumn, Value
+    from poolcensus.analysis.result_values import ResultColumn, Value
 
 # What is written at a time: few calls, and little to hold.
 _ROWS_A_PIECE = 500
 _END_OF_CSV: Final = "\r\n"
+_NUMBERS: Final = frozenset({ColumnType.INTEGER, ColumnType.NUMBER, ColumnType.DECIMAL})
+# As text they are what they are in JSON. Python would write a small Decimal with an exponent.
+_AS_IN_JSON: Final = frozenset({ColumnType.JSON, ColumnType.DECIMAL})
 
 
 class Table(Protocol):
@@ -44,7 +47,7 @@ class TextTable:
     @classmethod
     def of(cls, names: Iterable[str], rows: Sequence[tuple[str, ...]]) -> Self:
         """Return the table of these rows, under these names."""
-        from poolcensus.analysis.query import ResultColumn
+        from poolcensus.analysis.result_values import ResultColumn
 
         return cls([ResultColumn(each, ColumnType.TEXT) for each in names], rows)
 
@@ -93,7 +96,7 @@ def table_pieces(rows: Table, width: int | None) -> Iterator[bytes]:
     from poolcensus.cli.uncut import uncut_table
 
     names = [each.name for each in rows.columns]
-    numbers = [each.type in {ColumnType.INTEGER, ColumnType.NUMBER} for each in rows.columns]
+    numbers = [each.type in _NUMBERS for each in rows.columns]
     writers = [_writer(each.type) for each in rows.columns]
     empty = True
     for part in _parts(rows):
@@ -155,7 +158,7 @@ def _writer(kind: ColumnType) -> Callable[[Value], str]:
             case str() if kind is not ColumnType.JSON:
                 return value
             case _:
-                return dumps(value).decode() if kind is ColumnType.JSON else str(value)
+                return dumps(value).decode() if kind in _AS_IN_JSON else str(value)
 
     return write
 

@@ -98,11 +98,40 @@ def names(data: bytes) -> list[str]:
 
 
 def dumps(value: object) -> bytes:
-    """Return one line of JSON in UTF-8, without the line's end."""
+    """Return one line of JSON in UTF-8, without the line's end. A Decimal is a number with all its digits."""
     try:
-        return orjson.dumps(value)
+        return orjson.dumps(value, default=_fragment)
     except TypeError:
+        return _encoded(value)
+
+
+def _fragment(value: object) -> orjson.Fragment:
+    return orjson.Fragment(_digits(value))
+
+
+def _digits(value: object) -> str:
+    from decimal import Decimal  # noqa: PLC0415 - a snapshot has none, and is written without it
+
+    if isinstance(value, Decimal) and value.is_finite():
+        return f"{value:f}"
+    raise TypeError(f"{type(value).__name__} is no value of JSON")
+
+
+def _encoded(value: object) -> bytes:
+    """Return JSON of what orjson refuses, as it would be: an integer of any length, or a lone surrogate."""
+    try:
         return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")
+    except (TypeError, ValueError):
+        match value:
+            case dict():
+                parts = (b"%b:%b" % (_encoded(name), _encoded(each)) for name, each in value.items())
+                return b"{%b}" % b",".join(parts)
+            case list():
+                return b"[%b]" % b",".join(map(_encoded, value))
+            case float():
+                return b"null"
+            case _:
+                return _digits(value).encode("ascii")
 
 
 def is_too_deep(value: object) -> bool:
