@@ -424,7 +424,9 @@ async def test_the_role_is_assumed_at_the_sts_of_the_region(  # noqa: PLR0917 - 
     assert [request.url for request in sts.requests] == [f"https://{host}/"]
 
 
-@pytest.mark.parametrize("name", ["eu west", "us-east-1\n", "us-east-1.evil.example/", "-eu"])
+@pytest.mark.parametrize(
+    "name", ["eu west", "us-east-1\n", "us-east-1.evil.example/", "-eu", "fips-", "fips--eu"]
+)
 async def test_a_region_that_is_no_name_is_refused_without_the_value(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

@@ -135,10 +135,24 @@ async def test_all_calls_go_through_the_proxy(here: Lab, proxy: Proxy, kind: str
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_with_fips_every_name_is_one(
-    here: Lab, proxy: Proxy, kind: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("AWS_USE_FIPS_ENDPOINT", "true"),
+        ("AWS_REGION", "fips-us-east-1"),
+        ("AWS_DEFAULT_REGION", "us-east-1-fips"),
+    ],
+)
+async def test_with_fips_every_name_is_one(  # noqa: PLR0917 - pytest gives them by name
+    here: Lab,
+    proxy: Proxy,
+    kind: str,
+    variable: str,
+    value: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setenv("AWS_USE_FIPS_ENDPOINT", "true")
+    monkeypatch.setenv(variable, value)
     await to_thread.run_sync(here.assert_exact, await here.collect(transport=kind, dest=PLACE))
     assert proxy.names == {
         *(name.replace("workspaces.", "workspaces-fips.") for name in OPERATION),
@@ -147,17 +161,25 @@ async def test_with_fips_every_name_is_one(
             for each in ("sts", "organizations", "account", "census.s3")
         ),
     }
+    # Such as the SDK's, that a region is none.
+    assert not [each for each in caplog.records if each.levelno >= logging.WARNING]
 
 
-@pytest.mark.parametrize("fips", ["", "-fips"])
-async def test_the_chain_of_a_profile_goes_that_way_too(
-    here: Lab, proxy: Proxy, fips: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize(
+    ("fips", "configured"),
+    [
+        ("", "region = us-east-1\nuse_fips_endpoint = False"),
+        ("-fips", "region = us-east-1\nuse_fips_endpoint = True"),
+        ("-fips", "region = fips-us-east-1"),
+    ],
+)
+async def test_the_chain_of_a_profile_goes_that_way_too(  # noqa: PLR0917 - pytest gives them by name
+    here: Lab, proxy: Proxy, fips: str, configured: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     config = tmp_path / "config"
     config.write_text(
         "[profile member]\nrole_arn = arn:aws:iam::000000000002:role/PoolCensusReader\n"
-        f"credential_source = Environment\nca_bundle = {tmp_path / 'ca.pem'}\nregion = us-east-1\n"
-        f"use_fips_endpoint = {bool(fips)}\n"
+        f"credential_source = Environment\nca_bundle = {tmp_path / 'ca.pem'}\n{configured}\n"
     )
     monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
     monkeypatch.delenv("AWS_CA_BUNDLE")

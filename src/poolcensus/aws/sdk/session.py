@@ -21,6 +21,7 @@ from poolcensus.aws.sdk.credential_process import ChainFailure
 from poolcensus.aws.sdk.data_files import read_fast
 from poolcensus.aws.sdk.endpoints import check_endpoints
 from poolcensus.aws.sdk.proxies import Proxies
+from poolcensus.aws.sdk.pseudo_regions import set_region
 from poolcensus.aws.sdk.request_forms import ClientSession, RequestForms
 from poolcensus.aws.signing import is_header_value
 from poolcensus.errors import FatalError, SettingsError
@@ -130,9 +131,8 @@ class SdkSession:
 
 def _region(session: _Session) -> str | None:
     """Return the region to begin with: the configured one, or one of the partition of the role."""
-    # botocore does not know the variable, which outranks the others in the AWS CLI:
-    # https://docs.aws.amazon.com/cli/latest/userguide/cli-configure-envvars.html
-    region = os.environ.get("AWS_REGION") or session.get_config_variable("region")
+    set_region(session)
+    region = session.get_config_variable("region")
     if region:
         if not isinstance(region, str) or not _REGION.fullmatch(region):
             raise SettingsError(

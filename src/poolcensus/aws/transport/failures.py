@@ -74,7 +74,8 @@ def _failure_of_name(host: str, error: socket.gaierror) -> CallError:
     # The SDK's rules form such a name for every service and region: of WorkSpaces, few regions have one.
     # https://docs.aws.amazon.com/general/latest/gr/wsp.html
     hint = (
-        "; AWS may have no FIPS endpoint there, and no other is called while AWS_USE_FIPS_ENDPOINT is set"
+        "; AWS may have no FIPS endpoint there, and no other is called while AWS_USE_FIPS_ENDPOINT is set, or"
+        " with a region such as fips-us-east-1"
         if "-fips." in host
         else "; AWS may have no dual-stack endpoint there, which AWS_USE_DUALSTACK_ENDPOINT asks for"
         if host.endswith((".api.aws", ".api.amazonwebservices.com.cn"))

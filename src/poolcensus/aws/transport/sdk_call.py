@@ -16,6 +16,7 @@ from botocore.auth import SigV4Auth
 from botocore.credentials import ReadOnlyCredentials
 
 from poolcensus.aws.sdk.data_files import read_fast
+from poolcensus.aws.sdk.pseudo_regions import set_region
 from poolcensus.aws.transport.protocol import Reply
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def new_session(profile: str | None) -> AioSession:
     read_fast(session)
     # Tokens of the global STS endpoint are refused in opt-in regions.
     session.set_config_variable("sts_regional_endpoints", "regional")
+    set_region(session)
     session.register_component("response_parser_factory", _AsItCame())
     events = session.get_component("event_emitter")
     events.register_last("before-call", _set_body)

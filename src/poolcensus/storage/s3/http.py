@@ -20,6 +20,7 @@ from aiobotocore.session import AioSession
 from botocore.exceptions import ConnectionClosedError, ReadTimeoutError, ResponseStreamingError
 
 from poolcensus.aws.sdk.data_files import read_fast
+from poolcensus.aws.sdk.pseudo_regions import set_region
 from poolcensus.storage.base import CONNECTIONS
 from poolcensus.storage.s3.refusals import ForeignReplyError, PageError, RedirectedError
 from poolcensus.version import TOOL
@@ -148,6 +149,7 @@ def new_client(
     """
     session = AioSession(profile=profile)
     read_fast(session)
+    set_region(session)
     # Times stay text: one that is malformed, and is not used, would be a ValueError.
     session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=str)
     session.get_component("event_emitter").register_last("before-call.s3", _send_at_once)

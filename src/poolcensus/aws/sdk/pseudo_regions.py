@@ -1,0 +1,27 @@
+"""The region of the caller's configuration, where it is a pseudo-region that asks for FIPS endpoints."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from poolcensus.aws.sdk.chain import Session
+
+
+def set_region(session: Session) -> None:
+    """Set the region of a session to the one that is configured, whatever that is.
+
+    For a pseudo-region, such as fips-us-east-1, that is us-east-1, and FIPS endpoints are used. The SDK's
+    clients do that for the region that they are made for, and not for another that they are asked about.
+    """
+    # botocore does not know the variable, which outranks the others in the AWS CLI:
+    # https://docs.aws.amazon.com/cli/latest/userguide/cli-configure-envvars.html
+    found = os.environ.get("AWS_REGION") or session.get_config_variable("region")
+    if not isinstance(found, str):
+        return
+    # https://github.com/boto/botocore/blob/1.40.61/botocore/client.py#L207
+    region = found.replace("fips-", "").replace("-fips", "")
+    if region not in {"", found}:
+        session.set_config_variable("use_fips_endpoint", True)
+    session.set_config_variable("region", region or found)
