@@ -25,6 +25,7 @@ from poolcensus.storage.local import files, lock
 from poolcensus.storage.local.reading import LocalSource
 from poolcensus.storage.local.stale import StaleDrafts
 from poolcensus.storage.local.store import FolderStore
+from poolcensus.storage.naming import latest_object
 from snapshot.making import ID, LATER_ID, POOLS, SOME, commit, fill, make, page, pool, publish, target
 
 if TYPE_CHECKING:
@@ -268,6 +269,69 @@ async def test_without_symbolic_links_a_file_names_the_newest(
     assert caplog.text == ""
 
 
+async def test_a_latest_json_beside_the_link_names_the_same(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    await make(tmp_path)
+    # As of a bucket that was copied.
+    (tmp_path / "latest").unlink()
+    (tmp_path / "latest.json").write_bytes(latest_object(ID))
+    assert Snapshot.open("latest", tmp_path).id == ID
+    for made, newest in ((LATER_ID, LATER_ID), (EARLIER_ID, LATER_ID)):
+        await make(tmp_path, made)
+        assert os.readlink(tmp_path / "latest") == newest  # noqa: PTH115 - as it is, not resolved
+        assert (tmp_path / "latest.json").read_bytes() == latest_object(newest)
+    assert caplog.text == ""
+    assert {each.name for each in tmp_path.iterdir() if "latest" in each.name} == {"latest", "latest.json"}
+    # What is no link is left alone with a warning, beside a file that is renewed.
+    (tmp_path / "latest").unlink()
+    (tmp_path / "latest").write_text("hi")
+    (tmp_path / "latest.json").write_bytes(latest_object(ID))
+    await make(tmp_path, "20261122T020000Z-000000")
+    assert (tmp_path / "latest").read_text() == "hi"
+    assert (tmp_path / "latest.json").read_bytes() == latest_object(LATER_ID)
+    assert "which was left alone" in caplog.text
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b'{"snapshot_id":"mine"}', b"not JSON"])
+async def test_a_latest_json_beside_the_link_that_names_no_snapshot_is_somebody_s(
+    tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "latest.json").write_bytes(content)
+    await make(tmp_path)
+    assert (tmp_path / "latest.json").read_bytes() == content
+    assert Snapshot.open("latest", tmp_path).id == ID
+
+
+@pytest.mark.parametrize(
+    ("call", "name", "link", "file"),
+    [
+        ("symlink", LATER_ID, ID, LATER_ID),
+        ("open", f".latest-{LATER_ID}", LATER_ID, ID),
+        ("write", f".latest-{LATER_ID}", LATER_ID, ID),
+    ],
+)
+async def test_what_names_the_newest_is_renewed_where_the_other_cannot_be(  # noqa: PLR0917 - pytest gives them by name
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    call: str,
+    name: str,
+    link: str,
+    file: str,
+) -> None:
+    await make(tmp_path)
+    (tmp_path / "latest.json").write_bytes(latest_object(ID))
+    with monkeypatch.context() as patch:
+        failing(call, name, patch)
+        await make(tmp_path, LATER_ID)
+    assert f"{LATER_ID} is published" in caplog.text
+    assert os.readlink(tmp_path / "latest") == link  # noqa: PTH115 - as it is, not resolved
+    assert (tmp_path / "latest.json").read_bytes() == latest_object(file)
+    assert [entry.name for entry in tmp_path.iterdir() if entry.name.startswith(".latest")] == []
+    assert Snapshot.open("latest", tmp_path).id == LATER_ID
+
+
 @pytest.mark.parametrize("name", [ID, "latest", f"{ID}/shards", "latest/a/b"])
 async def test_nothing_is_published_in_a_snapshot(tmp_path: Path, name: str) -> None:
     await make(tmp_path)
@@ -301,7 +365,7 @@ async def test_a_file_called_latest_is_left_alone_with_a_warning(
     assert (tmp_path / "latest").read_text() == "hi"
     assert [each.levelname for each in caplog.records] == ["WARNING"]
     assert f"no run has made {tmp_path / 'latest'}, which was left alone. Rename it" in caplog.text
-    assert [each.name for each in tmp_path.iterdir() if each.name.startswith(".latest")] == []
+    assert [each.name for each in tmp_path.iterdir() if "latest" in each.name] == ["latest"]
     monkeypatch.undo()
     assert Snapshot.open("latest", tmp_path).id == ID
     # Where there are no links, what names the newest is called otherwise.
@@ -548,13 +612,17 @@ def test_a_killed_run_leaves_neither_a_lock_nor_a_draft_for_the_next(tmp_path: P
     assert not (tmp_path / f".draft-{ID}").exists()
 
 
-def test_wherever_a_commit_is_cut_off_readers_see_the_old_or_the_new_snapshot_whole(tmp_path: Path) -> None:
+@pytest.mark.parametrize("beside", ["", "latest.json"])
+def test_wherever_a_commit_is_cut_off_readers_see_the_old_or_the_new_snapshot_whole(
+    tmp_path: Path, beside: str
+) -> None:
     # Each child leaves in one of the system calls of its commit, without any clearing up.
     script = f"""
         import asyncio, os, sys
         sys.path.insert(0, {str(Path(__file__).parents[1])!r})
         from pathlib import Path
         from poolcensus.snapshot import Snapshot, verify
+        from poolcensus.storage.naming import latest_object
         from snapshot.making import ID, LATER_ID, make
 
         CALLS = ("open", "write", "fsync", "close", "rename", "symlink", "replace")
@@ -581,6 +649,8 @@ def test_wherever_a_commit_is_cut_off_readers_see_the_old_or_the_new_snapshot_wh
             child = os.fork()
             if child == 0:
                 asyncio.run(make(dest, ID))
+                if {beside!r}:
+                    (dest / {beside!r}).write_bytes(latest_object(ID))
                 arm(step)
                 asyncio.run(make(dest, LATER_ID))
                 os._exit(0)
@@ -589,6 +659,8 @@ def test_wherever_a_commit_is_cut_off_readers_see_the_old_or_the_new_snapshot_wh
                 snapshot = Snapshot.open(ref, dest)
                 assert verify(snapshot) == (), step
                 assert [record.pool["PoolId"] for record in snapshot.pools()], step
+            if {beside!r}:
+                assert (dest / {beside!r}).read_bytes() in map(latest_object, (ID, LATER_ID)), step
             seen.append(Snapshot.open("latest", dest).id == LATER_ID)
             if status == 0:
                 break

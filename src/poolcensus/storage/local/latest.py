@@ -1,4 +1,4 @@
-"""Having `latest` name the newest snapshot of a folder: a link, or a file where there are no links."""
+"""Having `latest` name the newest snapshot of a folder: a link, or `latest.json` where there are no links."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from poolcensus.paths import is_link
 from poolcensus.storage.local.files import sync_file, sync_folder, write_all
-from poolcensus.storage.local.reading import latest_in, published_ids, read_manifest
+from poolcensus.storage.local.reading import latest_in, named_in_file, published_ids, read_manifest
 from poolcensus.storage.local.stale import LATEST_PREFIX
 from poolcensus.storage.naming import LATEST, LATEST_NAME, latest_object
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from poolcensus.storage.base import LatestChoice
@@ -23,7 +24,10 @@ _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSY
 
 
 def renew_latest(dest: Path, snapshot_id: str, choice: LatestChoice, file_mode: int) -> None:
-    """Have `latest` name what is chosen once `snapshot_id` is published. Blocks. Raises `OSError`."""
+    """Have `latest` name what is chosen once `snapshot_id` is published, and `latest.json` if it is there.
+
+    Blocks. Raises `OSError`.
+    """
     # Not the new one where a merge, or a clock that went back, publishes behind the newest, or where its own
     # clock went ahead. It is named anew all the same: a run that was killed may have published it and not
     # come as far as `latest`.
@@ -40,16 +44,27 @@ def renew_latest(dest: Path, snapshot_id: str, choice: LatestChoice, file_mode: 
         sync_folder(dest)
         return
     made = dest / f"{LATEST_PREFIX}{snapshot_id}"
+    # One that was copied from a bucket stays beside the link, for those who read it.
+    needs_file = named_in_file(dest) is not None
     try:
-        name = _name_newest(made, newest, file_mode)
-        if name == LATEST:
-            _check_that_it_is_ours(dest / LATEST)
-        made.replace(dest / name)
+        with _removed_on_error(made):
+            needs_file = not _link(dest, made, newest) or needs_file
+    finally:
+        if needs_file:
+            with _removed_on_error(made):
+                _write(made, latest_object(newest), file_mode)
+                made.replace(dest / LATEST_NAME)
+    sync_folder(dest)
+
+
+@contextlib.contextmanager
+def _removed_on_error(made: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError:
         with contextlib.suppress(OSError):
             made.unlink()
         raise
-    sync_folder(dest)
 
 
 def _check_that_it_is_ours(latest: Path) -> None:
@@ -58,20 +73,25 @@ def _check_that_it_is_ours(latest: Path) -> None:
         raise FileExistsError(errno.EEXIST, "no run has made it", str(latest))
 
 
-def _name_newest(made: Path, newest: str, file_mode: int) -> str:
-    """Make what names the newest snapshot, a link where there are any, and return what it is called."""
+def _link(dest: Path, made: Path, newest: str) -> bool:
+    """Have the link `latest` name the newest snapshot, and return whether there are links here."""
     try:
         made.symlink_to(newest)
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-    else:
-        return LATEST
-    fd = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, file_mode)
+        return False
+    _check_that_it_is_ours(dest / LATEST)
+    made.replace(dest / LATEST)
+    return True
+
+
+def _write(path: Path, data: bytes, mode: int) -> None:
+    """Make a file and flush it to the device. Raises `OSError`."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
-        os.fchmod(fd, file_mode)
-        write_all(fd, latest_object(newest))
+        os.fchmod(fd, mode)
+        write_all(fd, data)
         sync_file(fd)
     finally:
         os.close(fd)
-    return LATEST_NAME

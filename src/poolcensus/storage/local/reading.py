@@ -130,8 +130,14 @@ def latest_in(dest: Path) -> str | None:
     try:
         # Of links that go in a circle, Path.resolve raises a RuntimeError before Python 3.13.
         name = os.path.basename(os.path.realpath(dest / LATEST))  # noqa: PTH119 - see above
-        if is_snapshot_id(name):
-            return name
+    except OSError:
+        return None
+    return name if is_snapshot_id(name) else named_in_file(dest)
+
+
+def named_in_file(dest: Path) -> str | None:
+    """Return the id of the snapshot that `latest.json` names, None for all else."""
+    try:
         with open_file(dest / LATEST_NAME) as raw:
             return named(read_whole(raw, LARGEST_MANIFEST))
     except OSError:
