@@ -67,8 +67,9 @@ async def start_two(
     *,
     faults: tuple[str, ...] = (),
     commercial_faults: tuple[str, ...] = (),
+    **gov_options: object,
 ) -> Two:
-    """Start both. `faults` are those of GovCloud's."""
+    """Start both. `faults` are those of GovCloud's, and so are other options of the simulator."""
     commercial = await lab(
         accounts=3, pools_per_target=2, regions=("us-east-1", "eu-west-1"), faults=commercial_faults
     )
@@ -80,5 +81,6 @@ async def start_two(
         role_name="GovReader",
         seed=8,
         faults=faults,
+        **gov_options,
     )
     return Two(commercial, gov, folder, monkeypatch)

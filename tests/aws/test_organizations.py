@@ -296,13 +296,16 @@ async def test_the_whole_tree_is_walked_from_its_roots() -> None:
 
 @pytest.mark.parametrize("code", ["ParentNotFoundException", "InvalidInputException"])
 async def test_a_unit_that_is_not_there_is_the_settings_fault(code: str) -> None:
-    scripted = Scripted({"list_accounts_for_parent ou-2": [ServiceError("x", code=code)]})
+    scripted = Scripted({"list_accounts_for_parent ou-2": [ServiceError("x", code=code)] * 2})
     with pytest.raises(SettingsError, match="unit ou-2 in the caller's Organization"):
         await organization(scripted).check_units(("ou-1", "ou-2", "ou-3"))
     assert [request["ParentId"] for _, request in scripted.requests] == ["ou-1", "ou-2"]
-    refused = Scripted({"list_accounts_for_parent ou-2": [AccessDeniedError("x", code="AccessDenied")]})
+    assert await organization(scripted).missing_units(("ou-1", "ou-2", "ou-3")) == {"ou-2"}
+    refused = Scripted({"list_accounts_for_parent ou-2": [AccessDeniedError("x", code="AccessDenied")] * 2})
     with pytest.raises(OrganizationError, match="ListAccountsForParent"):
         await organization(refused).check_units(("ou-2",))
+    with pytest.raises(OrganizationError, match="ListAccountsForParent"):
+        await organization(refused).missing_units(("ou-2",))
 
 
 IAM = "User: arn:x is not authorized to perform: organizations:ListAccounts on resource: * because"

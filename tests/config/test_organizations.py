@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from poolcensus.config import Settings
+from poolcensus.config.narrowing import REASONS, may_have_none
 from poolcensus.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -43,6 +44,43 @@ def test_a_table_ranks_above_what_the_file_sets_for_the_run(file: Path) -> None:
     assert (first.profile, first.role_name, first.regions) == ("audit", "Reader", ("us-*",))
     assert (second.profile, second.role_name, second.regions) == ("audit-gov", "GovReader", ("us-gov-*",))
     assert (first.organization, second.organization) == ((), ())
+
+
+def test_what_stands_for_all_is_what_no_table_of_its_own_sets(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings.load(file, exclude_accounts="000000000001")
+    assert settings.narrowing_all("commercial") == {"regions", "exclude_accounts"}
+    assert settings.narrowing_all("gov") == {"exclude_accounts"}
+    monkeypatch.setenv("POOLCENSUS_REGIONS", "eu-*")
+    monkeypatch.setenv("POOLCENSUS_ACCOUNT_NAMES", "prod-*")
+    for name in ("commercial", "gov"):
+        assert Settings.load(file).narrowing_all(name) == {"regions", "account_names"}
+    # Of one Organization alone nothing can be another's.
+    assert Settings(regions=("us-*",)).narrowing_all(None) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("for_all", "left_out_by", "expected"),
+    [
+        (set(), set(), False),
+        ({"regions"}, set(), False),
+        ({"exclude_accounts"}, set(), False),
+        ({"exclude_accounts"}, {"exclude_accounts"}, True),
+        ({"exclude_accounts"}, {"exclude_accounts", "exclude_account_names"}, True),
+        ({"exclude_accounts"}, {"exclude_account_names"}, False),
+        ({"exclude_accounts"}, {"exclude_accounts", "account_tags"}, False),
+        (set(), {"account_tags"}, False),
+        (set(), {"regions"}, True),
+        ({"account_tags"}, set(), True),
+        ({"accounts"}, {"account_names"}, True),
+    ],
+)
+def test_an_organization_may_have_no_account_by_what_stands_for_all(
+    for_all: set[str], left_out_by: set[str], expected: bool
+) -> None:
+    reasons = [REASONS[each] for each in left_out_by]
+    assert may_have_none(frozenset(for_all), ["SUSPENDED", *reasons]) is expected
 
 
 def test_what_a_table_leaves_out_takes_the_place_of_what_the_run_leaves_out(tmp_path: Path) -> None:

@@ -340,6 +340,17 @@ async def test_accounts_with_regions_of_their_own_carry_them() -> None:
         assert found == [usual, ("eu-west-1",)]
 
 
+async def test_without_a_region_an_account_is_skipped_unless_it_has_its_own() -> None:
+    own = {ids(2)[0]: ("eu-west-1",)}
+    organization = cast("Organization", Scripted([[listed(1), listed(2), listed(3, "SUSPENDED")]]))
+    listing = AccountListing(AccountChoice(), CALLER, organization, regions=own, usual=())
+    assert await walk(listing) == ids(2)
+    assert {each.id: each.reason for each in listing.skipped} == {
+        ids(1)[0]: "in none of the regions that are asked",
+        ids(3)[0]: "SUSPENDED",
+    }
+
+
 async def test_tags_are_in_the_accounts_where_they_are_wanted() -> None:
     tags = {ids(1)[0]: frozenset({("b", "2"), ("a", "1")}), ids(2)[0]: frozenset[tuple[str, str]]()}
     page = [listed(1), listed(2)]

@@ -232,3 +232,17 @@ def test_regions_of_an_account_take_the_place_of_the_settings_but_for_the_exclud
     assert plan_regions(WORKSPACES_POOLS, "aws", settings, {}).usual is None
     with pytest.raises(ScopeError, match=f"account {A}, regions eu-west-2: `exclude_regions` leaves out all"):
         plan_regions(WORKSPACES_POOLS, "aws", settings, {A: ("eu-west-2",)})
+
+
+def test_one_of_several_organizations_may_lack_the_regions_of_the_run() -> None:
+    settings = Settings(regions=("us-gov-west-1",))
+    with pytest.raises(ScopeError, match="us-gov-west-1: no region"):
+        plan_regions(WORKSPACES_POOLS, "aws", settings, {})
+    plan = plan_regions(WORKSPACES_POOLS, "aws", settings, {}, may_lack=True)
+    assert (plan.all.regions, plan.usual) == ((), ())
+    assert "us-gov-west-1: no region" in str(plan.lack)
+    # But for accounts with regions of their own.
+    plan = plan_regions(WORKSPACES_POOLS, "aws", settings, {A: ("us-east-1",)}, may_lack=True)
+    assert (plan.all.regions, plan.usual, plan.own) == (("us-east-1",), (), {A: ("us-east-1",)})
+    with pytest.raises(ScopeError, match=f"account {A}, regions cn-north-1: "):
+        plan_regions(WORKSPACES_POOLS, "aws", settings, {A: ("cn-north-1",)}, may_lack=True)

@@ -122,17 +122,27 @@ class Organization:
     async def check_units(self, units: Iterable[str]) -> None:
         """Raise ScopeError for the first that is no root or organizational unit of the Organization."""
         for unit in units:
-            request: JsonObject = {"ParentId": unit, "MaxResults": 1}
-            try:
-                async with aclosing(self._pages("list_accounts_for_parent", request, "Accounts")) as pages:
-                    await anext(pages, ())
-            except CallError as error:
-                if is_missing_parent(error):
-                    raise ScopeError(
-                        f"There is no root or organizational unit {unit} in the caller's Organization. Check"
-                        " `ous` and `exclude_ous`."
-                    ) from error
-                raise await self._failure(error, "list_accounts_for_parent") from error
+            if (refusal := await self._missing(unit)) is not None:
+                raise ScopeError(
+                    f"There is no root or organizational unit {unit} in the caller's Organization. Check"
+                    " `ous` and `exclude_ous`."
+                ) from refusal
+
+    async def missing_units(self, units: Iterable[str]) -> frozenset[str]:
+        """Return those that are no root or organizational unit of the Organization."""
+        return frozenset([each for each in units if await self._missing(each) is not None])
+
+    async def _missing(self, unit: str) -> CallError | None:
+        """Return what Organizations says where it has no such root or unit, None where it has."""
+        request: JsonObject = {"ParentId": unit, "MaxResults": 1}
+        try:
+            async with aclosing(self._pages("list_accounts_for_parent", request, "Accounts")) as pages:
+                await anext(pages, ())
+        except CallError as error:
+            if is_missing_parent(error):
+                return error
+            raise await self._failure(error, "list_accounts_for_parent") from error
+        return None
 
     async def tags(self, account_id: str) -> frozenset[tuple[str, str]]:
         """Return the tags of an account. Waits where as many are being read as Organizations allows."""

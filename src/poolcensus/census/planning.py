@@ -12,7 +12,7 @@ from poolcensus.loops import in_thread
 from poolcensus.model import Outcome
 from poolcensus.scope.estimate import LastRun, Limits, estimate
 from poolcensus.scope.joining import naming
-from poolcensus.scope.opening import check_accounts
+from poolcensus.scope.opening import check_accounts, check_any
 from poolcensus.scope.planning import joined_plan, plan_of
 from poolcensus.snapshot import Scope, Snapshot
 from poolcensus.storage.naming import LATEST, STANDARD_OUTPUT, is_local
@@ -35,8 +35,9 @@ async def make_plan(organizations: Sequence[Opened], settings: Settings, operati
         with naming(opened.name):
             async with aclosing(opened.listing.accounts()) as batches:
                 accounts = tuple([account async for batch in batches for account in batch])
-            check_accounts(len(accounts), opened, settings)
+            check_accounts(len(accounts), opened)
             plans.append(await plan_of(opened, operation, accounts))
+    check_any(sum(len(each.accounts) for each in plans), organizations, settings)
     return await _with_estimate(joined_plan(plans), settings, operation)
 
 

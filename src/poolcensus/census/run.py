@@ -24,7 +24,7 @@ from poolcensus.model import Progress, Totals
 from poolcensus.results.expected_failures import KnownGaps
 from poolcensus.results.failure_tally import FailureTally
 from poolcensus.scope.joining import naming
-from poolcensus.scope.opening import check_accounts
+from poolcensus.scope.opening import check_accounts, check_any
 from poolcensus.snapshot.hidden import HiddenTargets
 
 if TYPE_CHECKING:
@@ -105,6 +105,7 @@ class Run:
             async with anyio.create_task_group() as group:
                 for each in organizations:
                     group.start_soon(self._run_one, engines[each.name], each)
+        check_any(self.accounts, organizations, self._settings)
         totals = self.totals
         _log.info(
             "%d of %d targets covered, %d pools, %d API calls",
@@ -152,7 +153,7 @@ class Run:
         _log.info("Querying %d region%s as %s", regions, "s" * (regions != 1), opened.aws.caller.arn)
         with naming(opened.name):
             await engine.run()
-            check_accounts(engine.counts.accounts, opened, self._settings)
+            check_accounts(engine.counts.accounts, opened)
 
     def check_stream(self) -> None:
         """Say how many targets failed, of whom a stream tells nothing. Raises IncompleteError if `strict`."""
@@ -185,8 +186,10 @@ class Run:
     def outdated_gaps(self) -> tuple[OutdatedGap, ...]:
         """The known gaps that no longer hold, once the run has ended."""
         listings = [each.listing for each in self._organizations]
+        # One that has none of the regions is not listed, and may have any account.
+        is_whole = len(listings) == max(len(self._settings.organization), 1)
         return self.known_gaps.outdated(
-            lambda account_id: bool(listings) and all(each.lacks(account_id) for each in listings)
+            lambda account_id: is_whole and all(each.lacks(account_id) for each in listings)
         )
 
     @property

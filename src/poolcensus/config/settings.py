@@ -11,6 +11,7 @@ from poolcensus.config import readers, sources
 from poolcensus.config.clashes import ALTERNATIVES, EXCLUSIVE, clashes
 from poolcensus.config.cluster import EngineKind
 from poolcensus.config.entries import SETTINGS, Entries
+from poolcensus.config.narrowing import NARROWING, REGIONS
 from poolcensus.config.problems import Clash, InvalidSettingsError, SettingProblem
 from poolcensus.config.readers import EntryError
 from poolcensus.config.request import request_of
@@ -78,6 +79,16 @@ class Settings(Entries, frozen=True, kw_only=True):
         own = dict(table.settings)
         others = {other: SETTINGS[other].default for name in own for other in _IN_PLACE_OF.get(name, ())}
         return msgspec.structs.replace(self, organization=(), **{**others, **own})
+
+    def narrowing_all(self, organization: str | None) -> frozenset[str]:
+        """Return the settings that narrow accounts and regions of an Organization, and not by its table.
+
+        They stand for the whole run: what they name may be in another of its Organizations. Where there are
+        no tables, these are none.
+        """
+        own = {each.name: dict(each.settings) for each in self.organization}.get(str(organization))
+        names = (*NARROWING, *REGIONS) if own is not None else ()
+        return frozenset(each for each in names if each not in (own or ()) and getattr(self, each))
 
     @property
     def concurrent_runs(self) -> int:

@@ -28,8 +28,16 @@ from poolcensus.errors import FatalError, HubRoleError, OrganizationError, Setti
 from poolcensus.loops import require_asyncio
 from poolcensus.model import Account, Caller
 from poolcensus.operations import WORKSPACES_POOLS
-from poolcensus.scope.joining import naming
-from poolcensus.scope.opening import Opened, Prepared, Shared, check_accounts, open_run, prepare
+from poolcensus.scope.joining import check_named, check_regions, naming
+from poolcensus.scope.opening import (
+    Opened,
+    Prepared,
+    Shared,
+    check_accounts,
+    check_any,
+    open_run,
+    prepare,
+)
 from poolcensus.storage.destination import check_resume
 from poolcensus.storage.naming import is_in_s3
 from poolcensus.streams import Outlet, Stream, StreamRuns
@@ -98,6 +106,9 @@ class _Examination:
         self._every_account = every_account
         # Of those that are wanted, which are accounts of the census.
         self._known: set[str] = set()
+        self._accounts_listed = 0
+        # Whether an Organization could not be asked, or has no account where it is to have some.
+        self._is_in_doubt = False
         self._deadline = NO_DEADLINE
         # What is asked before there are targets.
         self._asking = anyio.CancelScope()
@@ -115,23 +126,27 @@ class _Examination:
     async def _examine(self, outlet: Outlet[Finding]) -> None:
         async with AsyncExitStack() as stack:
             organizations = {
-                name: (settings, await self._prepare(settings, name, stack))
+                name: await self._prepare(settings, name, stack)
                 for name, settings in self._settings.by_organization().items()
             }
             # An account may be one of one Organization only.
             shared = Shared(open_limiter(self._settings))
             session: CallerSession | None = None
             caller: Caller | None = None
-            for name, (settings, prepared) in organizations.items():
+            all_opened: list[Opened] = []
+            for name, prepared in organizations.items():
                 named = _Named(outlet, name)
                 self._asking.deadline = self._deadline.at
                 with naming(name):
                     opened = await self._open(prepared, shared, name, stack, named)
                     if opened is not None:
-                        await self._accounts(opened, settings, named)
+                        all_opened.append(opened)
+                        await self._accounts(opened, named)
                 if opened is not None and isinstance(prepared, Prepared):
                     session, caller = prepared.session, opened.aws.caller
             self._asking.deadline = inf
+            if not self._is_in_doubt:
+                await self._check_all(all_opened, shared, outlet)
             if missing := sorted(self._wanted - self._known):
                 raise OrganizationError(
                     f"{', '.join(missing)}: not among the accounts of the census.",
@@ -142,6 +157,15 @@ class _Examination:
             else:
                 found = await check_destination(self._settings, session, caller)
             await outlet.send((found,))
+
+    async def _check_all(self, opened: Sequence[Opened], shared: Shared, outlet: Outlet[Finding]) -> None:
+        """Look whether what stands for all Organizations is in one of them. As `check_named`."""
+        check_regions(opened)
+        check_named(shared.listings)
+        try:
+            check_any(self._accounts_listed, opened, self._settings)
+        except FatalError as error:
+            await outlet.send((accounts_unknown(error, opened[0].aws.caller),))
 
     async def _common_destination(self, stack: AsyncExitStack) -> Finding:
         """Return whether the snapshot of several Organizations could be written.
@@ -166,7 +190,8 @@ class _Examination:
             try:
                 # What an account said to a former run does not tell what it would say now.
                 asked = msgspec.structs.replace(settings, region_status_max_age=0.0)
-                return await stack.enter_async_context(prepare(asked, None))
+                for_all = self._settings.narrowing_all(name)
+                return await stack.enter_async_context(prepare(asked, None, for_all))
             except SettingsError:
                 raise
             except FatalError as error:
@@ -191,21 +216,24 @@ class _Examination:
             await outlet.send((caller_unknown(error), *_not_tried(*_SKIPPED)))
             # Which accounts there are can't be told.
             self._known |= self._wanted
+            self._is_in_doubt = True
             return None
         await outlet.send((caller_known(opened.aws.caller),))
         return opened
 
-    async def _accounts(self, opened: Opened, settings: Settings, outlet: _Named) -> None:
+    async def _accounts(self, opened: Opened, outlet: _Named) -> None:
         caller = opened.aws.caller
         try:
             async with aclosing(opened.listing.accounts()) as batches:
                 listed = [account async for batch in batches for account in batch]
-            check_accounts(len(listed), opened, settings)
+            check_accounts(len(listed), opened)
+            self._accounts_listed += len(listed)
         except SettingsError:
             raise
         except FatalError as error:
             await outlet.send((accounts_unknown(error, caller),))
             self._known |= self._wanted
+            self._is_in_doubt = True
             # What can be tried all the same: those that are named, or the caller's own. Of several
             # Organizations none can be told to be the one that they are of.
             named = self._wanted if opened.name is None else None
@@ -223,20 +251,19 @@ class _Examination:
                 named=bool(self._wanted),
             )
             await outlet.send((found, *self._left_out(opened)))
-        if not chosen:
+        if not chosen or opened.lack is not None:
             await outlet.send(_not_tried(Check.ROLE, Check.OPERATION, Check.REGION_STATUS))
             return
-        await self._targets(opened, settings, tuple(chosen), others, outlet)
+        await self._targets(opened, tuple(chosen), others, outlet)
 
     async def _targets(
         self,
         opened: Opened,
-        settings: Settings,
         chosen: tuple[Account, ...],
         others: Sequence[Account],
         outlet: _Named,
     ) -> None:
-        aws = opened.aws
+        aws, settings = opened.aws, opened.settings
         # Targets that are late say so themselves.
         self._asking.deadline = inf
         try:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from poolcensus.config.narrowing import REASONS
 from poolcensus.scope.account_entry import ACTIVE
 from poolcensus.scope.joined_files import FileAccounts
 
@@ -104,13 +105,13 @@ class AccountChoice(msgspec.Struct, frozen=True):
         Where it is in the Organization is not looked at.
         """
         if account.id in self.exclude:
-            return "excluded"
+            return REASONS["exclude_accounts"]
         # An account without a name has none that matches.
         name = account.name or ""
         if any(fnmatchcase(name, pattern) for pattern in self.exclude_names):
-            return "excluded by name"
+            return REASONS["exclude_account_names"]
         if self.names and not any(fnmatchcase(name, pattern) for pattern in self.names):
-            return "without a name that matches"
+            return REASONS["account_names"]
         return None if account.state == ACTIVE else account.state
 
 

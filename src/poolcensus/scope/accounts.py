@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from poolcensus.aws.organizations import ListedAccount
+from poolcensus.config.narrowing import REASONS
 from poolcensus.errors import AccountChoiceError
 from poolcensus.model import Account, SkippedAccount
 from poolcensus.scope.account_choice import ORGANIZATION, SELF
@@ -39,7 +40,8 @@ class AccountListing:
 
     `regions` has the regions of accounts that have their own; `usual` are those of all others, or None where
     these are the run's. `name` is what the settings call the Organization, in a run of several. `owners` then
-    has who listed each account: no other may.
+    has who listed each account: no other may. `for_all` are the settings of the choice that stand for all of
+    them: what these name may be in another one, and `missing` and `missing_units` say what this one lacks.
     """
 
     def __init__(
@@ -52,18 +54,29 @@ class AccountListing:
         usual: tuple[str, ...] | None = None,
         name: str | None = None,
         owners: dict[str, str | None] | None = None,
+        for_all: frozenset[str] = frozenset(),
     ) -> None:
         self._choice = choice
         self._caller = caller
         self._organization = organization
         self._regions = regions
         self._usual = usual
-        self._name = name
+        self.name = name
         self._owners = {} if owners is None else owners
         self._paths = AccountPaths(organization, with_paths=choice.with_paths, asks=choice.needs_organization)
         self._source_of: dict[str, str] = {}
         self._inactive: set[str] = set()
-        self._is_complete = False
+        self._units = choice.units
+        self._exclude_units = choice.exclude_units
+        self._kept: list[tuple[Account, ...]] | None = None
+        self.named_for_all = choice.include if "accounts" in for_all else frozenset[str]()
+        units = {"ous": choice.units, "exclude_ous": choice.exclude_units}
+        self._own_units = tuple(each for key in units if key not in for_all for each in units[key])
+        self.units_for_all = tuple(each for key in units if key in for_all for each in units[key])
+        self.missing = frozenset[str]()
+        self.missing_units = frozenset[str]()
+        self._has_looked = False
+        self.is_complete = False
         self._repeated = dict.fromkeys(choice.files.repeated)
         self.skipped: list[SkippedAccount] = []
         self.organization_id: str | None = choice.snapshot.organization_id if choice.snapshot else None
@@ -80,6 +93,36 @@ class AccountListing:
         OrganizationError where the accounts can't be listed, or where one that was asked for by its id is
         not among them.
         """
+        if self._kept is not None:
+            for accounts in self._kept:
+                yield accounts
+            return
+        async with aclosing(self._list()) as batches:
+            async for accounts in batches:
+                yield accounts
+
+    async def list_all(self) -> int:
+        """List the accounts that `accounts` then yields, and return how many there are to ask."""
+        async with aclosing(self._list()) as batches:
+            self._kept = [accounts async for accounts in batches]
+        return sum(map(len, self._kept))
+
+    async def look_for_units(self) -> None:
+        """Look which units that are named for all Organizations are in this one. Raises OrganizationError."""
+        if self.units_for_all and not self._has_looked:
+            self._has_looked = True
+            self.missing_units = await self._organization.missing_units(self.units_for_all)
+            self._units = tuple(each for each in self._units if each not in self.missing_units)
+            self._exclude_units = tuple(
+                each for each in self._exclude_units if each not in self.missing_units
+            )
+
+    def warn_of_skipped(self) -> None:
+        """Log which of the accounts that are named are skipped."""
+        if (sentence := skipped_by_name(self.skipped, self._choice.include)) is not None:
+            _log.warning("%s", sentence)
+
+    async def _list(self) -> AsyncGenerator[tuple[Account, ...]]:
         choice = self._choice
         some = False
         await self._check_units()
@@ -90,15 +133,17 @@ class AccountListing:
                 self._claim(accounts)
                 some = some or bool(accounts)
                 yield tuple(accounts)
-        if missing := sorted(choice.include - self._source_of.keys()):
+        self.missing = frozenset(choice.include - self._source_of.keys())
+        if self.missing and not self.named_for_all:
+            missing = ", ".join(sorted(self.missing))
             raise AccountChoiceError(
-                f"{', '.join(missing)}: not among the accounts of the {choice.source_name} (check `accounts`)"
+                f"{missing}: not among the accounts of the {choice.source_name} (check `accounts`)"
             )
         self._warn_of_repeated()
-        # Where none is left, that is the run's error.
-        if some and (sentence := skipped_by_name(self.skipped, choice.include)) is not None:
-            _log.warning("%s", sentence)
-        self._is_complete = True
+        # Where none is left, that is the run's error. Of several Organizations, another may have some.
+        if some and not self.named_for_all:
+            self.warn_of_skipped()
+        self.is_complete = True
         self._warn_of_exclusions()
 
     @property
@@ -109,12 +154,12 @@ class AccountListing:
 
     def lacks(self, account_id: str) -> bool:
         """Whether the whole Organization was listed, and no source has the account."""
-        return self._is_complete and self._choice.lists_organization and account_id not in self._source_of
+        return self.is_complete and self._choice.lists_organization and account_id not in self._source_of
 
     def _claim(self, accounts: Iterable[Account]) -> None:
         for account in accounts:
-            owner = self._owners.setdefault(account.id, self._name)
-            if owner != self._name:
+            owner = self._owners.setdefault(account.id, self.name)
+            if owner != self.name:
                 raise AccountChoiceError(
                     f"account {account.id} is listed by {owner} too. Leave it out of one of them, with"
                     " exclude_accounts in its table."
@@ -122,7 +167,8 @@ class AccountListing:
 
     async def _check_units(self) -> None:
         choice = self._choice
-        units = (*choice.units, *choice.exclude_units)
+        await self.look_for_units()
+        units = self._own_units
         # A list that has paths was looked at as it was read.
         if units and not (choice.snapshot is not None and choice.snapshot.has_paths):
             await self._organization.check_units(units)
@@ -194,14 +240,15 @@ class AccountListing:
             return None
         reason = choice.reason_to_skip(listed)
         # Each may cost a walk of the tree.
-        if choice.units and not await self._paths.is_under(listed, choice.units):
+        if choice.units and not await self._paths.is_under(listed, self._units):
             if listed.id in choice.include:
-                self.skipped.append(
-                    SkippedAccount(listed.id, listed.name, "outside the organizational units that are named")
-                )
+                self.skipped.append(SkippedAccount(listed.id, listed.name, REASONS["ous"]))
             return None
-        if choice.exclude_units and await self._paths.is_under(listed, choice.exclude_units):
-            reason = "excluded by its organizational unit"
+        if self._exclude_units and await self._paths.is_under(listed, self._exclude_units):
+            reason = REASONS["exclude_ous"]
+        regions = self._regions.get(listed.id, self._usual)
+        if reason is None and regions == ():
+            reason = REASONS["regions"]
         if reason is not None:
             self.skipped.append(SkippedAccount(listed.id, listed.name, reason))
             return None
@@ -210,8 +257,8 @@ class AccountListing:
             listed.name,
             await self._paths.path_of(listed) if choice.with_paths else None,
             choice.snapshot.tags_of(listed.id) if choice.snapshot is not None and choice.needs_tags else None,
-            self._name,
-            self._regions.get(listed.id, self._usual),
+            self.name,
+            regions,
         )
 
     async def _tagged(self, accounts: list[Account]) -> list[Account]:
@@ -222,7 +269,7 @@ class AccountListing:
             if choice.tags <= {*(account.tags or ())}:
                 wanted.append(account if choice.with_tags else replace(account, tags=None))
             else:
-                self.skipped.append(SkippedAccount(account.id, account.name, "without the tags"))
+                self.skipped.append(SkippedAccount(account.id, account.name, REASONS["account_tags"]))
         return wanted
 
     def _warn_of_repeated(self) -> None:
@@ -237,7 +284,7 @@ class AccountListing:
     def _warn_of_exclusions(self) -> None:
         # A file, or a list that was written without it, says nothing of an account that it lacks. What is
         # excluded for a run of several Organizations is in one of them.
-        if not self._choice.lists_organization or self._name is not None:
+        if not self._choice.lists_organization or self.name is not None:
             return
         if (sentence := excluded_in_vain(self._choice.exclude, self._source_of)) is not None:
             # An account that was closed leaves the Organization by itself: no mail every night for that.

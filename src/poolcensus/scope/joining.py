@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+import anyio
 import msgspec
 
 from poolcensus.aws.session import open_caller, open_limiter
-from poolcensus.errors import DestinationError, FatalError
+from poolcensus.errors import (
+    AccountChoiceError,
+    DestinationError,
+    FatalError,
+    ScopeError,
+    first_reason_raised,
+)
+from poolcensus.format.text import listed
+from poolcensus.scope.accounts import AccountListing
 from poolcensus.scope.opening import Opened, Prepared, Shared, open_run, prepare
+from poolcensus.scope.unmatched import none_matches
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 
     from poolcensus.aws.credentials.patience import Waiting
     from poolcensus.aws.session import CallerSession
@@ -22,12 +33,18 @@ if TYPE_CHECKING:
     from poolcensus.tracing import Tracing
 
 
+_log = logging.getLogger("poolcensus")
+
+_T = TypeVar("_T")
+
+
 class Joined(msgspec.Struct, frozen=True):
     """The Organizations of a run, prepared, by name; a single one has None.
 
-    `session` is whose credentials reach a destination on S3.
+    `settings` are those of the run, and `session` is whose credentials reach a destination on S3.
     """
 
+    settings: Settings
     organizations: Mapping[str | None, Prepared]
     session: CallerSession
 
@@ -45,11 +62,12 @@ async def prepare_all(
         organizations = {}
         for name, each in settings.by_organization().items():
             with naming(name):
-                organizations[name] = await stack.enter_async_context(prepare(each, tracing))
+                preparing = prepare(each, tracing, settings.narrowing_all(name))
+                organizations[name] = await stack.enter_async_context(preparing)
         session = next(iter(organizations.values())).session
         if for_destination and settings.organization:
             session = await stack.enter_async_context(open_caller(settings))
-        yield Joined(organizations, session)
+        yield Joined(settings, organizations, session)
 
 
 @asynccontextmanager
@@ -59,10 +77,11 @@ async def open_all(
     given: GivenAccounts | None = None,
     waiting: Waiting | None = None,
 ) -> AsyncIterator[tuple[Opened, ...]]:
-    """Open the connections to AWS for each Organization. Raises a FatalError where one can't be.
+    """Open the connections to AWS for each Organization that has one of the regions.
 
-    `given` are the accounts of one of them, which is then the only one. With `waiting`, a network that is
-    away is waited for, and said there.
+    Raises a FatalError where one can't be opened, where none has one of the regions, and for an account or a
+    unit that is named for the whole run and is in none of them. `given` are the accounts of one of them,
+    which is then the only one. With `waiting`, a network that is away is waited for, and said there.
     """
     async with AsyncExitStack() as stack:
         # What bounds the calls is set for the run, and not in the table of an Organization.
@@ -74,7 +93,83 @@ async def open_all(
             with naming(name):
                 run = open_run(operation, prepared, shared, name=name, given=given, waiting=waiting)
                 opened.append(await stack.enter_async_context(run))
-        yield tuple(opened)
+        found = _with_regions(opened)
+        await _look_for_named(shared.listings, joined.settings)
+        yield found
+
+
+def _with_regions(organizations: Sequence[Opened]) -> tuple[Opened, ...]:
+    """Return the Organizations that have one of the regions. Raises ScopeError where none has."""
+    check_regions(organizations)
+    for each in organizations:
+        if each.lack is not None:
+            _log.info("Nothing is asked in Organization %s: %s", each.name, each.lack)
+    return tuple(each for each in organizations if each.lack is None)
+
+
+def check_regions(organizations: Sequence[Opened]) -> None:
+    """Raise ScopeError where none of the Organizations has one of the regions that are asked."""
+    lacks = [f"Organization {each.name}: {each.lack}" for each in organizations if each.lack is not None]
+    if lacks and len(lacks) == len(organizations):
+        raise ScopeError(" ".join(lacks))
+
+
+async def _look_for_named(listings: Sequence[AccountListing], settings: Settings) -> None:
+    """Look for what is named for the whole run, before anything is called for it.
+
+    Lists the accounts where some are named. Raises what `check_named` does, and FatalError where none of them
+    is left to ask.
+    """
+    await _of_each(listings, AccountListing.look_for_units)
+    check_named(listings)
+    named = [each for each in listings if each.named_for_all]
+    accounts = await _of_each(named, AccountListing.list_all)
+    check_named(listings)
+    if named and len(named) == len(listings) and not any(accounts.values()) and settings.shard is None:
+        raise none_matches([skipped for each in named for skipped in each.skipped], settings)
+    for each in named:
+        each.warn_of_skipped()
+
+
+def check_named(listings: Sequence[AccountListing]) -> None:
+    """Check that what is named for the whole run is in one of its Organizations, as far as these have looked.
+
+    Raises ScopeError for an organizational unit that is not, and AccountChoiceError for an account.
+    """
+    for unit in dict.fromkeys(unit for each in listings for unit in each.units_for_all):
+        looked = [each for each in listings if unit in each.units_for_all]
+        if all(unit in each.missing_units for each in looked):
+            raise ScopeError(
+                f"There is no root or organizational unit {unit} in {_names(looked)}. Check `ous` and"
+                " `exclude_ous`."
+            )
+    looked = [each for each in listings if each.named_for_all]
+    if looked and (missing := sorted(frozenset.intersection(*(each.missing for each in looked)))):
+        raise AccountChoiceError(
+            f"{', '.join(missing)}: not among the accounts of {_names(looked)} (check `accounts`)"
+        )
+
+
+def _names(listings: Sequence[AccountListing]) -> str:
+    noun = "Organization" if len(listings) == 1 else "Organizations"
+    return f"{noun} {listed([str(each.name) for each in listings])}"
+
+
+async def _of_each(
+    listings: Sequence[AccountListing], look: Callable[[AccountListing], Awaitable[_T]]
+) -> Mapping[str | None, _T]:
+    """Return by name what each listing comes to, side by side. Raises the FatalError of the first to fail."""
+    found: dict[str | None, _T] = {}
+
+    async def take(listing: AccountListing) -> None:
+        with naming(listing.name):
+            found[listing.name] = await look(listing)
+
+    with first_reason_raised():
+        async with anyio.create_task_group() as group:
+            for each in listings:
+                group.start_soon(take, each)
+    return found
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import msgspec
 
 from poolcensus.aws.session import open_aws, open_caller
 from poolcensus.config.external_id import with_external_id
+from poolcensus.config.narrowing import REGIONS, may_have_none
 from poolcensus.loops import in_thread
 from poolcensus.operations import Query
 from poolcensus.scope.account_choice import AccountChoice, paths_among
@@ -20,11 +21,12 @@ from poolcensus.scope.regions import RegionChoice, plan_regions
 from poolcensus.scope.unmatched import none_matches
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from poolcensus.aws.credentials.patience import Waiting
     from poolcensus.aws.session import Aws, CallerSession
     from poolcensus.config import Settings
+    from poolcensus.errors import ScopeError
     from poolcensus.flow.concurrency import ConcurrencyLimiter
     from poolcensus.operations import Operation
     from poolcensus.scope.listing import ListsOrganization
@@ -32,9 +34,13 @@ if TYPE_CHECKING:
 
 
 class Prepared(msgspec.Struct, frozen=True):
-    """What is read before the first call: the caller's session, and the accounts of files."""
+    """What is read before the first call: the caller's session, and the accounts of files.
+
+    `for_all` are the settings that narrow the accounts and regions of all Organizations of the run.
+    """
 
     settings: Settings
+    for_all: frozenset[str]
     session: CallerSession
     files: FileAccounts
     snapshot: AccountList | None
@@ -42,30 +48,44 @@ class Prepared(msgspec.Struct, frozen=True):
 
 
 class Shared(msgspec.Struct, frozen=True):
-    """What the Organizations of one run have in common: places for calls, and whose each account is."""
+    """What the Organizations of one run have in common: places for calls, and whose each account is.
+
+    `listings` are those of the ones that have been opened.
+    """
 
     limiter: ConcurrencyLimiter
     owners: dict[str, str | None] = msgspec.field(default_factory=dict)
+    listings: list[AccountListing] = msgspec.field(default_factory=list)
 
 
 class Opened(msgspec.Struct, frozen=True):
     """Whom a run asks, and where: the connections to AWS, the listing of accounts, and the regions.
 
-    `name` is what the settings call the Organization, in a run of several. `has_own_access` says that files
-    name a role, an external ID or a profile for some account.
+    `name` is what the settings call the Organization, in a run of several, and `settings` are its own.
+    `for_all` are those of them that narrow what is asked in all of these; `lack` says why this one has none
+    of the regions. `has_own_access` says that files name a role, an external ID or a profile for some
+    account.
     """
 
     name: str | None
+    settings: Settings
     aws: Aws
     listing: ListsOrganization
     regions: RegionChoice
     tracing: Tracing | None
     has_own_access: bool = False
+    for_all: frozenset[str] = frozenset()
+    lack: ScopeError | None = None
 
 
 @asynccontextmanager
-async def prepare(settings: Settings, tracing: Tracing | None) -> AsyncIterator[Prepared]:
-    """Read everything that settings point at, for a run that is traced or not. Makes no call."""
+async def prepare(
+    settings: Settings, tracing: Tracing | None, for_all: frozenset[str] = frozenset()
+) -> AsyncIterator[Prepared]:
+    """Read everything that settings point at, for a run that is traced or not. Makes no call.
+
+    `for_all` are those of the settings that narrow the accounts and regions of all Organizations of the run.
+    """
     settings = await in_thread(with_external_id, settings)
     files = await in_thread(join_files, paths_among(settings.accounts_from), settings.extra_regions)
     written = settings.accounts_snapshot
@@ -74,7 +94,7 @@ async def prepare(settings: Settings, tracing: Tracing | None) -> AsyncIterator[
         # One that is excluded has no account in a list that was written with the same settings.
         snapshot.check_units(settings.ous)
     async with open_caller(settings) as session:
-        yield Prepared(settings, session, files, snapshot, tracing)
+        yield Prepared(settings, for_all, session, files, snapshot, tracing)
 
 
 @asynccontextmanager
@@ -121,9 +141,16 @@ async def open_run(
         overrides=overrides,
         waiting=waiting,
     ) as aws:
-        regions = plan_regions(operation, aws.caller.partition, settings, choice.own_regions)
-        listing: ListsOrganization = (
-            AccountListing(
+        regions = plan_regions(
+            operation,
+            aws.caller.partition,
+            settings,
+            choice.own_regions,
+            may_lack=not prepared.for_all.isdisjoint(REGIONS),
+        )
+        listing: ListsOrganization
+        if given is None:
+            listing = AccountListing(
                 choice,
                 aws.caller,
                 aws.organization,
@@ -131,17 +158,36 @@ async def open_run(
                 usual=regions.usual,
                 name=name,
                 owners=shared.owners,
+                for_all=prepared.for_all,
             )
-            if given is None
-            else GivenListing(given.accounts)
+            shared.listings.append(listing)
+        else:
+            listing = GivenListing(given.accounts)
+        yield Opened(
+            name,
+            settings,
+            aws,
+            listing,
+            regions.all,
+            prepared.tracing,
+            has_own_access=bool(overrides),
+            for_all=prepared.for_all,
+            lack=regions.lack if not regions.all.regions else None,
         )
-        yield Opened(name, aws, listing, regions.all, prepared.tracing, bool(overrides))
 
 
-def check_accounts(accounts: int, opened: Opened, settings: Settings) -> None:
+def check_accounts(accounts: int, opened: Opened) -> None:
     """Raise a FatalError where there is no account to ask, once all have been listed.
 
-    A shard may have none.
+    A shard may have none, and so may one of several Organizations where another one has some.
     """
+    skipped = opened.listing.skipped
+    is_wanted = not may_have_none(opened.for_all, (each.reason for each in skipped))
+    if accounts == 0 and opened.settings.shard is None and is_wanted:
+        raise none_matches(skipped, opened.settings)
+
+
+def check_any(accounts: int, organizations: Sequence[Opened], settings: Settings) -> None:
+    """Raise a FatalError where none of the Organizations has an account to ask. A shard may have none."""
     if accounts == 0 and settings.shard is None:
-        raise none_matches(opened.listing.skipped, settings)
+        raise none_matches([skipped for each in organizations for skipped in each.listing.skipped], settings)

@@ -88,24 +88,36 @@ class RegionPlan(msgspec.Struct, frozen=True):
     """The regions of a run: `all` that are asked in any account, and those of each account.
 
     `own` has them for accounts with regions of their own, by id; `usual` are those of the others, or None
-    where these are all.
+    where these are all. `lack` says why the others have none.
     """
 
     all: RegionChoice
     own: Mapping[str, tuple[str, ...]]
     usual: tuple[str, ...] | None
+    lack: ScopeError | None = None
 
 
 def plan_regions(
-    operation: Operation, partition: str, settings: Settings, own: Mapping[str, tuple[str, ...]]
+    operation: Operation,
+    partition: str,
+    settings: Settings,
+    own: Mapping[str, tuple[str, ...]],
+    *,
+    may_lack: bool = False,
 ) -> RegionPlan:
     """Return the regions of a run. `own` has the patterns of accounts that have their own, by id.
 
     These take the place of the setting `regions`, and `exclude_regions` holds for them too. Raises
-    ScopeError where none is left.
+    ScopeError where none is left; `may_lack` says that the settings are about other Organizations as well.
     """
     exclude, extra = settings.exclude_regions, settings.extra_regions
-    usual = choose_regions(operation, partition, settings.regions, exclude, extra)
+    lack: ScopeError | None = None
+    try:
+        usual = choose_regions(operation, partition, settings.regions, exclude, extra)
+    except ScopeError as error:
+        if not may_lack:
+            raise
+        usual, lack = RegionChoice((), ()), error
     # A file of thousands of accounts has few kinds of them.
     kinds: dict[tuple[str, ...], RegionChoice] = {}
     for account_id, patterns in own.items():
@@ -115,7 +127,7 @@ def plan_regions(
             except ScopeError as error:
                 raise ScopeError(f"account {account_id}, regions {' '.join(patterns)}: {error}") from None
     if not kinds:
-        return RegionPlan(usual, {}, None)
+        return RegionPlan(usual, {}, None if lack is None else (), lack)
     every = RegionChoice(
         always_on=tuple(
             sorted({*usual.always_on, *(region for each in kinds.values() for region in each.always_on)})
@@ -128,4 +140,5 @@ def plan_regions(
         every,
         {account_id: regions[patterns] for account_id, patterns in own.items()},
         usual.regions if usual.regions != every.regions else None,
+        lack,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from poolcensus.config.narrowing import NARROWING
+from poolcensus.config.narrowing import NARROWING, REASONS, REGIONS
 from poolcensus.errors import FatalError
 from poolcensus.format.text import listed
 
@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 
 def none_matches(skipped: Sequence[SkippedAccount], settings: Settings) -> FatalError:
     """Return the error of a run without an account to ask, with the settings that leave accounts out."""
-    given = [f"`{name}`" for name in NARROWING if getattr(settings, name)]
-    advice = f"Check {' and '.join(filter(None, (', '.join(given[:-1]), given[-1])))}." if given else None
     reasons = Counter(each.reason for each in skipped).most_common()
+    by_region = any(reason == REASONS["regions"] for reason, _ in reasons)
+    names = (*NARROWING, *REGIONS) if by_region else NARROWING
+    given = [f"`{name}`" for name in names if getattr(settings, name)]
+    advice = f"Check {' and '.join(filter(None, (', '.join(given[:-1]), given[-1])))}." if given else None
     if not skipped:
         why = "none was listed"
     elif len(skipped) == 1:

@@ -9,6 +9,7 @@ from itertools import islice, pairwise
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
+from poolcensus.config.narrowing import NARROWING, may_have_none
 from poolcensus.errors import MergeError
 from poolcensus.model import Shard
 from poolcensus.snapshot.scope import Scope
@@ -135,9 +136,21 @@ def _check_accounts(manifests: Sequence[Manifest]) -> None:
     settings = "Check `account_tags`, `account_names`, `ous` and `accounts`."
     if not any(each.accounts_planned for each in manifests):
         raise MergeError(f"no shard has an account. {settings}")
+    reasons = {skipped.reason for manifest in manifests for skipped in manifest.accounts_skipped}
     for each in joined_organizations(manifests):
-        if not each.accounts_planned:
+        if not each.accounts_planned and not may_have_none(_for_all(manifests[0], each.name), reasons):
             raise MergeError(f"no shard has an account of Organization {each.name}. {settings}")
+
+
+def _for_all(manifest: Manifest, organization: str) -> frozenset[str]:
+    """Return the settings that narrow the accounts of an Organization as they do those of the others."""
+    asked = manifest.request
+    listed = asked.get("organizations")
+    tables = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
+    own = [each for each in tables if each.get("name") == organization]
+    return frozenset(
+        key for key in NARROWING if asked.get(key) and all(each.get(key) == asked[key] for each in own)
+    )
 
 
 def _check_breaks(parts: Sequence[Snapshot]) -> None:
