@@ -6,6 +6,7 @@ service and the time are played.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 from collections import Counter, defaultdict
@@ -46,6 +47,7 @@ from poolcensus.errors import (
     ThrottledError,
     UnreachableError,
     UnrecognizedCredentialsError,
+    copy_of_error,
     first_reason_raised,
 )
 from poolcensus.flow.breaker import _PATIENCE_WITH_THE_UNKNOWN, CircuitBreakers, Endpoint
@@ -53,7 +55,7 @@ from poolcensus.flow.concurrency import CallKey, ConcurrencyLimiter
 from poolcensus.flow.rate import RateLimits
 from poolcensus.flow.retry import Retrier, RetryPolicy
 from poolcensus.flow.singleflight import SingleFlight
-from poolcensus.flow.windows import Pauses
+from poolcensus.flow.windows import Pauses, Window
 from poolcensus.operations import WORKSPACES_POOLS
 from virtual_time import now, on_virtual_time
 
@@ -65,6 +67,7 @@ if TYPE_CHECKING:
 
 THROTTLED = Reply(400, {}, b'{"__type":"ThrottlingException","message":"Rate exceeded"}')
 FINE = Reply(200, {}, b"{}")
+CUT_OFF = BadResponseError("the reply from h was cut off", code="TruncatedReply", status=200)
 
 
 @dataclass
@@ -120,7 +123,7 @@ class Service:
         if self.script:
             answer = self.script.pop(0)
             if isinstance(answer, Exception):
-                raise answer
+                raise copy_of_error(answer)
             return answer
         if self._buckets[body].takes():
             return FINE
@@ -1487,9 +1490,19 @@ def test_a_profile_is_not_lost_for_a_network_that_is_away_for_some_seconds() -> 
     on_virtual_time(main)
 
 
-@pytest.mark.parametrize(("answer", "others"), [(UNKNOWN, 1), (THROTTLED, 1), (Reply(500, {}, b""), 0)])
+@pytest.mark.parametrize(
+    ("answer", "others"),
+    [
+        (UNKNOWN, 1),
+        (THROTTLED, 1),
+        (Reply(200, {}, b"<html>"), 1),
+        (CUT_OFF, 1),
+        (Reply(500, {}, b""), 0),
+        (UnreachableError("reset", code="ConnectionClosed"), 0),
+    ],
+)
 def test_others_are_opened_in_the_region_of_a_call_that_does_not_wait_for_the_region(
-    answer: Reply, others: int
+    answer: Reply | Exception, others: int
 ) -> None:
     async def main() -> None:
         service = Service()
@@ -1500,6 +1513,29 @@ def test_others_are_opened_in_the_region_of_a_call_that_does_not_wait_for_the_re
             await anyio.sleep(0.11)
             assert (client.pauses.count, client.pauses.in_region["us-east-1"]) == (1, others)
         assert (client.pauses.count, client.pauses.in_region["us-east-1"]) == (0, 0)
+
+    on_virtual_time(main)
+
+
+@pytest.mark.parametrize("bad", [Reply(200, {}, b"<html>"), CUT_OFF])
+def test_a_reply_makes_room_in_its_region_once_whatever_it_is(bad: Reply | Exception) -> None:
+    async def main() -> None:
+        service = Service()
+        service.script = [bad] * 3
+        window = Window(1, 100, asyncio.Event())
+        await client_of(service).call(call_of("a"), watch=CallWatch(window=window))
+        assert (service.calls, window.size) == (4, 1 + 4)
+
+    on_virtual_time(main)
+
+
+def test_what_cuts_off_each_reply_is_not_silent() -> None:
+    async def main() -> None:
+        service = Gone(last=2.0)
+        service.script = [CUT_OFF] * 999
+        client = client_of(service)
+        assert await ends_of(client, 30) == {BadResponseError: 30}
+        assert len(service.script) == 999 - 30 * 6
 
     on_virtual_time(main)
 

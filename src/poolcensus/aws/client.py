@@ -16,6 +16,7 @@ from poolcensus.aws.feedback import ErrorFeedback
 from poolcensus.aws.refusals.redaction import keys_of, redact
 from poolcensus.aws.shortage import Shortage
 from poolcensus.errors import (
+    BadResponseError,
     CallError,
     CallTimeoutError,
     ExpiredError,
@@ -49,7 +50,7 @@ T = TypeVar("T")
 
 _NOTHING = nullcontext()
 # A call that waits after one of these says nothing of how fast its region is: others may be opened there.
-_MAKES_ROOM = (ThrottledError, UnrecognizedCredentialsError)
+_MAKES_ROOM = (ThrottledError, UnrecognizedCredentialsError, BadResponseError)
 # After one of these a service may be away, for all who call it.
 _MAY_BE_AWAY = (ServerError, UnreachableError, CallTimeoutError)
 
@@ -282,6 +283,7 @@ class Client:
         watch.attempts += 1
         self.counts.requests += 1
         sent_at = self.breakers.now()
+        reply = None
         try:
             reply = await self._transport.send(
                 call.template,
@@ -299,6 +301,11 @@ class Client:
                 raise error_of(reply, endpoint.region, call.operation)
             result = call.parse(reply)
         except CallError as error:
+            if reply is None and isinstance(error, BadResponseError):
+                # One that is cut off or not HTTP is an answer, as one is whose body can't be parsed.
+                self.breakers.replied(endpoint)
+                if watch.window is not None:
+                    watch.window.replied()
             watch.failing = isinstance(error, _MAY_BE_AWAY)
             if not isinstance(error, RetryableError):
                 # A service that refuses is not down.
