@@ -1517,6 +1517,35 @@ def test_others_are_opened_in_the_region_of_a_call_that_does_not_wait_for_the_re
     on_virtual_time(main)
 
 
+@pytest.mark.parametrize(
+    ("answer", "rests"),
+    [
+        (Reply(500, {}, b""), True),
+        (CUT_OFF, True),
+        (UnreachableError("reset", code="ConnectionClosed"), True),
+        (UNKNOWN, False),
+        (THROTTLED, False),
+    ],
+)
+def test_a_role_rests_after_what_may_not_befall_those_of_others(
+    answer: Reply | Exception, rests: bool
+) -> None:
+    async def main() -> None:
+        service = Service()
+        service.script = [answer]
+        client = client_of(service)
+        call = msgspec.structs.replace(call_of("caller", about="b"), awaited=True)
+        async with anyio.create_task_group() as group:
+            group.start_soon(_call, client, call)
+            await anyio.sleep(0.11)
+            assert dict(client.pauses.resting) == ({"b": 1} if rests else {})
+            assert client.pauses.room.is_set() is rests
+            assert client.pauses.count == 0
+        assert not client.pauses.resting
+
+    on_virtual_time(main)
+
+
 @pytest.mark.parametrize("bad", [Reply(200, {}, b"<html>"), CUT_OFF])
 def test_a_reply_makes_room_in_its_region_once_whatever_it_is(bad: Reply | Exception) -> None:
     async def main() -> None:

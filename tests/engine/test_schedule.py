@@ -8,6 +8,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +18,7 @@ from poolcensus.model import Account, Target
 from poolcensus.scope.regions import RegionChoice
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 
 def accounts(count: int, start: int = 0) -> list[Account]:
@@ -38,9 +39,19 @@ def make(
     per_account: int,
     per_region: int,
     long: Mapping[tuple[str, str], int] = MappingProxyType({}),
+    resting: Collection[str] = (),
+    most_resting: int = 0,
 ) -> Schedule:
     windows = {region: Window(per_region, per_region, asyncio.Event()) for region in regions.regions}
-    return Schedule(regions, ahead=ahead, per_account=per_account, windows=windows, long=long)
+    return Schedule(
+        regions,
+        ahead=ahead,
+        per_account=per_account,
+        windows=windows,
+        resting=resting,
+        most_resting=most_resting,
+        long=long,
+    )
 
 
 def prepare_all(schedule: Schedule) -> int:
@@ -382,6 +393,34 @@ def test_accounts_that_lack_only_their_opt_in_regions_do_not_hold_up_others() ->
         schedule.ready(account)
     assert prepare_all(schedule) == 0
     assert len([*schedule.rest()]) == 30
+
+
+@pytest.mark.parametrize(("most", "in_all"), [(0, 3), (2, 5), (99, 30)])
+def test_accounts_whose_role_is_asked_for_again_hold_up_no_others(most: int, in_all: int) -> None:
+    resting: set[str] = set()
+    schedule = make(choice(2, 0), ahead=3, per_account=9, per_region=2, resting=resting, most_resting=most)
+    schedule.add(accounts(30))
+    count = 0
+    while (account := schedule.next_account()) is not None:
+        count += 1
+        resting.add(account.id)
+    assert count == in_all
+    # As soon as they are called again, they take the room of others.
+    resting.clear()
+    assert schedule.next_account() is None
+
+
+def test_an_account_that_rests_and_one_that_lacks_a_region_count_once() -> None:
+    resting: set[str] = set()
+    schedule = make(choice(1, 1), ahead=2, per_account=9, per_region=9, resting=resting, most_resting=99)
+    schedule.add(accounts(9))
+    for account in (schedule.next_account(), schedule.next_account()):
+        assert account is not None
+        schedule.ready(account, later=frozenset({"opt-0"}))
+        resting.add(account.id)
+    # Nor does one count whose role is renewed after it has been prepared.
+    resting.add("000000000099")
+    assert schedule.next_account() is None
 
 
 def test_an_account_that_is_ready_in_parts_counts_once() -> None:

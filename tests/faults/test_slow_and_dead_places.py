@@ -111,6 +111,22 @@ async def test_a_call_that_never_ends_holds_up_no_other_region(
     assert _ends(snapshot)[-1] == SLOW
 
 
+async def test_roles_that_are_asked_for_again_hold_up_no_other_account(
+    lab: Start, exact_but: ExactBut
+) -> None:
+    bad = [f"{number:012d}" for number in range(2, 12)]
+    here = await lab(
+        accounts=40,
+        pools_per_target=1,
+        regions=REGIONS,
+        faults=[f"5xx,service=sts,operation=AssumeRole,role_account={each}" for each in bad],
+    )
+    # So many places let four accounts be prepared at a time.
+    snapshot = await here.collect(concurrency=2, max_attempts=4)
+    exact_but(here, snapshot, [(account, region) for account in bad for region in REGIONS])
+    assert {*_ends(snapshot)[: 30 * 2]}.isdisjoint(bad)
+
+
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("calls", ["drip:0.01", "drip"])

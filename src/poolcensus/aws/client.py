@@ -53,6 +53,9 @@ _NOTHING = nullcontext()
 _MAKES_ROOM = (ThrottledError, UnrecognizedCredentialsError, BadResponseError)
 # After one of these a service may be away, for all who call it.
 _MAY_BE_AWAY = (ServerError, UnreachableError, CallTimeoutError)
+# What one account's role or status fails with, while others are answered. Throttles are for all accounts, and
+# so is what STS says of the credentials that it is asked with.
+_MAY_SPARE_OTHERS = (*_MAY_BE_AWAY, BadResponseError)
 
 
 class Client:
@@ -324,6 +327,8 @@ class Client:
         return self.pauses.pause(call.key.region if in_region else None)
 
     def _pause_after(self, call: Call[object], error: RetryableError) -> AbstractContextManager[None]:
+        if call.awaited and isinstance(error, _MAY_SPARE_OTHERS):
+            return self.pauses.rest(call.place.account_id)
         if isinstance(error, _MAY_BE_AWAY):
             return self._away(call)
         return self._pause(call, in_region=isinstance(error, _MAKES_ROOM))

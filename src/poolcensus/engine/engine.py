@@ -86,6 +86,9 @@ class Engine:
             windows=self._windows,
             paused_in=self._pauses.in_region,
             silent_of=self._pauses.silent_of,
+            resting=self._pauses.resting,
+            # As of the targets that wait for something, so that neither takes memory without end.
+            most_resting=self._open_limit,
             long=long,
         )
         self._open: set[OpenTarget] = set()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from poolcensus.model import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from poolcensus.flow.windows import Window
     from poolcensus.model import Account
@@ -38,7 +38,9 @@ class Schedule:
 
     An account waits until `next_account` gives it out to be prepared (its role, its regions), and its targets
     wait from when it is `ready` until `pop` opens them. So many accounts `ahead` are given out, and more only
-    while a region that may take more has fewer than that waiting: one that is slow holds up nobody.
+    while a region that may take more has fewer than that waiting: one that is slow holds up nobody. Nor does
+    one in `resting`, whose role is asked for again after a while; no more than `most_resting` are left out of
+    the count.
 
     An account has a target in each of its own regions, if it has some, and else in each of the run's. The
     run's are all there are.
@@ -64,6 +66,8 @@ class Schedule:
         windows: Mapping[str, Window],
         paused_in: Mapping[str, int] = MappingProxyType({}),
         silent_of: Mapping[str, int] = MappingProxyType({}),
+        resting: Collection[str] = frozenset(),
+        most_resting: int = 0,
         long: Mapping[tuple[str, str], int] = MappingProxyType({}),
     ) -> None:
         self._regions = regions.regions
@@ -73,6 +77,8 @@ class Schedule:
         self._windows = windows
         self._paused_in = paused_in
         self._silent_of = silent_of
+        self._resting = resting
+        self._most_resting = most_resting
         self._pages_of = long
         self._longest_of: dict[str, int] = {}
         for (account_id, _), pages in long.items():
@@ -118,6 +124,8 @@ class Schedule:
         if not (self._first or self._waiting):
             return None
         in_preparation = len(self._preparing) - len(self._partly_ready)
+        if self._resting:
+            in_preparation -= self._count_resting()
         if not self._is_short(self.ahead - in_preparation - len(self._ready)):
             return None
         account = self._first.pop()[1] if self._first else self._waiting.popleft()
@@ -209,6 +217,14 @@ class Schedule:
                 work.unready -= {region}
                 yield Target(work.account, region)
             del self._preparing[account_id]
+
+    def _count_resting(self) -> int:
+        # Where STS fails for all, not all accounts are taken in: each would be tried again and again.
+        resting = sum(
+            account_id in self._preparing and account_id not in self._partly_ready
+            for account_id in self._resting
+        )
+        return min(resting, self._most_resting)
 
     def _regions_of(self, account: Account) -> frozenset[str]:
         return frozenset(account.regions) if account.regions else self._every

@@ -47,6 +47,7 @@ class Pauses:
     """How many targets wait for something other than a place: a retry, their account's role, an answer.
 
     Such a target can make no call, so another may be opened beside it: `room` is set when one begins to wait.
+    So it is when a call that targets wait for rests before a retry, for an account in `resting`.
     """
 
     def __init__(self) -> None:
@@ -54,6 +55,7 @@ class Pauses:
         self.in_region: Counter[str] = Counter()
         self.silent = 0
         self.silent_of: Counter[str] = Counter()
+        self.resting: Counter[str] = Counter()
         self.room = asyncio.Event()
 
     @contextmanager
@@ -69,6 +71,18 @@ class Pauses:
             self.count -= 1
             if region is not None:
                 self.in_region[region] -= 1
+
+    @contextmanager
+    def rest(self, account_id: str) -> Iterator[None]:
+        """Count a call as one that rests, which the targets of an account wait for."""
+        self.resting[account_id] += 1
+        self.room.set()
+        try:
+            yield
+        finally:
+            self.resting[account_id] -= 1
+            if not self.resting[account_id]:
+                del self.resting[account_id]
 
     @contextmanager
     def silence(self, account_id: str) -> Iterator[None]:
