@@ -364,6 +364,12 @@ class SilentError(RecordedError):
     outcome = Outcome.UNREACHABLE
 
 
+class HeldBackError(RecordedError):
+    """A call that has another way was not sent, since its service throttles all calls."""
+
+    outcome = Outcome.THROTTLED
+
+
 class AssumeRoleError(RecordedError):
     """The account's role could not be assumed. It is `permanent` where asking again would not help."""
 

@@ -37,6 +37,7 @@ from poolcensus.errors import (
     CallError,
     ExpiredError,
     FatalError,
+    HeldBackError,
     LocalLimitError,
     NoRouteError,
     RegionDisabledError,
@@ -56,6 +57,7 @@ from poolcensus.flow.rate import RateLimits
 from poolcensus.flow.retry import Retrier, RetryPolicy
 from poolcensus.flow.singleflight import SingleFlight
 from poolcensus.flow.windows import Pauses, Window
+from poolcensus.model import Outcome
 from poolcensus.operations import WORKSPACES_POOLS
 from virtual_time import now, on_virtual_time
 
@@ -768,6 +770,30 @@ def test_an_optional_call_does_not_wait_for_what_is_silent() -> None:
                     await client.call(call, watch=CallWatch())
                 assert now() == before
                 group.cancel_scope.cancel()
+
+    on_virtual_time(main)
+
+
+def test_a_call_that_has_another_way_is_not_sent_to_a_service_that_throttles_all() -> None:
+    async def main() -> None:
+        service = Service(burst=0.5, rate=0)
+        client = client_of(service)
+        ends: Counter[tuple[type[CallError], Outcome]] = Counter()
+
+        async def ask(number: int) -> None:
+            call = msgspec.structs.replace(call_of(str(number)), queues=False)
+            with pytest.raises(CallError) as caught:
+                await client.call(call, watch=CallWatch())
+            ends[caught.type, caught.value.outcome] += 1
+
+        async with anyio.create_task_group() as group:
+            for number in range(100):
+                group.start_soon(ask, number)
+                await anyio.sleep(0.01)
+        # The first have had their own answers.
+        assert ends.total() == 100
+        assert ends[HeldBackError, Outcome.THROTTLED] > 90
+        assert service.calls < 60
 
     on_virtual_time(main)
 

@@ -196,6 +196,18 @@ async def test_a_status_that_is_not_answered_is_asked_of_ec2_and_holds_up_no_reg
     assert here.calls("account.ListRegions") < 40
 
 
+async def test_services_that_throttle_all_calls_for_a_status_are_not_queued_for(lab: Start) -> None:
+    here = await lab(
+        accounts=120,
+        pools_per_target=1,
+        faults=("throttle429,service=account", "throttle,service=ec2"),
+    )
+    snapshot = await here.collect()
+    assert here.assert_exact(snapshot) == {Outcome.OK: 360}
+    # Each account for itself would have four attempts at each of the two.
+    assert here.calls("account.ListRegions") + here.calls("ec2.DescribeRegions") < 240
+
+
 async def test_a_management_account_that_gets_no_answer_is_not_asked_about_every_member(
     lab: Start, caplog: pytest.LogCaptureFixture
 ) -> None:

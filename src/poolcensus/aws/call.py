@@ -57,6 +57,8 @@ class Call(msgspec.Struct, Generic[T_co], frozen=True):
     """Whether the call's target has been read in part. The call goes before those whose target has not."""
     optional: bool = False
     """Whether there is another way to get the answer. The call does not wait for a service that is silent."""
+    queues: bool = True
+    """Whether the call waits for its turn where the service throttles all calls. If not, it fails then."""
     idle: bool = False
     """Whether nobody waits for the answer. The call does not count as work."""
     longest_attempt: float | None = None

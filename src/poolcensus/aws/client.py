@@ -21,6 +21,7 @@ from poolcensus.errors import (
     CallTimeoutError,
     ExpiredError,
     FatalError,
+    HeldBackError,
     LocalLimitError,
     NoRouteError,
     RetryableError,
@@ -266,7 +267,10 @@ class Client:
             # What targets wait for may wait for its turn as well: its time is for what it does then.
             waiting = watch.waiting(self.breakers.now) if call.awaited else _NOTHING
             with self._pause(call, in_region=True), waiting:
-                await self._rates.wait(call.key, begun=call.begun)
+                sent = await self._rates.wait(call.key, begun=call.begun, queues=call.queues)
+            if not sent:
+                what = f"{call.key.service} in {call.key.region}"
+                raise HeldBackError(f"not called: {what} throttles all calls", code="Throttled")
 
     async def _renew(self, call: Call[object], watch: CallWatch, *, rests: bool) -> None:
         """Wait for credentials. `rests` says that the call was work: the one that brings them is instead."""

@@ -122,6 +122,7 @@ async def list_pages(
     retrier: Retrier | None = None,
     awaited: bool = False,
     optional: bool = False,
+    queues: bool = True,
     longest_attempt: float | None = None,
     watch: CallWatch | None = None,
 ) -> AsyncGenerator[tuple[JsonObject, ...]]:
@@ -157,6 +158,7 @@ async def list_pages(
             parse,
             awaited=awaited,
             optional=optional,
+            queues=queues,
             longest_attempt=longest_attempt,
         )
         objects, token = await client.call(call, watch=watch or CallWatch(), retrier=retrier)

@@ -76,8 +76,13 @@ class SharedPace:
     # Calls a second that are sent though none gets through, so that it is noticed when one does. A retry's
     # wait under throttling is at least a fifth of a second too.
     _LEAST = 5.0
+    # Where half of the calls are throttled at random, so many in a row are one time in a thousand.
+    _NOT_BY_CHANCE = 10
+    # What is left in the counts of a call that got through the length of the memory ago.
+    _LONG_AGO = math.exp(-1)
 
     def __init__(self, now: float, concurrent_runs: int) -> None:
+        self._refused = 0
         self._least = self._LEAST / concurrent_runs
         self._sent = 0.0
         self._passed = 0.0
@@ -110,14 +115,30 @@ class SharedPace:
         """Note that a call was not refused."""
         self._fade(now)
         self._passed += 1
+        self._refused = 0
 
-    async def wait(self, clock: Callable[[], float], *, begun: bool) -> None:
-        """Wait for the next call's turn and take it."""
+    def throttled(self) -> None:
+        """Note that a call was refused."""
+        self._refused += 1
+
+    async def wait(self, clock: Callable[[], float], *, begun: bool, queues: bool) -> bool:
+        """Wait for the next call's turn and take it.
+
+        Return False for a call that does not queue, where none gets through.
+        """
         if begun:
             await self._take_turn(clock)
-        else:
-            async with self._beginners:
-                await self._take_turn(clock)
+            return True
+        async with self._beginners:
+            # Those before it that do not queue either are gone at once.
+            if not queues and self._refuses_all(clock()):
+                return False
+            await self._take_turn(clock)
+            return True
+
+    def _refuses_all(self, now: float) -> bool:
+        self._fade(now)
+        return self._refused >= self._NOT_BY_CHANCE and self._passed < self._LONG_AGO
 
     async def _take_turn(self, clock: Callable[[], float]) -> None:
         async with self._turn:
@@ -181,20 +202,26 @@ class RateLimits:
             shared.sent(now)
         return True
 
-    async def wait(self, key: CallKey, *, begun: bool) -> None:
-        """Wait until a call can be sent that is not admitted, and count it."""
+    async def wait(self, key: CallKey, *, begun: bool, queues: bool = True) -> bool:
+        """Wait until a call can be sent that is not admitted, and count it.
+
+        Return False for a call that does not queue, where none gets through its service.
+        """
         if (chain := self._chain(key, begun=begun)) is not None:
             await anyio.sleep(chain.delay(self._clock()))
         if (shared := self._shared.get((key.region, key.service))) is not None:
-            await shared.wait(self._clock, begun=begun)
+            return await shared.wait(self._clock, begun=begun, queues=queues)
+        return True
 
     def throttled(self, key: CallKey, *, begun: bool) -> None:
         """Note that a call was refused for its rate."""
         if not begun:
             self._shared_services.add(key.service)
             service = (key.region, key.service)
-            if service not in self._shared:
-                self._shared[service] = SharedPace(self._clock(), self._concurrent_runs)
+            shared = self._shared.get(service)
+            if shared is None:
+                shared = self._shared[service] = SharedPace(self._clock(), self._concurrent_runs)
+            shared.throttled()
         elif key.service in self._shared_services:
             return
         elif (chain := self._chain(key, begun=begun)) is not None:

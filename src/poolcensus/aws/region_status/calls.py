@@ -97,6 +97,7 @@ class StatusCalls:
             items="Regions",
             awaited=True,
             optional=True,
+            queues=as_management,
             retrier=_PATIENT if as_management else _IMPATIENT,
             longest_attempt=None if as_management else _LONGEST_ATTEMPT,
         )
@@ -123,6 +124,7 @@ class StatusCalls:
             opt_in_statuses,
             awaited=True,
             optional=True,
+            queues=False,
             longest_attempt=_LONGEST_ATTEMPT,
         )
         self.made[IAM_ACTIONS[1]] += 1
