@@ -890,6 +890,19 @@ def test_what_has_failed_for_a_minute_is_tried_once_by_each_call() -> None:
     on_virtual_time(main)
 
 
+def test_what_has_throttled_all_calls_for_a_minute_is_tried_three_times_by_each() -> None:
+    async def main() -> None:
+        client = client_of(Service(rate=0, burst=0))
+        assert await ends_of(client, 300) == {ThrottledError: 300}
+        # At five calls a second: all of their twelve attempts would take 720 s.
+        assert client.counts.requests <= 300 * 3 + 60 * 5 + 10
+        calls = client.counts.requests
+        assert await ends_of(client, 100) == {ThrottledError: 100}
+        assert client.counts.requests == calls + 300
+
+    on_virtual_time(main)
+
+
 def test_nothing_has_its_last_round_while_work_waits_for_what_may_come_back() -> None:
     async def main() -> None:
         client = client_of(Gone(last=20.0))

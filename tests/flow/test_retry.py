@@ -213,6 +213,30 @@ async def test_throttling_has_a_floor_under_its_jitter() -> None:
     assert run.delays == [0.2, 0.2]
 
 
+async def test_where_none_gets_through_for_a_while_each_call_has_three_attempts() -> None:
+    run = Run([throttled()], patience=60.0)
+    for attempts in (8, 3, 3):
+        run.attempts = 0
+        with pytest.raises(ThrottledError):
+            await run.call()
+        # 1, 2, 4, 8, 16, 20 and 20 s: the minute ended in the last wait of the first.
+        assert run.attempts == attempts
+    run.script = [None, throttled()]
+    await run.call()
+    run.attempts = 0
+    with pytest.raises(ThrottledError):
+        await run.call()
+    assert run.attempts == 8
+
+
+async def test_other_errors_after_throttles_have_their_own_minute() -> None:
+    run = Run([*[throttled()] * 7, server_error()], quota=0, patience=60.0)
+    with pytest.raises(ServerError):
+        await run.call()
+    assert run.now > 60
+    assert run.attempts > 8
+
+
 async def test_a_service_that_is_down_for_half_a_minute_does_not_use_up_all_attempts() -> None:
     run = Run([server_error()], jitter=0.0, policy=RetryPolicy())
     with pytest.raises(ServerError):

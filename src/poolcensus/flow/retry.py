@@ -135,6 +135,8 @@ class Retrier:
             error = last_error = _error(state)
             if failures.enough(error, state.attempt_number):
                 return True
+            if isinstance(error, ThrottledError) and quota.is_enough_throttling(state.attempt_number):
+                return True
             if self._clock() + state.upcoming_sleep >= deadline():
                 return True
             cost = _cost(error)

@@ -15,11 +15,15 @@ class RetryQuota:
     or 1 where it needed none. With nothing left, calls are tried again until none has succeeded for
     `patience` seconds: hundreds that fail together spend any quota in a moment, and most services that go
     down are back before long. One that is not is not helped by more calls.
+
+    A retry after a throttle costs nothing. Where calls are throttled and none has succeeded for `patience`
+    seconds, each makes no more than `UNDER_THROTTLING` attempts, as many as in the standard retry mode.
     """
 
     RETRY = 5
     TIMEOUT = 10
     NO_RETRY = 1
+    UNDER_THROTTLING = 3
 
     def __init__(self, capacity: int, *, patience: float, clock: Callable[[], float]) -> None:
         self._capacity = capacity
@@ -27,6 +31,7 @@ class RetryQuota:
         self._patience = patience
         self._clock = clock
         self._failing_since: float | None = None
+        self._throttling_since: float | None = None
 
     def spend(self, cost: int) -> bool:
         """Pay for a retry, and say whether it may be made. One that costs nothing says nothing of failing."""
@@ -40,7 +45,14 @@ class RetryQuota:
         self._left -= cost
         return True
 
+    def is_enough_throttling(self, attempts: int) -> bool:
+        """Note a throttle, and say whether a call that has made so many attempts has made enough."""
+        now = self._clock()
+        if self._throttling_since is None:
+            self._throttling_since = now
+        return attempts >= self.UNDER_THROTTLING and now - self._throttling_since >= self._patience
+
     def succeeded(self, last_cost: int) -> None:
         """Give back what the last retry of a call cost; 0 for a call that was not tried again."""
-        self._failing_since = None
+        self._failing_since = self._throttling_since = None
         self._left = min(self._capacity, self._left + (last_cost or self.NO_RETRY))
