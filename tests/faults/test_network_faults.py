@@ -165,6 +165,61 @@ async def test_a_target_has_its_time_whatever_its_calls_do(lab: Start, exact_but
 
 
 @pytest.mark.parametrize("transport", ["fast"], indirect=True)
+async def test_a_target_that_waits_for_its_turn_as_its_time_ends_says_what_it_was_answered(
+    lab: Start, exact_but: ExactBut
+) -> None:
+    here = await lab(accounts=40, pools_per_target=1, regions=REGIONS, faults=("throttle,region=eu-west-1",))
+    snapshot = await here.collect(target_timeout=3)
+    throttled = [each for each in snapshot.targets() if each.region == "eu-west-1"]
+    # Not those whose first turn has not come, nor one whose attempt was under way.
+    waited = [each for each in throttled if each.attempts == each.throttles > 0]
+    assert {(each.outcome, each.error_code) for each in waited} == {
+        (Outcome.THROTTLED, "ThrottlingException")
+    }
+    # At five calls a second, few have a second one within their time.
+    late = [each for each in waited if each.error_message != "Rate exceeded"]
+    assert len(late) > 10
+    for each in late:
+        assert each.error_message == "not finished within 3 s; the last attempt failed: Rate exceeded"
+        assert each.request_id is not None
+    exact_but(here, snapshot, [(each.account_id, each.region) for each in throttled])
+
+
+@pytest.mark.parametrize("transport", ["fast"], indirect=True)
+async def test_a_target_whose_time_ends_amid_an_attempt_says_what_the_one_before_was_answered(
+    lab: Start, exact_but: ExactBut
+) -> None:
+    failed, paged = "000000000002", "000000000003"
+    here = await lab(
+        accounts=4,
+        pools_per_target=30,
+        regions=REGIONS[:1],
+        faults=[
+            f"5xx,first=1,account={failed}",
+            f"hang,account={failed}",
+            f"5xx,first=1,account={paged}",
+            f"hang,page=2,account={paged}",
+        ],
+    )
+    snapshot = await here.collect(target_timeout=2)
+    first, second = (result_of(snapshot, each, REGIONS[0]) for each in (failed, paged))
+    assert (
+        (first.outcome, first.error_code)
+        == (second.outcome, second.error_code)
+        == (
+            Outcome.TIMED_OUT,
+            None,
+        )
+    )
+    assert first.error_message is not None
+    assert first.error_message.startswith("not finished within 2 s; the attempt before the last one failed: ")
+    assert first.error_message.endswith(" (InternalServerException)")
+    # What its first page was answered at first says nothing of the second.
+    assert (second.attempts, second.error_message) == (3, "not finished within 2 s")
+    exact_but(here, snapshot, [(failed, REGIONS[0]), (paged, REGIONS[0])])
+
+
+@pytest.mark.parametrize("transport", ["fast"], indirect=True)
 async def test_targets_after_one_whose_time_was_over_are_read(lab: Start, exact_but: ExactBut) -> None:
     here = await lab(accounts=3, pools_per_target=3, regions=REGIONS, faults=("hang,account=000000000002",))
     snapshot = await here.collect(target_timeout=0.7, concurrency=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING, ClassVar, Final, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Final, Generic, Protocol, Self, TypeVar
 
 import msgspec
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from poolcensus.flow.concurrency import CallKey
     from poolcensus.flow.retry import Retry
     from poolcensus.flow.windows import Window
+    from poolcensus.model import Outcome
     from poolcensus.operations import Operation
 
 T = TypeVar("T")
@@ -83,6 +84,21 @@ class Call(msgspec.Struct, Generic[T_co], frozen=True):
 _endpoint_of = lru_cache(maxsize=1024)(Endpoint)
 
 
+class FailedAttempt(msgspec.Struct, frozen=True):
+    """What came of an attempt that is worth another one. `number` is what its watch's `attempts` was then."""
+
+    number: int
+    outcome: Outcome
+    code: str
+    message: str
+    request_id: str | None
+
+    @classmethod
+    def of(cls, error: CallError, number: int) -> Self:
+        """Return what an error says. It is not kept itself, with the frames that it came through."""
+        return cls(number, error.outcome, error.code, error.message, error.request_id)
+
+
 class CallWatch(msgspec.Struct):
     """The state of a target's calls, or of another call. Times are on the monotonic clock, in seconds."""
 
@@ -104,12 +120,19 @@ class CallWatch(msgspec.Struct):
     """Whether the target waits for something that is not its own: see `waiting`."""
     failing: bool = False
     """Whether the last attempt found nobody there, or an error of the service."""
+    failed: FailedAttempt | None = None
+    """The last attempt that failed and was worth another one, of whichever call."""
     region_may_be_disabled: bool = False
     """Whether the region is opt-in, and the account has not told this run that it is enabled."""
     doubted: Credentials | None = None
     """The last credentials that the region did not recognize, until it answers."""
     doubted_at: float = 0.0
     """When the first request with the doubted credentials was sent."""
+
+    @property
+    def failed_in_call(self) -> FailedAttempt | None:
+        """The last attempt of the present call that failed."""
+        return self.failed if self.failed is not None and self.failed.number > self.before_call else None
 
     @contextmanager
     def waiting(self, clock: Callable[[], float] = time.monotonic) -> Iterator[None]:

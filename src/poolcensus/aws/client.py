@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from poolcensus.aws.call import CallCounts
+from poolcensus.aws.call import CallCounts, FailedAttempt
 from poolcensus.aws.faults import ERROR_HEADER, error_of
 from poolcensus.aws.feedback import ErrorFeedback
 from poolcensus.aws.refusals.redaction import keys_of, redact
@@ -314,10 +314,12 @@ class Client:
                 if watch.window is not None:
                     watch.window.replied()
             watch.failing = isinstance(error, _MAY_BE_AWAY)
+            (call.redact or redact)(error, *keys_of(credentials))
             if not isinstance(error, RetryableError):
                 # A service that refuses is not down.
                 self._quotas[endpoint].succeeded(0)
-            (call.redact or redact)(error, *keys_of(credentials))
+            elif not isinstance(error, LocalLimitError):
+                watch.failed = FailedAttempt.of(error, watch.attempts)
             self._feedback.note(call, credentials, error, watch=watch, sent_at=sent_at)
             raise
         watch.doubted, watch.failing = None, False

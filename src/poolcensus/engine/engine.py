@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
+    from poolcensus.aws.call import FailedAttempt
     from poolcensus.aws.session import Aws
     from poolcensus.engine.interfaces import EngineLimits, PreviousRun, Sink
     from poolcensus.model import Account, Progress, Target
@@ -279,8 +280,15 @@ class Engine:
         return replace(self._result(opened, Outcome.ERROR, error), error_message=message)
 
     def _overdue(self, opened: OpenTarget) -> TargetResult:
-        seconds = self._limits.target_timeout
-        return self._result(opened, Outcome.TIMED_OUT, message=f"not finished within {seconds:g} s")
+        late, failed = f"not finished within {self._limits.target_timeout:g} s", opened.watch.failed_in_call
+        if failed is None:
+            return self._result(opened, Outcome.TIMED_OUT, message=late)
+        if failed.number < opened.watch.attempts:
+            late = f"{late}; the attempt before the last one failed: {failed.message} ({failed.code})"
+            return self._result(opened, Outcome.TIMED_OUT, message=late)
+        # It waits for its next attempt: what holds it up is what the last one was answered.
+        result = self._result(opened, failed.outcome, failed)
+        return replace(result, error_message=f"{late}; the last attempt failed: {failed.message}")
 
     async def _read(self, opened: OpenTarget) -> None:
         target = opened.target
@@ -306,7 +314,7 @@ class Engine:
         self,
         opened: OpenTarget,
         outcome: Outcome,
-        error: CallError | None = None,
+        error: CallError | FailedAttempt | None = None,
         *,
         code: str | None = None,
         message: str | None = None,
