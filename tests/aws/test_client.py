@@ -9,9 +9,13 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
+import time
 from collections import Counter, defaultdict
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from email.utils import formatdate
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
@@ -555,9 +559,39 @@ def test_a_clock_that_is_off_is_corrected_and_the_call_made_again() -> None:
         await _call(client, call_of("a"))
         assert service.calls == 2
         clock: Any = client._clock
-        assert clock.stamp().startswith("2100")
+        assert clock.stamp(Endpoint("us-east-1", "workspaces")).startswith("2100")
 
     on_virtual_time(main)
+
+
+def test_a_region_whose_clock_is_off_has_a_time_of_its_own(caplog: pytest.LogCaptureFixture) -> None:
+    class ByItsClock(Service):
+        """Refuses what is more than five minutes off the clock of the region that a call names."""
+
+        ahead: ClassVar = {b"ap-south-1": 1200.0}
+        refused: ClassVar[Counter[bytes]] = Counter()
+
+        async def send(self, template: RequestTemplate, body: bytes, *others: Any, **options: Any) -> Reply:
+            stamp = datetime.strptime(others[-1], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
+            there = time.time() + self.ahead.get(body, 0.0)
+            await super().send(template, body, *others, **options)
+            if abs(stamp - there) < 300:
+                return FINE
+            self.refused[body] += 1
+            said = b'{"__type":"InvalidSignatureException","message":"Signature expired"}'
+            return Reply(403, {"Date": formatdate(there, usegmt=True)}, said)
+
+    async def main() -> None:
+        service = ByItsClock()
+        client = client_of(service)
+        for region in ("eu-west-1", "ap-south-1", "us-east-1", "eu-west-1") * 5:
+            await _call(client, msgspec.structs.replace(call_of("a", region=region), body=region.encode()))
+        assert service.refused == {b"ap-south-1": 1, b"us-east-1": 1}
+
+    on_virtual_time(main)
+    wrong, right = (each for each in caplog.messages if "clock" in each)
+    assert re.search(r"clock is 1(199|200) s behind", wrong)
+    assert "agrees with AWS's" in right
 
 
 def test_never_more_in_flight_than_there_are_places() -> None:

@@ -15,7 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from poolcensus.aws.signing import Clock, Credentials, RequestTemplate, sign
+from poolcensus.flow.breaker import Endpoint
 
+HERE, THERE = Endpoint("us-east-1", "workspaces"), Endpoint("ap-south-1", "workspaces")
 _NAMES = st.from_regex(r"[a-z][a-z0-9-]{0,20}", fullmatch=True).filter(
     lambda name: (
         name not in {"host", "authorization", "expect", "transfer-encoding", "x-amzn-trace-id", "connection"}
@@ -70,8 +72,8 @@ def test_signatures_are_those_of_the_sdk(  # noqa: PLR0917 - hypothesis gives th
     # The same credentials have signed on another day, and elsewhere.
     sign(template, body, credentials, "20000101T000000Z")
     elsewhere = RequestTemplate("POST", url, named, path, headers, "another", "ap-south-1", None, ANY)
-    sign(elsewhere, body, credentials, clock.stamp())
-    ours = _headers(sign(template, body, credentials, clock.stamp()))
+    sign(elsewhere, body, credentials, clock.stamp(HERE))
+    ours = _headers(sign(template, body, credentials, clock.stamp(HERE)))
 
     request = AWSRequest("POST", url, headers=headers, data=body)
     naive = moment.replace(tzinfo=None)
@@ -127,36 +129,62 @@ class Now:
 def test_a_stamp_is_utc_to_the_second() -> None:
     now = Now(0.0)
     clock = Clock(now)
-    assert clock.stamp() == "19700101T000000Z"
+    assert clock.stamp(HERE) == "19700101T000000Z"
     now.now = 0.999
-    assert clock.stamp() == "19700101T000000Z"
+    assert clock.stamp(HERE) == "19700101T000000Z"
     now.now = 1_000_000_000.5
-    assert clock.stamp() == "20010909T014640Z"
+    assert clock.stamp(HERE) == "20010909T014640Z"
     now.now = 0.0
-    assert clock.stamp() == "19700101T000000Z"
+    assert clock.stamp(HERE) == "19700101T000000Z"
 
 
 @pytest.mark.parametrize("off", [-7200.0, -301.0, -60.0, 61.0, 301.0, 1e6])
 def test_the_clock_follows_the_service(off: float) -> None:
     now = Now(1_000_000_000.0)
     clock = Clock(now)
-    assert clock.stamp() == "20010909T014640Z"
-    assert clock.correct(now.now + off)
+    assert clock.stamp(HERE) == "20010909T014640Z"
+    assert clock.correct(HERE, now.now + off)
     assert clock.offset == off
     expected = dt.datetime.fromtimestamp(now.now + off, dt.UTC)
-    assert clock.stamp() == expected.strftime("%Y%m%dT%H%M%SZ")
+    assert clock.stamp(HERE) == expected.strftime("%Y%m%dT%H%M%SZ")
     # Every call of the moment is refused alike: only the first of them changes anything.
-    assert not clock.correct(now.now + off + 2)
+    assert not clock.correct(HERE, now.now + off + 2)
     assert clock.offset == off
     # And back, where this machine's clock has been set meanwhile.
-    assert clock.correct(now.now)
+    assert clock.correct(HERE, now.now)
     assert clock.offset == 0
+
+
+def test_the_first_correction_is_for_all_and_an_endpoint_that_refuses_it_has_its_own() -> None:
+    now = Now(1_000_000_000.0)
+    clock = Clock(now)
+    assert clock.correct(HERE, now.now + 1200)
+    assert clock.stamp(THERE) == "20010909T020640Z"
+    assert not clock.correct(THERE, now.now - 300)
+    for _ in range(2):
+        assert [clock.stamp(each) for each in (HERE, THERE)] == ["20010909T020640Z", "20010909T014140Z"]
+    assert not clock.correct(THERE, now.now - 301)
+    # What it says later is for all again.
+    assert clock.correct(HERE, now.now)
+    assert [clock.stamp(each) for each in (HERE, THERE)] == ["20010909T014640Z", "20010909T014140Z"]
+
+
+def test_two_clocks_that_agree_outweigh_an_endpoint_that_is_off() -> None:
+    now = Now(1_000_000_000.0)
+    clock = Clock(now)
+    assert clock.correct(HERE, now.now + 1200)
+    assert clock.correct(THERE, now.now + 1)
+    another = Endpoint("eu-west-1", "workspaces")
+    assert [clock.stamp(each)[9:13] for each in (HERE, THERE, another)] == ["0206", "0146", "0146"]
+    # Calls under way then are refused, and change nothing.
+    assert not clock.correct(HERE, now.now + 1201)
+    assert not clock.correct(another, now.now)
 
 
 @pytest.mark.parametrize("off", [-59.0, 0.0, 1.0, 59.0])
 def test_a_difference_that_no_service_minds_is_left(off: float) -> None:
     clock = Clock(Now(1_000_000_000.0))
-    assert not clock.correct(1_000_000_000.0 + off)
+    assert not clock.correct(HERE, 1_000_000_000.0 + off)
     assert clock.offset == 0
 
 

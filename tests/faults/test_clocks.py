@@ -14,6 +14,7 @@ from poolcensus.simulator.latency import Latency
 
 if TYPE_CHECKING:
     from faults.conftest import Start
+    from poolcensus.flow.breaker import Endpoint
 
 REGIONS = ("us-east-1", "eu-west-1")
 
@@ -23,11 +24,11 @@ def jump_later(monkeypatch: pytest.MonkeyPatch, jump: float) -> None:
     real, stamp = time.time, signing.Clock.stamp
     asked = 0
 
-    def jumping(clock: signing.Clock) -> str:
+    def jumping(clock: signing.Clock, endpoint: Endpoint) -> str:
         nonlocal asked
         asked += 1
         clock._now = lambda: real() + (jump if asked > 30 else 0.0)
-        return stamp(clock)
+        return stamp(clock, endpoint)
 
     monkeypatch.setattr(signing.Clock, "stamp", jumping)
 
@@ -56,4 +57,4 @@ async def test_a_clock_that_is_put_right_in_mid_run_is_told_of_as_such(
     assert here.assert_exact(snapshot) == {Outcome.OK: 24}
     wrong, right = (each for each in caplog.messages if "clock" in each)
     assert re.match(r"this machine's clock is 1(199|200) s behind AWS's", wrong)
-    assert right == "this machine's clock was put right: it is AWS's again"
+    assert right == "this machine's clock agrees with AWS's: calls are signed with its time again"

@@ -296,7 +296,7 @@ class Client:
                 call.template,
                 call.body,
                 credentials,
-                self._clock.stamp(),
+                self._clock.stamp(endpoint),
                 timeout=self._attempt_timeout
                 if call.longest_attempt is None
                 else min(call.longest_attempt, self._attempt_timeout),

@@ -41,6 +41,7 @@ class ErrorFeedback:
         self._breakers = breakers
         self._clock = clock
         self._counts = counts
+        self._told_that_off: set[bool] = set()
 
     def note(
         self,
@@ -70,8 +71,8 @@ class ErrorFeedback:
             case ExpiredError():
                 source.expired(credentials)
             case ClockSkewError(server_time=float(moment)):
-                if self._clock.correct(moment):
-                    _tell_of(self._clock)
+                if self._clock.correct(call.endpoint, moment):
+                    self._tell_of_clock()
             case UnrecognizedCredentialsError():
                 _note_doubt(error, call, credentials, watch, sent_at)
             case AccessDeniedError() | NotEntitledError() if is_denial(error.code):
@@ -81,24 +82,28 @@ class ErrorFeedback:
             case UnreachableError() | CallTimeoutError():
                 self._note_silence(call, watch, sent_at, error)
 
+    def _tell_of_clock(self) -> None:
+        clock = self._clock
+        # An endpoint whose own clock jumps to and fro would be told of at each call.
+        if clock.is_off in self._told_that_off:
+            return
+        self._told_that_off.add(clock.is_off)
+        if not clock.is_off:
+            _log.warning("this machine's clock agrees with AWS's: calls are signed with its time again")
+            return
+        _log.warning(
+            "this machine's clock is %.0f s %s AWS's: calls are signed with AWS's time, and a snapshot has"
+            " this machine's",
+            abs(clock.offset),
+            "behind" if clock.offset > 0 else "ahead of",
+        )
+
     def _note_silence(self, call: Call[object], watch: CallWatch, sent_at: float, error: CallError) -> None:
         endpoint = call.endpoint
         self._breakers.failed(endpoint, call.place.account_id, sent_at, error.message)
         # In the last round nobody else needs the room.
         if watch.window is not None and self._breakers.state(endpoint) is not State.LAST_ROUND:
             watch.window.silent()
-
-
-def _tell_of(clock: Clock) -> None:
-    if not clock.is_off:
-        _log.warning("this machine's clock was put right: it is AWS's again")
-        return
-    _log.warning(
-        "this machine's clock is %.0f s %s AWS's: calls are signed with AWS's time, and a snapshot has this"
-        " machine's",
-        abs(clock.offset),
-        "behind" if clock.offset > 0 else "ahead of",
-    )
 
 
 def _note_doubt(

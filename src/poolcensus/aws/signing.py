@@ -18,6 +18,8 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from poolcensus.flow.breaker import Endpoint
+
 # What AWS gives as keys and tokens, and what stands in a URL: no blank and no control character.
 _WORD = re.compile(r"[!-~]+")
 # https://www.rfc-editor.org/rfc/rfc9110#section-5.5, without the characters that only old servers send.
@@ -159,7 +161,11 @@ def _form(template: RequestTemplate, *, with_token: bool) -> _Form:
 
 
 class Clock:
-    """The time that signatures carry: this machine's, corrected by what a service said its time is."""
+    """The time that signatures carry: this machine's, corrected by what a service said its time is.
+
+    The first correction is for all endpoints, since it is most often this machine's clock that is off. One
+    that refuses the time of the others has an offset of its own from then on.
+    """
 
     # A signature is refused when it is more than five minutes off. Less is not worth a correction:
     # the `Date` of a reply has whole seconds and is as old as the reply.
@@ -168,6 +174,8 @@ class Clock:
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._now = now
         self._offset = 0.0
+        self._followed: Endpoint | None = None
+        self._own: dict[Endpoint, float] = {}
         self._second = -1
         self._stamp = ""
 
@@ -181,17 +189,26 @@ class Clock:
         """Whether this machine's clock is so far from the service's that signatures need a correction."""
         return abs(self._offset) >= self._WORTH_CORRECTING
 
-    def correct(self, server_time: float) -> bool:
-        """Follow the service's clock, and say whether that changed anything."""
+    def correct(self, endpoint: Endpoint, server_time: float) -> bool:
+        """Follow the clock of an endpoint, and say whether that changed the time of all others."""
         offset = server_time - self._now()
-        if abs(offset - self._offset) < self._WORTH_CORRECTING:
+        if abs(offset - self._own.get(endpoint, self._offset)) < self._WORTH_CORRECTING:
             return False
-        self._offset = offset
+        followed = self._followed
+        if followed is not None and followed != endpoint:
+            if not self.is_off or abs(offset) >= self._WORTH_CORRECTING:
+                self._own[endpoint] = offset
+                return False
+            # It agrees with this machine: either its clock was put right, or the other endpoint's is wrong.
+            self._own[followed] = self._offset
+            self._own.pop(endpoint, None)
+        self._followed, self._offset = endpoint, offset
         return True
 
-    def stamp(self) -> str:
-        """Return the time as `x-amz-date` has it."""
-        second = int(self._now() + self._offset)
+    def stamp(self, endpoint: Endpoint) -> str:
+        """Return the time for an endpoint as `x-amz-date` has it."""
+        offset = self._own.get(endpoint, self._offset) if self._own else self._offset
+        second = int(self._now() + offset)
         if second != self._second:
             self._second = second
             self._stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
