@@ -56,7 +56,7 @@ def test_a_table_counts_what_is_skipped_and_called_and_says_how_long(whole: Plan
     said = said_of(whole)
     for expected in (
         "at least 504 (3 sts, 501 organizations)",
-        "about 1 min 15 s at the least; most of it organizations:ListAccounts",
+        "about 1 min 15 s, by assumed rates; most of it organizations:ListAccounts",
         "SUSPENDED 1 000000000003",
         "excluded 4 000000000005 (acct-5), 000000000006 (acct-6), 000000000007 (acct-7), and 1 more",
     ):

@@ -159,8 +159,9 @@ def test_who_never_had_pools_and_where_there_are_none_are_options() -> None:
     assert {each["region"] for each in closed} == {each["region"] for each in truth} - neutral
 
 
-def test_its_text_is_for_a_shell() -> None:
-    command = [*(each for each in COMMAND if each != "--json"), "--accounts=1"]
+@pytest.mark.parametrize(("partition", "region"), [("aws", "us-east-1"), ("aws-us-gov", "us-gov-west-1")])
+def test_its_text_is_for_a_shell(partition: str, region: str) -> None:
+    command = [*(each for each in COMMAND if each != "--json"), "--accounts=1", f"--partition={partition}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -174,6 +175,7 @@ def test_its_text_is_for_a_shell() -> None:
         "export AWS_REGION",
         "export AWS_DEFAULT_REGION",
     ]
+    assert {line.partition("=")[2] for line in lines[3:]} == {f"{region}\n"}
     assert last == "# 1 account; Ctrl-C ends it\n"
 
 

@@ -17,6 +17,7 @@ from poolcensus.cli.command import Command
 from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.usage import integer, number
 from poolcensus.format.text import counted
+from poolcensus.partitions import partitions
 from poolcensus.simulator import (
     Document,
     Fault,
@@ -287,12 +288,13 @@ def _print_json(simulator: Simulator) -> None:
 
 
 def _print_text(simulator: Simulator) -> None:
+    region = partitions()[simulator.config.world.partition].sts
     click.echo(
         f"export AWS_ENDPOINT_URL={simulator.endpoint_url}\n"
         f"export AWS_ACCESS_KEY_ID={simulator.access_key_id}\n"
         f"export AWS_SECRET_ACCESS_KEY={simulator.secret_access_key}\n"
-        "export AWS_REGION=us-east-1\n"
+        f"export AWS_REGION={region}\n"
         # All that boto3 and version 1 of the AWS CLI read.
-        "export AWS_DEFAULT_REGION=us-east-1\n"
+        f"export AWS_DEFAULT_REGION={region}\n"
         f"# {counted(simulator.config.world.accounts, 'account')}; Ctrl-C ends it"
     )

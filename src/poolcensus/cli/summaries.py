@@ -147,7 +147,7 @@ def _by_service(plan: Plan) -> str:
 
 
 def _estimate(estimate: Estimate) -> str:
-    source = f", as of {estimate.snapshot_id}" if estimate.snapshot_id is not None else " at the least"
+    source = f", as of {estimate.snapshot_id}" if estimate.snapshot_id is not None else ", by assumed rates"
     return f"about {duration(estimate.seconds)}{source}; most of it {estimate.bound_by}"
 
 
