@@ -29,9 +29,11 @@ from poolcensus.scope.given import GivenListing
 from poolcensus.simulator.latency import Latency
 from poolcensus.snapshot import verify
 from poolcensus.workers import WorkerLostError, dask
+from two_organizations import FOUR, ONE, THREE, TWO
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+    from pathlib import Path
 
     from census_lab import Lab
     from poolcensus.config import Settings
@@ -486,3 +488,32 @@ async def test_workers_with_credentials_of_another_account_are_told_apart(lab: S
     by(InThreads(1, spoil))
     with pytest.raises(CredentialsError, match="as account 000000000002, and this run as"):
         await here.collect()
+
+
+async def test_accounts_keep_regions_of_their_own(lab: Start, by: Use, tmp_path: Path) -> None:
+    here = await lab(accounts=4, regions=("us-east-1", "eu-west-1"))
+    file = tmp_path / "accounts.csv"
+    file.write_text("account_id,regions\n000000000002,eu-west-1\n000000000003,\n", encoding="utf-8")
+    by(InThreads(2))
+    found = await here.collect(accounts_from=str(file), regions="us-east-1")
+    assert {(each.account_id, each.region) for each in found.targets()} == {
+        ("000000000002", "eu-west-1"),
+        ("000000000003", "us-east-1"),
+    }
+
+
+async def test_regions_of_the_run_that_one_organization_lacks_end_no_part(
+    two: Two, by: Use, tmp_path: Path
+) -> None:
+    file = tmp_path / "gov.csv"
+    file.write_text(f"account_id,regions\n{FOUR},us-gov-west-1\n", encoding="utf-8")
+    first, second = two.tables()
+    del first["regions"], second["regions"], second["accounts"]
+    second["accounts_from"] = str(file)
+    by(InThreads(2))
+    async with poolcensus.Census(two.settings(organization=[first, second], regions="us-east-1")) as census:
+        found = await census.collect()
+    assert {(each.account_id, each.region) for each in found.targets()} == {
+        *((account_id, "us-east-1") for account_id in (ONE, TWO, THREE)),
+        (FOUR, "us-gov-west-1"),
+    }

@@ -23,6 +23,11 @@ class GivenAccounts(msgspec.Struct, frozen=True):
     name: str | None
     concurrent_runs: int
 
+    @property
+    def own_regions(self) -> dict[str, tuple[str, ...]]:
+        """The regions of the accounts that have their own, by id."""
+        return {each.id: each.regions for each in self.accounts if each.regions}
+
 
 class GivenListing:
     """The listing of accounts that are given: it calls nobody."""

@@ -145,8 +145,9 @@ async def open_run(
             operation,
             aws.caller.partition,
             settings,
-            choice.own_regions,
-            may_lack=not prepared.for_all.isdisjoint(REGIONS),
+            choice.own_regions if given is None else given.own_regions,
+            # That one of the accounts of a part has regions has been found out before.
+            may_lack=given is not None or not prepared.for_all.isdisjoint(REGIONS),
         )
         listing: ListsOrganization
         if given is None:
