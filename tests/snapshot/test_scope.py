@@ -127,13 +127,6 @@ def test_the_order_of_a_list_is_no_difference(accounts: list[str]) -> None:
     assert asked(filters=some) == asked(filters=others)
 
 
-def test_where_a_list_of_accounts_lies_is_no_difference() -> None:
-    one, other = asked(accounts_snapshot="1/accounts.json"), asked(accounts_snapshot="2/accounts.json")
-    assert (one, one.difference(other), one.differing(other)) == (other, None, [])
-    assert one.differing(asked()) == ["accounts_snapshot"]
-    assert one != asked(accounts_snapshot="1/accounts.json", regions=("eu-west-1",))
-
-
 def test_the_same_request_for_another_account_or_organization_is_another_scope() -> None:
     alone: JsonObject = {"accounts_from": "self"}
     other = replace(CALLER, account_id=TWO)

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 _ORGANIZATION: Final = "organization"
 _SELF: Final = "self"
-_LIST: Final = "accounts_snapshot"
 # Of a run of several: the request of each, beside what they have in common.
 _ORGANIZATIONS: Final = "organizations"
 
@@ -109,7 +108,7 @@ class Scope:
         accounts = list(self._parts_of(_ACCOUNTS))
         others = list(self._parts_of(_OTHERS))
         source = self.request.get("accounts_from", _ORGANIZATION)
-        snapshot = self.request.get(_LIST)
+        snapshot = self.request.get("accounts_snapshot")
         if names := _names(self.request.get(_ORGANIZATIONS)):
             yield ("{} organization" if len(names) == 1 else "{} organizations").format(len(names)), names
         elif snapshot is not None:
@@ -196,13 +195,10 @@ def _comparable(name: str, value: JsonValue) -> str | None:
     """Return a text that is equal for equal requests; None for what asks for nothing.
 
     The order of a list does not change what was asked for, and a key that is missing was not known to the
-    version that wrote the snapshot: it asked for what is asked for by default. A list of accounts is a
-    listing at one moment, and where it lies says nothing of the accounts in it.
+    version that wrote the snapshot: it asked for what is asked for by default.
     """
     if value is None or value == [] or (name == "accounts_from" and value == _ORGANIZATION):
         return None
-    if name == _LIST:
-        return _LIST
     if isinstance(value, list):
         return dumps(sorted(_unordered(each) for each in value)).decode()
     return dumps(value).decode()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 LONGEST_GAP: Final = timedelta(hours=12)
 
 _NAMED: Final = 10
-# Of shards it says more than whether there was a list of accounts.
+# Where a list of accounts lies may differ from machine to machine.
 _SAID_BY_DIGEST: Final = frozenset({"accounts_snapshot"})
 _NONE: Final = Shard(0, 0)
 
