@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Literal
 import anyio
 import pytest
 
-from poolcensus.errors import DestinationError, DestinationLockedError, SettingsError
+from poolcensus.errors import CredentialsError, DestinationError, DestinationLockedError, SettingsError
 from poolcensus.format.codec import dumps, loads
 from poolcensus.snapshot import Keep
 from poolcensus.snapshot.pruning import prune_repository
 from poolcensus.storage.base import ABORT_SECONDS
 from poolcensus.storage.naming import LATEST_NAME
+from poolcensus.storage.s3.bucket import S3Bucket
 from poolcensus.storage.s3.keys import contents
 from poolcensus.storage.s3.lease import LEASE_SECONDS
 from poolcensus.storage.s3.store import BucketStore
@@ -499,6 +500,21 @@ def test_a_lock_that_is_let_go_while_it_is_watched_is_taken_at_once(service: Ser
             group.start_soon(let_go)
             async with store(Run(service)):
                 assert now() - since < LEASE_SECONDS / 2
+
+    service.run(body)
+
+
+def test_credentials_that_end_as_the_lock_is_written_are_what_a_run_ends_with(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ended(*_: object, **__: object) -> None:
+        raise CredentialsError("the session has ended")
+
+    async def body() -> None:
+        monkeypatch.setattr(S3Bucket, "put", ended)
+        with pytest.raises(CredentialsError, match="the session has ended"):
+            async with store(Run(service)):
+                pass
 
     service.run(body)
 

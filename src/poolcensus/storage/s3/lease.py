@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from poolcensus.errors import DestinationError, DestinationLockedError
+from poolcensus.errors import CensusError, DestinationError, DestinationLockedError
 from poolcensus.format.codec import dumps
 from poolcensus.storage.base import ABORT_SECONDS
 from poolcensus.storage.holder import LockHolder, locked, read_lock, still_running
@@ -131,7 +131,7 @@ class Lease:
         may take the lock after it was looked for to be removed.
         """
         etag: str | None = None
-        failure: DestinationError | None = None
+        failure: CensusError | None = None
         ended = anyio.Event()
         limit = anyio.CancelScope(shield=True)
 
@@ -142,7 +142,7 @@ class Lease:
                     etag = await self._bucket.put(
                         self._key, body, if_absent=if_match is None, if_match=if_match
                     )
-                except DestinationError as error:
+                except CensusError as error:
                     failure = error
             if limit.cancelled_caught:
                 self._given_up = body
