@@ -342,3 +342,22 @@ def test_a_command_that_is_terminated_as_it_makes_a_folder_leaves_nothing(tmp_pa
     )
     assert (done.returncode, done.stdout, done.stderr) == (143, "", "poolcensus: terminated\n")
     assert not [*tmp_path.iterdir()]
+
+
+def test_a_handler_that_raises_as_signals_are_held_leaves_none_blocked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    block = signal.pthread_sigmask
+
+    def interrupted(how: int, mask: Any) -> Any:
+        found = block(how, mask)
+        if how == signal.SIG_BLOCK and mask:
+            # What was due has its handler called here, with the signals blocked already.
+            raise KeyboardInterrupt
+        return found
+
+    monkeypatch.setattr(signal, "pthread_sigmask", interrupted)
+    with pytest.raises(KeyboardInterrupt), temporary._signals_held():
+        pass
+    assert block(signal.SIG_BLOCK, ()) == before

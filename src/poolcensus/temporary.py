@@ -4,8 +4,9 @@ A signal may raise an exception between any two steps: between making a folder a
 it, and in the midst of removing it. So each name is noted before there is anything of it, and forgotten when
 it is gone. What is noted still when the process exits is removed then.
 
-A folder is locked for as long as its process lives, as https://systemd.io/TEMPORARY_DIRECTORIES/ has it. What
-a process that was killed has left is known by that, and removed by one that makes a folder in the same place.
+A folder is locked for as long as its process lives, as https://systemd.io/TEMPORARY_DIRECTORIES/ has it. One
+that is two days old and that nobody has locked was left by a process that was killed: whoever makes a folder
+in the same place removes it.
 """
 
 from __future__ import annotations
@@ -166,9 +167,14 @@ def _lock(folder: int) -> None:
 
 @contextmanager
 def _signals_held() -> Iterator[None]:
-    """Have signals wait for the end of the block: no name would lead to a descriptor that is not kept yet."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    """Have signals to this thread wait for the end of the block.
+
+    Otherwise no name would lead to a descriptor that is not kept yet.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
+        # Within the block: a handler that is due runs in this call, and may raise.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
