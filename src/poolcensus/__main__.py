@@ -44,8 +44,9 @@ def _open_standard_descriptors() -> None:
             try:
                 os.fstat(number)
             except OSError:
-                # The lowest number that is free.
-                os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+                # There may be none, as in a bare chroot. It gets the lowest number that is free.
+                with suppress(OSError):
+                    os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
 
 def _leave_at_once(codes: list[int]) -> None:

@@ -113,8 +113,19 @@ def test_a_decimal_is_written_with_its_digits_whatever_stands_beside_it(value: o
     assert json.loads(codec.dumps(value), parse_float=number, parse_int=str) == text_of(value)
 
 
+def test_what_is_no_number_is_null_whatever_stands_beside_it() -> None:
+    assert codec.dumps({"a": float("nan")}) == b'{"a":null}'
+    assert codec.dumps({"a": float("nan"), "b": 2**70}) == f'{{"a":null,"b":{2**70}}}'.encode()
+
+
 def test_what_is_no_value_of_json_is_no_line_of_it() -> None:
-    for value in (object(), [object(), 2**70], Decimal("nan"), {"a": [Decimal("inf"), 2**70]}):
+    for value in (
+        object(),
+        [object(), 2**70],
+        Decimal("nan"),
+        {"a": [Decimal("inf"), 2**70]},
+        {1: Decimal("1.5")},
+    ):
         with pytest.raises(TypeError):
             codec.dumps(value)
 

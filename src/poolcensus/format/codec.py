@@ -118,12 +118,15 @@ def _digits(value: object) -> str:
 
 
 def _encoded(value: object) -> bytes:
-    """Return JSON of what orjson refuses, as it would be: an integer of any length, or a lone surrogate."""
+    """Return JSON of what orjson refuses: an integer of any length, or a lone surrogate.
+
+    As orjson has it, what is no number is null. Raises TypeError for what is no value of JSON.
+    """
     try:
         return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")
     except (TypeError, ValueError):
         match value:
-            case dict():
+            case dict() if all(isinstance(name, str) for name in value):
                 parts = (b"%b:%b" % (_encoded(name), _encoded(each)) for name, each in value.items())
                 return b"{%b}" % b",".join(parts)
             case list():
