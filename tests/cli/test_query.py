@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import duckdb
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import example as at_least
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
@@ -630,6 +631,42 @@ def test_a_word_is_never_split_while_there_is_room_for_it(given: tuple[int, list
             for word in cell.split():
                 if cell_len(word) <= width - 12 and not word.startswith(("{", "[")):
                     assert word in text, (word, text)
+
+
+# Wide and narrow, blanks beyond ASCII, marks without a width, and the sign that widens what is before it.
+ANY_CELL = st.one_of(
+    st.text(st.sampled_from("aZ09 .{\u00a0\u3000\u2003日한é\u0301\u0e31\ufe0f\u200d#☎😀\n\t\x1b\u2028")),
+    st.text(),
+)
+
+
+@st.composite
+def any_table(draw: st.DrawFn) -> tuple[list[str], list[bool], list[list[str]]]:
+    columns = draw(st.integers(1, 12))
+    row = st.lists(ANY_CELL, min_size=columns, max_size=columns)
+    numbers = st.lists(st.booleans(), min_size=columns, max_size=columns)
+    return draw(row), draw(numbers), draw(st.lists(row, max_size=4))
+
+
+@given(any_table())
+@at_least((["n"] * 300, [True, False, False] * 100, [["", "-1.5", "a b"] * 100]))
+def test_no_terminal_gets_the_same_text_as_one_that_is_wide_enough(
+    given: tuple[list[str], list[bool], list[list[str]]],
+) -> None:
+    assert uncut_table(*given, None) == uncut_table(*given, 10**6)
+
+
+@pytest.mark.parametrize("width", [None, 80])
+def test_columns_without_any_text_take_no_other_its_place(width: int | None) -> None:
+    assert uncut_table([*[""] * 6, "0"], [False] * 7, [], width) == f"{' ' * 18}0\n"
+
+
+def test_a_long_table_for_no_terminal_is_not_laid_out_by_a_console(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("poolcensus.cli.uncut.Console", None)
+    rows = [["000000000001", "12"], ["000000000002", "1,200"]]
+    assert uncut_table(["account_id", "pools"], [False, True], rows, None) == (
+        "account_id    pools\n000000000001     12\n000000000002  1,200\n"
+    )
 
 
 def test_where_there_is_no_room_a_row_is_a_list() -> None:

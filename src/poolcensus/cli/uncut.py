@@ -25,11 +25,14 @@ def uncut_table(names: list[str], numbers: list[bool], rows: list[list[str]], wi
     """
     titles = [printable(each) for each in names]
     cells = [[printable(each) for each in row] for row in rows]
-    full = [max(map(cell_len, column)) for column in zip(titles, *cells, strict=True)]
+    # rich gives a column without any text a cell, too. Not counted here, it would be taken from the last one.
+    full = [max(1, *map(cell_len, column)) for column in zip(titles, *cells, strict=True)]
     gaps = _GAP * (len(titles) - 1)
-    if width is None or sum(full) + gaps <= width:
+    if width is None:
+        return "".join(_whole_line(each, numbers, full) for each in (titles, *cells))
+    if sum(full) + gaps <= width:
         return _table(titles, numbers, cells, full)
-    least = [max(map(_longest_word, column)) for column in zip(titles, *cells, strict=True)]
+    least = [max(1, *map(_longest_word, column)) for column in zip(titles, *cells, strict=True)]
     if sum(least) + gaps <= width:
         missing = {at: full[at] - cells for at, cells in enumerate(least)}
         more = shared_out(width - gaps - sum(least), missing)
@@ -45,12 +48,25 @@ def _longest_word(text: str) -> int:
     )
 
 
+def _whole_line(row: list[str], numbers: list[bool], widths: list[int]) -> str:
+    """Return the line of this row as `_table` has it, without the millisecond that rich takes for each."""
+    blank = " " * _GAP
+    return f"{blank.join(map(_padded, row, numbers, widths)).rstrip()}\n"
+
+
+def _padded(text: str, is_number: bool, width: int) -> str:
+    if is_number:
+        text = text.rstrip()
+        return " " * (width - cell_len(text)) + text
+    # As rich does: blanks at the end go where the text has more characters than its column has cells.
+    text = text[: max(len(text.rstrip()), width)]
+    return text + " " * (width - cell_len(text))
+
+
 def _table(titles: list[str], numbers: list[bool], rows: list[list[str]], widths: list[int]) -> str:
     made = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), show_header=True, header_style="")
     for title, is_number, width in zip(titles, numbers, widths, strict=True):
-        made.add_column(
-            Text(title), justify="right" if is_number else "left", width=max(width, 1), overflow="fold"
-        )
+        made.add_column(Text(title), justify="right" if is_number else "left", width=width, overflow="fold")
     for row in rows:
         made.add_row(*map(Text, row))
     return _lines(made, sum(widths) + _GAP * len(widths))
