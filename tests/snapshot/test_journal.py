@@ -587,8 +587,11 @@ async def test_a_killed_commit_can_be_gone_on_with_until_the_manifest_is_there(
             await publish(writer)
 
 
-async def test_a_run_that_has_finished_nothing_leaves_nothing(tmp_path: Path, snapshot_id: str) -> None:
-    await interrupt(tmp_path, snapshot_id, content={})
+@pytest.mark.parametrize("content", [{}, {target(1): Outcome.THROTTLED, target(2): Outcome.ACCESS_DENIED}])
+async def test_a_run_that_has_nothing_to_go_on_with_leaves_nothing(
+    tmp_path: Path, snapshot_id: str, content: Mapping[Target, Outcome]
+) -> None:
+    await interrupt(tmp_path, snapshot_id, content=content)
     assert [each.name for each in tmp_path.iterdir()] == [".lock"]
 
 

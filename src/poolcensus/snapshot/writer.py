@@ -364,11 +364,12 @@ class SnapshotWriter:
                 await self._draft.abort()
 
     def _is_worth_keeping(self, error: BaseException | None) -> bool:
-        # A run that was stopped, or lost its credentials, can go on. One whose destination has failed, that
-        # has been read to its end, or that needs other settings can't.
+        # A run that was stopped, or lost its credentials, can go on with the targets that were covered: the
+        # others are called again. One whose destination has failed, that has been read to its end, or that
+        # needs other settings can't.
         return (
             self._out.keeps_journal
-            and self._outcomes.total() > 0
+            and count_covered(self._outcomes) > 0
             and not self._closed
             and not self._out.failed
             and error is not None
