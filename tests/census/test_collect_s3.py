@@ -358,6 +358,10 @@ async def test_a_reader_passes_over_what_is_no_snapshot(lab: Start) -> None:
         await store.bucket.put(f"{PREFIX}{snapshot.id}/../x", b"x")
         await store.bucket.put(f"{PREFIX}{snapshot.id}/..", b"x")
         assert await listed() == [snapshot.id]
+        of_itself = f"{PLACE}/{snapshot.id}"
+        with pytest.raises(SnapshotError, match=f"Run 'poolcensus show .*{of_itself}.*' to read it"):
+            await read("latest", of_itself)
+        assert (await read(of_itself)).id == snapshot.id
         with pytest.raises(SnapshotError, match=f"No snapshot {LATER_ID}"):
             await read(LATER_ID)
         problems = await to_thread.run_sync(verify, snapshot)

@@ -275,6 +275,35 @@ def test_a_bucket_may_lack_its_prefix(place: str, then: str) -> None:
     assert no_snapshots(place).startswith(f"No snapshots in {place} yet. {then}")
 
 
+def test_a_snapshot_that_is_given_as_a_destination_is_told_from_one_that_is_empty(
+    dest: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(dest.parent)
+    shutil.copytree(dest / NEW, "latest")
+    within = f"{dest.name}/latest"
+    for place, path in ((within, within), ("latest", "./latest")):
+        for command in (
+            ("show",), ("snapshots",), ("snapshots", "--json"), ("verify",), ("diff",),
+            ("report", "--output", "-"), ("query", "SELECT 1"), ("query", "--all", "SELECT 1"),
+        ):  # fmt: skip
+            assert main([*command, "--dest", place]) == 1
+            captured = capsys.readouterr()
+            assert captured.out == ""
+            assert (
+                f": {place} is a snapshot, not a folder of snapshots."
+                f" Run 'poolcensus show {path}' to read it.\n"
+            ) in captured.err
+        assert main(["show", path]) == 0
+        assert NEW in said(capsys)
+
+
+def test_in_a_bucket_a_snapshot_that_is_given_as_a_destination_is_told_by_its_name() -> None:
+    place = f"s3://bucket/a/{NEW}"
+    assert no_snapshots(place) == (
+        f"No snapshots in {place}: its name is that of a snapshot. Run 'poolcensus show {place}' to read it."
+    )
+
+
 def test_standard_output_keeps_nothing_to_read(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", "--dest", "-"]) == 2
     assert "name a folder or a bucket with --dest" in capsys.readouterr().err

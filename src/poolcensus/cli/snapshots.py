@@ -12,8 +12,9 @@ from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.options import settings_options
 from poolcensus.cli.reading import KEYS, dated_ahead, reading_settings, unreadable_lines
 from poolcensus.cli.trouble import complain
+from poolcensus.errors import SnapshotError
 from poolcensus.snapshot.inventory import read_inventory
-from poolcensus.storage.naming import no_snapshots
+from poolcensus.storage.naming import no_snapshots, snapshot_itself
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,6 +45,8 @@ def command(config: Path | None, **given: object) -> int:
     complain(*dated_ahead([each.id for each in found if each.moment.is_ahead(now)]))
     if not found:
         if not inventory.unreadable:
+            if (itself := snapshot_itself(settings.dest)) is not None:
+                raise SnapshotError(itself)
             complain(no_snapshots(settings.dest))
     elif settings.json_output:
         from poolcensus.cli.output import info_object, write_line

@@ -79,6 +79,29 @@ def _destinations_below(folder: Path) -> list[str]:
         return []
 
 
+def _has_manifest(folder: Path) -> bool:
+    try:
+        return is_file(folder / MANIFEST_NAME)
+    except OSError:
+        return False
+
+
+def snapshot_itself(dest: str | PathLike[str]) -> str | None:
+    """Return the sentence for a destination that is a snapshot, None for any other. Blocks.
+
+    In a bucket, it is told by its name.
+    """
+    place = str(dest)
+    # A name alone is looked up at the default destination.
+    show = f"Run 'poolcensus show {shlex.quote(place if '/' in place else f'./{place}')}' to read it."
+    if not place.startswith(SCHEME):
+        if _has_manifest(Path(place)):
+            return f"{place} is a snapshot, not a folder of snapshots. {show}"
+    elif is_snapshot_id(place.rstrip("/").rpartition("/")[2]):
+        return f"No snapshots in {place}: its name is that of a snapshot. {show}"
+    return None
+
+
 def no_snapshots(dest: str | PathLike[str]) -> str:
     """Return the sentence for a destination that has no snapshots, is not there or is a file. Blocks."""
     place = str(dest)
@@ -94,4 +117,4 @@ def no_snapshots(dest: str | PathLike[str]) -> str:
             return f"No snapshots in {place}, but in {below[0]}{more}. Use `dest` {shlex.quote(below[0])}"
     elif "/" not in place.removeprefix(SCHEME):
         return f"No snapshots in {place} yet. Name their prefix in `dest`, if they have one, or run {collect}"
-    return f"No snapshots in {place} yet. Run {collect}"
+    return snapshot_itself(place) or f"No snapshots in {place} yet. Run {collect}"
