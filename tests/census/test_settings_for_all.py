@@ -171,6 +171,36 @@ async def test_an_account_that_is_named_and_skipped_is_told_where_another_is_ask
     assert f"account {FOUR} is skipped: it is without a name that matches" in caplog.messages
 
 
+async def test_an_account_that_a_table_excludes_is_asked_in_another_organization(
+    two: Two, caplog: pytest.LogCaptureFixture
+) -> None:
+    for named, expected in (
+        (THREE, {("commercial", THREE)}),
+        ((THREE, FOUR), {("commercial", THREE), ("gov", FOUR)}),
+    ):
+        settings = settings_of(two, {"accounts": named})
+        snapshot = await collected(settings)
+        assert asked(snapshot) == expected
+        assert verify(snapshot) == ()
+    assert not [each for each in caplog.messages if "skipped" in each]
+    async with poolcensus.diagnose(settings, every_account=True) as stream:
+        findings = [each async for each in stream]
+    assert not [each for each in findings if each.is_problem]
+
+
+async def test_an_account_that_all_tables_exclude_or_lack_is_told(
+    two: Two, caplog: pytest.LogCaptureFixture
+) -> None:
+    gov = {"exclude_accounts": [ONE, TWO, THREE, FIVE]}
+    assert asked(await collected(settings_of(two, {"accounts": (FOUR, FIVE)}, gov))) == {("gov", FOUR)}
+    assert f"account {FIVE} is skipped: it is excluded" in caplog.messages
+    with pytest.raises(FatalError) as caught:
+        await collected(settings_of(two, {"accounts": FIVE}, gov))
+    assert str(caught.value) == (
+        f"No accounts match: account {FIVE} was filtered out (excluded). Check `accounts`."
+    )
+
+
 async def test_accounts_of_the_run_are_those_of_the_tables_that_name_none(two: Two) -> None:
     first, second = two.tables()
     del first["accounts"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from poolcensus.config import Settings
@@ -193,3 +194,23 @@ def test_the_environment_has_no_tables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POOLCENSUS_ORGANIZATION", "gov")
     with pytest.raises(SettingsError, match="must be tables of a configuration file"):
         Settings.load()
+
+
+def test_a_table_excludes_what_is_named_for_the_run_and_not_what_it_names_itself(tmp_path: Path) -> None:
+    def fails(run: str, table: str) -> str:
+        path.write_text(f'{run}\n[[organization]]\nname = "a"\n{table}\n', encoding="utf-8")
+        with pytest.raises(SettingsError) as caught:
+            Settings.load(path)
+        return str(caught.value)
+
+    path = tmp_path / "poolcensus.toml"
+    one, two = "000000000001", "000000000002"
+    path.write_text(f'[[organization]]\nname = "a"\nexclude_accounts = ["{one}"]\n', encoding="utf-8")
+    (found,) = Settings.load(path, accounts=(one, two)).by_organization().values()
+    assert (found.accounts, found.exclude_accounts) == ((one, two), (one,))
+    assert msgspec.structs.replace(found, strict=True).exclude_accounts == (one,)
+    named, excluded = f'accounts = ["{one}"]', f'exclude_accounts = ["{one}"]'
+    said = f"account {one} is both in"
+    assert f'"a": exclude_accounts: {said}' in fails("", f"{named}\n{excluded}")
+    assert f"exclude_accounts: {said}" in fails(f"{named}\n{excluded}", "")
+    assert f'"a": exclude_accounts: {said}' in fails(excluded, named)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 
@@ -40,6 +40,8 @@ class Settings(Entries, frozen=True, kw_only=True):
     every problem, and TypeError for a name that no setting has.
     """
 
+    _no_clash: ClassVar[frozenset[str]] = frozenset()
+
     @classmethod
     def load(cls, path: str | os.PathLike[str] | None = None, **overrides: object) -> Settings:
         """Read the settings: `overrides` over POOLCENSUS_* variables over the TOML file over defaults.
@@ -66,7 +68,7 @@ class Settings(Entries, frozen=True, kw_only=True):
         bad = {each.key for each in problems}
         defaults = {setting.key: setting.default for setting in SETTINGS.values()}
         found = (*clashes(self, defaults), *self._clashes_of_tables())
-        problems += (clash for clash in found if not clash.keys & bad)
+        problems += (clash for clash in found if not clash.keys & bad and clash.keys != self._no_clash)
         if problems:
             raise InvalidSettingsError(tuple(problems))
 
@@ -78,7 +80,11 @@ class Settings(Entries, frozen=True, kw_only=True):
         """Return the settings of one Organization: its table takes the place of what is set for the run."""
         own = dict(table.settings)
         others = {other: SETTINGS[other].default for name in own for other in _IN_PLACE_OF.get(name, ())}
-        return msgspec.structs.replace(self, organization=(), **{**others, **own})
+        changes = {"organization": (), **others, **own}
+        if "exclude_accounts" in own and "accounts" not in own:
+            before = {name: getattr(self, name) for name in self.__struct_fields__}
+            return _SettingsOfTable(**{**before, **changes})
+        return msgspec.structs.replace(self, **changes)
 
     def narrowing_all(self, organization: str | None) -> frozenset[str]:
         """Return the settings that narrow accounts and regions of an Organization, and not by its table.
@@ -120,6 +126,15 @@ class Settings(Entries, frozen=True, kw_only=True):
                         said = _in_words_of_table(each.message, own)
                         message = f"{readers.shown(table.name)}: {each.key}: {said}"
                         yield Clash("organization", message, frozenset({"organization", *each.keys - own}))
+
+
+class _SettingsOfTable(Settings, frozen=True, kw_only=True):
+    """Settings of an Organization that excludes accounts for itself, and has those that are named for all.
+
+    An account that is both is another Organization's.
+    """
+
+    _no_clash: ClassVar[frozenset[str]] = frozenset({"accounts", "exclude_accounts"})
 
 
 def _in_words_of_table(message: str, own: AbstractSet[str]) -> str:

@@ -119,7 +119,9 @@ class AccountListing:
 
     def warn_of_skipped(self) -> None:
         """Log which of the accounts that are named are skipped."""
-        if (sentence := skipped_by_name(self.skipped, self._choice.include)) is not None:
+        # What this one excludes of those that are named for all may be asked in another one.
+        elsewhere = self._owners.keys() if self.named_for_all else frozenset[str]()
+        if (sentence := skipped_by_name(self.skipped, self._choice.include - elsewhere)) is not None:
             _log.warning("%s", sentence)
 
     async def _list(self) -> AsyncGenerator[tuple[Account, ...]]:
