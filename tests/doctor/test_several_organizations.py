@@ -140,8 +140,8 @@ async def test_an_account_of_two_is_found_before_a_collect_ends_for_it(two: Two)
     assert problems(findings) == {("again", Check.ORGANIZATION, ONE, Cause.ACCOUNTS)}
     assert [each.message for each in findings if each.is_problem] == [
         (
-            f"account {ONE} is listed by commercial too. Leave it out of one of them, with"
-            " exclude_accounts in its table."
+            f"3 accounts are listed by commercial too: {ONE}, {TWO}, {THREE}. Leave them out of one of them,"
+            " with exclude_accounts in its table."
         )
     ]
     assert await failed(settings) is None

@@ -130,7 +130,7 @@ class _Examination:
                 for name, settings in self._settings.by_organization().items()
             }
             # An account may be one of one Organization only.
-            shared = Shared(open_limiter(self._settings))
+            shared = Shared(open_limiter(self._settings), tuple(self._settings.by_organization()))
             session: CallerSession | None = None
             caller: Caller | None = None
             all_opened: list[Opened] = []

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from poolcensus.aws.organizations import ListedAccount
 from poolcensus.config.narrowing import REASONS
 from poolcensus.errors import AccountChoiceError
+from poolcensus.format.text import listed as in_words
 from poolcensus.model import Account, SkippedAccount
 from poolcensus.scope.account_choice import ORGANIZATION, SELF
 from poolcensus.scope.account_entry import ACTIVE
@@ -21,7 +22,7 @@ from poolcensus.scope.tagging import with_tags
 from poolcensus.scope.unmatched import excluded_in_vain, skipped_by_name
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+    from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 
     from poolcensus.aws.organizations import Organization
     from poolcensus.model import Caller
@@ -39,9 +40,10 @@ class AccountListing:
     """One walk over the accounts. After it, `skipped` and `organization_id` are complete.
 
     `regions` has the regions of accounts that have their own; `usual` are those of all others, or None where
-    these are the run's. `name` is what the settings call the Organization, in a run of several. `owners` then
-    has who listed each account: no other may. `for_all` are the settings of the choice that stand for all of
-    them: what these name may be in another one, and `missing` and `missing_units` say what this one lacks.
+    these are the run's. `name` is what the settings call the Organization, in a run of several, and `tables`
+    are the names of all. `owners` then has who listed each account: no other may. `for_all` are the settings
+    of the choice that stand for all of them: what these name may be in another one, and `missing` and
+    `missing_units` say what this one lacks.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class AccountListing:
         usual: tuple[str, ...] | None = None,
         name: str | None = None,
         owners: dict[str, str | None] | None = None,
+        tables: Sequence[str | None] = (),
         for_all: frozenset[str] = frozenset(),
     ) -> None:
         self._choice = choice
@@ -63,6 +66,7 @@ class AccountListing:
         self._usual = usual
         self.name = name
         self._owners = {} if owners is None else owners
+        self._tables = tables
         self._paths = AccountPaths(organization, with_paths=choice.with_paths, asks=choice.needs_organization)
         self._source_of: dict[str, str] = {}
         self._inactive: set[str] = set()
@@ -159,13 +163,19 @@ class AccountListing:
         return self.is_complete and self._choice.lists_organization and account_id not in self._source_of
 
     def _claim(self, accounts: Iterable[Account]) -> None:
+        shared: dict[str | None, list[str]] = {}
         for account in accounts:
             owner = self._owners.setdefault(account.id, self.name)
             if owner != self.name:
-                raise AccountChoiceError(
-                    f"account {account.id} is listed by {owner} too. Leave it out of one of them, with"
-                    " exclude_accounts in its table."
-                )
+                shared.setdefault(owner, []).append(account.id)
+        if shared:
+            # Which of the two lists an account first is chance: in the order of their tables, the error is
+            # the same each time.
+            other = min(shared, key=self._tables.index)
+            first, second = sorted((other, self.name), key=self._tables.index)
+            error = AccountChoiceError(_shared_by(first, shared[other]))
+            error.organization = second
+            raise error
 
     async def _check_units(self) -> None:
         choice = self._choice
@@ -291,6 +301,18 @@ class AccountListing:
         if (sentence := excluded_in_vain(self._choice.exclude, self._source_of)) is not None:
             # An account that was closed leaves the Organization by itself: no mail every night for that.
             _log.info("%s", sentence)
+
+
+def _shared_by(other: str | None, accounts: Sequence[str]) -> str:
+    if len(accounts) == 1:
+        which, them = f"account {accounts[0]} is", "it"
+    else:
+        which, them = f"{len(accounts):,} accounts are", "them"
+    names = f": {in_words(sorted(accounts))}" if len(accounts) > 1 else ""
+    return (
+        f"{which} listed by {other} too{names}. Leave {them} out of one of them, with exclude_accounts in its"
+        " table."
+    )
 
 
 def _parts(accounts: Iterable[ListedAccount]) -> Iterator[tuple[ListedAccount, ...]]:

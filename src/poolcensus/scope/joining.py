@@ -85,7 +85,8 @@ async def open_all(
     """
     async with AsyncExitStack() as stack:
         # What bounds the calls is set for the run, and not in the table of an Organization.
-        shared = Shared(open_limiter(next(iter(joined.organizations.values())).settings))
+        limiter = open_limiter(next(iter(joined.organizations.values())).settings)
+        shared = Shared(limiter, tuple(joined.organizations))
         opened = []
         for key, prepared in joined.organizations.items():
             # The settings of given accounts are those of one Organization, which has no name there.
@@ -181,6 +182,7 @@ def naming(organization: str | None) -> Iterator[None]:
         raise
     except FatalError as error:
         if organization is not None:
-            error.begin_with(f"Organization {organization}: ")
-            error.organization = organization
+            # One that tells of two Organizations has chosen of which.
+            error.organization = error.organization or organization
+            error.begin_with(f"Organization {error.organization}: ")
         raise

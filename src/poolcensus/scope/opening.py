@@ -50,10 +50,11 @@ class Prepared(msgspec.Struct, frozen=True):
 class Shared(msgspec.Struct, frozen=True):
     """What the Organizations of one run have in common: places for calls, and whose each account is.
 
-    `listings` are those of the ones that have been opened.
+    `tables` are the names of all, and `listings` are those of the ones that have been opened.
     """
 
     limiter: ConcurrencyLimiter
+    tables: tuple[str | None, ...]
     owners: dict[str, str | None] = msgspec.field(default_factory=dict)
     listings: list[AccountListing] = msgspec.field(default_factory=list)
 
@@ -159,6 +160,7 @@ async def open_run(
                 usual=regions.usual,
                 name=name,
                 owners=shared.owners,
+                tables=shared.tables,
                 for_all=prepared.for_all,
             )
             shared.listings.append(listing)
