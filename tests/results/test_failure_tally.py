@@ -53,6 +53,28 @@ def test_the_accounts_with_most_regions_come_first() -> None:
     assert [(int(each.id), each.regions) for each in group.examples] == [(4, 3), (2, 2), (3, 2)]
 
 
+def test_causes_of_equally_many_accounts_have_one_order() -> None:
+    failed = [
+        result(1, outcome=Outcome.TIMED_OUT),
+        result(2, outcome=Outcome.SCP_DENIED),
+        result(3, outcome=Outcome.ASSUME_ROLE_FAILED, code="AccessDenied"),
+        result(4, outcome=Outcome.ASSUME_ROLE_FAILED),
+        result(5, outcome=Outcome.TIMED_OUT, code="Deadline"),
+        *(result(number, outcome=Outcome.THROTTLED) for number in (6, 7)),
+    ]
+    met = (failed, failed[::-1], failed[3:] + failed[:3])
+    first, *orders = (FailureTally(WORKSPACES_POOLS, each).groups() for each in met)
+    assert orders == [first, first]
+    assert [(each.outcome, each.code) for each in first] == [
+        (Outcome.THROTTLED, None),
+        (Outcome.SCP_DENIED, None),
+        (Outcome.ASSUME_ROLE_FAILED, None),
+        (Outcome.ASSUME_ROLE_FAILED, "AccessDenied"),
+        (Outcome.TIMED_OUT, None),
+        (Outcome.TIMED_OUT, "Deadline"),
+    ]
+
+
 def test_targets_that_timed_out_are_told_apart_by_what_ended_them() -> None:
     codes = ("Deadline", NoReply.TIMEOUT, None)
     tally = FailureTally(

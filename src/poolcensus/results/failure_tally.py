@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # As many as fit on a line.
 EXAMPLES: Final = 5
+_ORDER: Final = {outcome: place for place, outcome in enumerate(Outcome)}
 # A role's name is what stands after its path: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html
 _ROLE = re.compile(r":role/(?:[!-~]*/)?([\w+=,.@-]+)")
 
@@ -96,9 +97,10 @@ class FailureTally:
     def groups(self, examples: int = EXAMPLES) -> tuple[FailureGroup, ...]:
         """Return the ways in which targets failed, those of most accounts first.
 
+        Those of as many accounts are in the order of the outcomes, with what is unexplained at the end.
         Each names some of its accounts, as many as `examples` says: those in which most regions failed.
         """
-        found = [
+        return tuple(
             FailureGroup(
                 kind.outcome,
                 kind.operation,
@@ -113,9 +115,15 @@ class FailureTally:
                 organization=kind.organization,
                 role_trouble=kind.role_trouble,
             )
-            for kind, group in self._groups.items()
-        ]
-        return tuple(sorted(found, key=lambda each: -each.accounts))
+            # Which way is met first is chance, and two runs are to be compared.
+            for kind, group in sorted(self._groups.items(), key=_most_accounts)
+        )
+
+
+def _most_accounts(entry: tuple[FailureKind, _Group]) -> tuple[int, bool, int, tuple[str, ...]]:
+    kind, group = entry
+    texts = tuple("" if each is None else str(each) for each in kind)
+    return -len(group.accounts), kind.unexplained, _ORDER[kind.outcome], texts
 
 
 def _most_regions(account: FailedAccount) -> tuple[int, str]:
