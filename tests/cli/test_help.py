@@ -151,6 +151,26 @@ def test_an_organization_is_written_as_aws_writes_it(name: str, capsys: pytest.C
     assert not re.findall(r"(?<![-\w])organizations?\b", said)
 
 
+def test_the_help_of_an_option_is_a_sentence() -> None:
+    texts = [
+        each.help or "" for name in COMMANDS for each in loaded(name).params if isinstance(each, click.Option)
+    ]
+    assert [each for each in texts if not re.fullmatch(r"[A-Z].*[.)](  \[.*\])?", each)] == []
+
+
+def test_the_simulator_tells_its_choices_and_its_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["simulate", "--help"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    for words in (
+        "--partition aws|aws-us-gov|aws-cn Partition of ",
+        "--caller management|delegated|member Whose ",
+        "--states State|Status|both What ",
+        "0: any free one. [default: 0]",
+        "50, exponential:50, uniform:20-200 or none. [default: none]",
+    ):
+        assert words in said
+
+
 def test_the_default_of_a_switch_is_told_in_words() -> None:
     help_texts = [each.help or "" for name in COMMANDS for each in loaded(name).params if each.name]
     assert not [each for each in help_texts if "default: True" in each]

@@ -61,7 +61,7 @@ def _policy_options(function: Callable[..., int]) -> Callable[..., int]:
             f"--{name.replace('_', '-')}",
             name,
             type=click.Path(exists=True, dir_okay=False, path_type=Path),
-            help=f"JSON file with {whose}",
+            help=f"JSON file with {whose}.",
         )
         function = option(function)
     return function
@@ -119,7 +119,10 @@ def _options(config: type[Config]) -> Callable[[Callable[..., int]], Callable[..
                 flag = f"--no-{field.name.replace('_', '-')}" if field.default else flag
                 option = click.option(flag, field.name, is_flag=True, default=None, help=help_text)
             elif _kind(field) in _TYPES:
-                option = click.option(flag, field.name, type=_TYPES[_kind(field)], help=help_text)
+                metavar = field.metadata.get("choices")
+                option = click.option(
+                    flag, field.name, type=_TYPES[_kind(field)], metavar=metavar, help=help_text
+                )
             else:
                 option = click.option(flag, field.name, metavar="NAME,...", help=help_text)
             function = option(function)
@@ -132,8 +135,10 @@ def _sentence(field: dataclasses.Field[Any]) -> str:
     text = str(field.metadata["help"])
     if field.default is True:
         text = f"switch off {text}"
-    default = "" if field.default in (None, (), False, True) else f"  [default: {field.default}]"
-    return f"{text}{default}"
+    # 0 is a default to tell, and equals False.
+    untold = isinstance(field.default, bool) or field.default in (None, ())
+    default = "" if untold else f"  [default: {field.default}]"
+    return f"{text[0].upper()}{text[1:]}.{default}"
 
 
 def _filled(config: type[Config], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -169,20 +174,30 @@ def _filled(config: type[Config], given: Mapping[str, Any]) -> dict[str, Any]:
     "--latency",
     metavar="MS",
     default="none",
-    help="how long a call takes, in milliseconds: 50, exponential:50, uniform:20-200 or none",
+    help="How long a call takes, in milliseconds: 50, exponential:50, uniform:20-200 or none."
+    "  [default: none]",
 )
-@click.option("--slow-fraction", type=number, default=0.0, help="fraction of the accounts that are slower")
-@click.option("--slow-factor", type=number, default=10.0, help="how many times slower they are")
+@click.option(
+    "--slow-fraction",
+    type=number,
+    default=0.0,
+    help="Fraction of the accounts that are slower.  [default: 0.0]",
+)
+@click.option(
+    "--slow-factor", type=number, default=10.0, help="How many times slower they are.  [default: 10.0]"
+)
 @_options(Limits)
 @click.option(
     "--fault",
     "faults",
     metavar="RULE",
     multiple=True,
-    help="calls that go wrong: KIND[:PROBABILITY][,NAME=VALUE...], such as throttle:0.1 or "
+    help="Calls that go wrong: KIND[:PROBABILITY][,NAME=VALUE...], such as throttle:0.1 or "
     f"denied,policy=scp,region=eu-west-2,until=20. KIND is one of {', '.join(FaultKind)}.  [may be repeated]",
 )
-@click.option("--json", "json_output", is_flag=True, help="print address and credentials as one line of JSON")
+@click.option(
+    "--json", "json_output", is_flag=True, help="Print address and credentials as one line of JSON."
+)
 @click.option("--until-eof", is_flag=True, hidden=True, help="Stop at the end of standard input.")
 def command(
     *,

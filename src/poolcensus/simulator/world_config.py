@@ -45,7 +45,13 @@ class WorldConfig:
         },
     )
     seed: int = field(default=7, metadata={"bounds": _SEED, "help": "what everything follows from"})
-    partition: str = field(default="aws", metadata={"help": "aws, aws-us-gov or aws-cn, which has no Pools"})
+    partition: str = field(
+        default="aws",
+        metadata={
+            "choices": "aws|aws-us-gov|aws-cn",
+            "help": "partition of all accounts; aws-cn has no Pools",
+        },
+    )
     regions: tuple[str, ...] = field(
         default=(), metadata={"help": "regions that have WorkSpaces; empty: those of the partition"}
     )
@@ -147,7 +153,8 @@ class WorldConfig:
     caller: str = field(
         default="management",
         metadata={
-            "help": "whose credentials are handed out: of the management, a delegated or a member account"
+            "choices": "management|delegated|member",
+            "help": "whose credentials are handed out: of the management, a delegated or a member account",
         },
     )
     policies: Policies = field(
@@ -164,7 +171,8 @@ class WorldConfig:
     states: str = field(
         default="both",
         metadata={
-            "help": "what says whether an account is active: State, Status (as in older replies) or both"
+            "choices": "State|Status|both",
+            "help": "what says whether an account is active; Status as in older replies",
         },
     )
     trusted_access: bool = field(
