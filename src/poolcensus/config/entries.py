@@ -298,7 +298,7 @@ class Entries(
     notify_command: Annotated[
         str | None,
         readers.command,
-        "Run this command when a run has ended, with its summary as JSON on standard input.",
+        "Run this command when a run has ended, without a shell, with its summary as JSON on standard input.",
     ] = None
     json_output: Annotated[_Choice, "Print the result as JSON (NDJSON where there are rows)."] = False
 
