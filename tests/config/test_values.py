@@ -169,6 +169,7 @@ WRONG: list[tuple[str, object, str]] = [
     ("regions", "eu west", "region or a pattern"),
     ("filters", "Name:EQUALS:a", "PoolName"),
     ("filters", "PoolName:LIKE:a", "NOTCONTAINS"),
+    ("filters", "foo", "OPERATOR is one of EQUALS, NOTEQUALS, CONTAINS, NOTCONTAINS"),
     ("filters", "PoolName:EQUALS:", "1 to 128"),
     ("filters", "PoolName:EQUALS:" + "x" * 129, "1 to 128"),
     ("filters", "PoolName:EQUALS:" + ",".join(map(str, range(26))), "1 to 25"),

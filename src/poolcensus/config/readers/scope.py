@@ -101,7 +101,7 @@ def _filter(entry: object) -> PoolFilter:
         case _:
             raise EntryError(
                 f"{shown(entry)} is not a filter: PoolName:OPERATOR:VALUE,VALUE, or a table of name, operator"
-                " and values"
+                f" and values. OPERATOR is one of {', '.join(FilterOperator)}"
             )
     if name != "PoolName":
         raise EntryError(f"{shown(name)} can't be filtered by: the service knows only PoolName")
