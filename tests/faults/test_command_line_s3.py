@@ -121,7 +121,7 @@ def test_a_bucket_that_is_missing_ends_with_1(simulator: Served, run: Run) -> No
     # What reads, reads by one way.
     for command in ("collect", "show"):
         ended = run(command, "--dest", "s3://nowhere/x", **simulator.environment)
-        assert_one_sentence(ended, 1, "there is no bucket nowhere", "create it")
+        assert_one_sentence(ended, 1, "s3://nowhere: there is no bucket nowhere", "create it")
     assert "workspaces.DescribeWorkspacesPools" not in simulator.calls
 
 

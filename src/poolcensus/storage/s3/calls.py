@@ -14,6 +14,7 @@ from poolcensus.storage.s3.refusals import (
     BROKEN,
     CONFLICT,
     EXPIRED,
+    NO_BUCKET,
     NOT_S3,
     code_of,
     denial_of,
@@ -116,7 +117,10 @@ class BucketCalls:
         """Return the error of a destination for one of the SDK's: what could not be done, and why."""
         owner = self._constants.get("ExpectedBucketOwner")
         reason = refusal_reason(error, operation, bucket=self.name, owner=owner)
-        problem = f"can't {doing} {self._url(key)}: {reason.why}"
+        # Which object was asked for first says nothing where there is none.
+        without = isinstance(error, ClientError) and code_of(error) in NO_BUCKET
+        place = f"s3://{self.name}" if without else self._url(key)
+        problem = f"can't {doing} {place}: {reason.why}"
         if isinstance(error, ClientError) and code_of(error) in CONFLICT:
             return ConflictError(problem, advice=reason.advice)
         if isinstance(error, ClientError) and code_of(error) in BROKEN:

@@ -31,6 +31,7 @@ NOT_S3 = Reason("what answered is not S3", "check the network and `endpoint_url`
 """What is said of a reply that S3 would not give."""
 
 UPLOAD_GONE = frozenset({"NoSuchUpload"})
+NO_BUCKET = frozenset({"NoSuchBucket"})
 CONFLICT = frozenset({"ConditionalRequestConflict"})
 BROKEN = frozenset({"PreconditionFailed", "412"})
 EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestExpired"})
@@ -92,7 +93,7 @@ _REFUSALS: tuple[tuple[frozenset[str], Reason], ...] = (
         Reason("the service refuses it, as if it were there already ({code})", "choose another destination"),
     ),
     (
-        frozenset({"NoSuchBucket"}),
+        NO_BUCKET,
         Reason("there is no bucket {bucket}", "create it or choose another destination"),
     ),
     (EXPIRED, Reason("the caller's credentials have expired", "renew them and run again")),
