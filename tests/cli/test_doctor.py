@@ -170,6 +170,32 @@ def test_people_see_a_row_and_a_paragraph_for_each_cause(
     assert all(len(line) <= 80 for line in said.splitlines())
 
 
+def test_people_are_told_once_why_checks_were_skipped(capsys: pytest.CaptureFixture[str]) -> None:
+    own = Finding(
+        check=Check.ROLE,
+        status=CheckStatus.SKIPPED,
+        account_id="000000000001",
+        message="The caller's own account needs no role.",
+    )
+    regions = [
+        Finding(
+            check=Check.REGION_STATUS,
+            status=CheckStatus.SKIPPED,
+            account_id=f"{account:012}",
+            message="Not tried: no region is asked that an account has to enable.",
+        )
+        for account in (1, 2, 3)
+    ]
+    put(console(), *diagnoses([*OK, own, *regions]))
+    said = capsys.readouterr().out.splitlines()
+    assert said.count("role skipped: The caller's own account needs no role.") == 1
+    whole = " ".join(said)
+    assert (
+        whole.count("region_status skipped: Not tried: no region is asked that an account has to enable.")
+        == 1
+    )
+
+
 def test_people_are_told_why_nothing_was_tried_of_an_account_that_they_named(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

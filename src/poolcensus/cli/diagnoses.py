@@ -16,6 +16,7 @@ from poolcensus.format.text import counted, listed, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from collections.abc import Set as AbstractSet
 
     from rich.console import RenderableType
 
@@ -146,13 +147,26 @@ def _verdict(findings: Sequence[Finding]) -> Iterator[str]:
         failed = {each.check for each in problems}
         names = ", ".join(each for each in Check if each in failed)
         yield f"A collect would not cover everything that was tried. What fails: {names}."
-    left: dict[str, list[str]] = {}
-    for each in findings:
-        if each.check is Check.ROLE and each.status is CheckStatus.SKIPPED and each.account_id not in tried:
-            left.setdefault(each.message or "", []).extend(filter(None, (each.account_id,)))
-    for message, accounts in left.items():
-        yield f"{listed(accounts)}: {message}" if accounts else message
+    yield from _reasons_to_skip(findings, tried)
     for each in findings:
         if each.check is Check.ORGANIZATION and each.cause is None and each.remedy is not None:
             whose = f"{each.organization}: " if each.organization is not None else ""
             yield f"{whose}{with_options(f'{each.message} {each.remedy}', each.organization)}"
+
+
+def _reasons_to_skip(findings: Sequence[Finding], tried: AbstractSet[str | None]) -> Iterator[str]:
+    """Yield why nothing was tried of accounts, then each reason for which a check was skipped."""
+    left: dict[str, list[str]] = {}
+    skipped: dict[str, None] = {}
+    for each in findings:
+        if each.status is not CheckStatus.SKIPPED or each.cause is not None:
+            continue
+        if each.check is Check.ROLE and each.account_id not in tried:
+            left.setdefault(each.message or "", []).extend(filter(None, (each.account_id,)))
+        # One that advises something as well is told with that.
+        elif each.message is not None and each.remedy is None:
+            whose = f"{each.organization}: " if each.organization is not None else ""
+            skipped[with_options(f"{whose}{each.check} skipped: {each.message}", each.organization)] = None
+    for message, accounts in left.items():
+        yield f"{listed(accounts)}: {message}" if accounts else message
+    yield from skipped
