@@ -937,6 +937,23 @@ def test_what_has_throttled_all_calls_for_a_minute_is_tried_three_times_by_each(
     on_virtual_time(main)
 
 
+def test_throttles_of_long_ago_take_no_attempts_from_calls_that_are_throttled_now() -> None:
+    class Throttling(Service):
+        """Throttles all calls in the first second, and for five seconds from the hundredth on."""
+
+        def answer(self) -> Reply:
+            return THROTTLED if now() < 1 or 100 <= now() < 105 else FINE
+
+    async def main() -> None:
+        client = client_of(Throttling())
+        with pytest.raises(ThrottledError):
+            await client.call(call_of("a"), watch=CallWatch(deadline=0.2))
+        await anyio.sleep(100 - now())
+        assert await ends_of(client, 4) == {None: 4}
+
+    on_virtual_time(main)
+
+
 def test_nothing_has_its_last_round_while_work_waits_for_what_may_come_back() -> None:
     async def main() -> None:
         client = client_of(Gone(last=20.0))

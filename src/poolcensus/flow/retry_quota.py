@@ -16,8 +16,9 @@ class RetryQuota:
     `patience` seconds: hundreds that fail together spend any quota in a moment, and most services that go
     down are back before long. One that is not is not helped by more calls.
 
-    A retry after a throttle costs nothing. Where calls are throttled and none has succeeded for `patience`
-    seconds, each makes no more than `UNDER_THROTTLING` attempts, as many as in the standard retry mode.
+    A retry after a throttle costs nothing. Where calls have been throttled for `patience` seconds, never half
+    of it apart, and none has succeeded, a call that is throttled ends if it has made `UNDER_THROTTLING`
+    attempts, as many as in the standard retry mode. Those that failed for other reasons count too.
     """
 
     RETRY = 5
@@ -32,6 +33,7 @@ class RetryQuota:
         self._clock = clock
         self._failing_since: float | None = None
         self._throttling_since: float | None = None
+        self._throttled_at = float("-inf")
 
     def spend(self, cost: int) -> bool:
         """Pay for a retry, and say whether it may be made. One that costs nothing says nothing of failing."""
@@ -48,8 +50,11 @@ class RetryQuota:
     def is_enough_throttling(self, attempts: int) -> bool:
         """Note a throttle, and say whether a call that has made so many attempts has made enough."""
         now = self._clock()
-        if self._throttling_since is None:
+        # Half of it is longer than the longest wait before a retry: nothing was asked for all that time, and
+        # what was throttled before says nothing of now.
+        if self._throttling_since is None or now - self._throttled_at > self._patience / 2:
             self._throttling_since = now
+        self._throttled_at = now
         return attempts >= self.UNDER_THROTTLING and now - self._throttling_since >= self._patience
 
     def succeeded(self, last_cost: int) -> None:
