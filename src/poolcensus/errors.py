@@ -243,6 +243,9 @@ class LocalLimit(StrEnum):
     OTHER = "LocalLimit"
 
 
+SESSIONS_TOO_SHORT: Final = "SessionsTooShort"
+"""The code of calls whose credentials ended again and again before they could be sent."""
+
 DEADLINE: Final = "Deadline"
 """The code of targets that the run's deadline has ended, in place of a service's."""
 

@@ -436,10 +436,51 @@ def test_sessions_that_end_before_a_call_can_be_sent_end_the_call(source: Source
             await anyio.sleep(1)
             with pytest.raises(ExpiredError, match="sessions end before a call can be sent") as caught:
                 await client.call(call_of("short", source, begun=True), watch=watch)
+            assert source.renewals <= renewals
+            # Another call of the same target has as many.
+            with pytest.raises(ExpiredError, match="9 have, one after the other"):
+                await client.call(call_of("short", source, begun=True), watch=watch)
             group.cancel_scope.cancel()
         assert caught.value.code == "SessionsTooShort"
+        assert "9 have, one after the other" in caught.value.message
         assert watch.attempts == 0
-        assert source.renewals <= renewals
+
+    on_virtual_time(main)
+
+
+def test_only_sessions_that_end_unused_one_after_the_other_end_a_call() -> None:
+    class FailingForOne(Service):
+        """Fails for the account that is short of time, for so many seconds."""
+
+        until = 80.0
+
+        async def send(self, template: RequestTemplate, body: bytes, *others: Any, **options: Any) -> Reply:
+            reply = await super().send(template, body, *others, **options)
+            return Reply(503, {}, b"") if body == b"short" and now() < self.until else reply
+
+    async def main() -> None:
+        service = FailingForOne(latency=2.0)
+        client = client_of(service, total=1)
+
+        async def busy(account: str) -> None:
+            for _ in range(200):
+                await _call(client, call_of(account))
+
+        async with anyio.create_task_group() as group:
+            for number in range(3):
+                group.start_soon(busy, str(number))
+            await anyio.sleep(1)
+            source, watch = Source(lives=3.0), CallWatch()
+            assert await client.call(call_of("short", source), watch=watch) == "parsed"
+            # One of two sessions ends in the queue, in each attempt and in each page that is read.
+            assert watch.attempts > 6
+            assert source.renewals == 2 * watch.attempts
+            for pages in range(1, 7):
+                await anyio.sleep(3)
+                attempts, renewals = watch.attempts, source.renewals
+                assert await client.call(call_of("short", source), watch=watch) == "parsed"
+                assert (watch.attempts, source.renewals) == (attempts + 1, renewals + 2), pages
+            group.cancel_scope.cancel()
 
     on_virtual_time(main)
 

@@ -88,6 +88,15 @@ def test_targets_that_timed_out_are_told_apart_by_what_ended_them() -> None:
         assert f"with a longer {setting}" in remedies[code]
 
 
+def test_sessions_that_are_too_short_for_the_queue_are_no_credentials_to_renew() -> None:
+    remedies = [
+        remedy_of(group)
+        for code in ("SessionsTooShort", "ExpiredTokenException")
+        for group in FailureTally(WORKSPACES_POOLS, [result(1, outcome=Outcome.EXPIRED, code=code)]).groups()
+    ]
+    assert ["a longer `session_duration`" in each for each in remedies] == [True, False]
+
+
 @pytest.mark.parametrize("code", ["UnrecognizedClientException", "AuthFailure"])
 def test_a_region_that_does_not_know_the_credentials_may_be_disabled(code: str) -> None:
     failed = result(1, outcome=Outcome.ERROR, code=code)

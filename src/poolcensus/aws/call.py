@@ -113,7 +113,7 @@ class CallWatch(msgspec.Struct):
     throttles: int = 0
     """How many of the requests were throttled."""
     unused: int = 0
-    """How often credentials have ended before the present call could be sent with them."""
+    """How often in a row credentials have ended before the present call could be sent with them."""
     window: Window | None = None
     """The window of the target's region, which grows with replies and shrinks without them."""
     waits: bool = False

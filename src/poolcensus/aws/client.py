@@ -16,6 +16,7 @@ from poolcensus.aws.feedback import ErrorFeedback
 from poolcensus.aws.refusals.redaction import keys_of, redact
 from poolcensus.aws.shortage import Shortage
 from poolcensus.errors import (
+    SESSIONS_TOO_SHORT,
     BadResponseError,
     CallError,
     CallTimeoutError,
@@ -69,6 +70,7 @@ class Client:
     _LAST_ATTEMPTS = 3
     # From the second on a call goes before those that have had no place: should that not do, those that have
     # one keep it for longer than sessions last. The rest is for what others are told of the same session.
+    # The error is tried again as one of the service's is, each time with one more session.
     _MOST_UNUSED = 6
 
     def __init__(
@@ -256,7 +258,7 @@ class Client:
         if watch.unused >= self._MOST_UNUSED:
             raise ExpiredError(
                 f"sessions end before a call can be sent with them: {watch.unused} have, one after the other",
-                code="SessionsTooShort",
+                code=SESSIONS_TOO_SHORT,
             )
 
     async def _wait_for_turn(self, call: Call[object], watch: CallWatch, *, rests: bool) -> None:
@@ -288,6 +290,7 @@ class Client:
     async def _send(self, call: Call[T], credentials: Credentials, watch: CallWatch) -> T:
         endpoint = call.endpoint
         watch.attempts += 1
+        watch.unused = 0
         self.counts.requests += 1
         sent_at = self.breakers.now()
         reply = None
