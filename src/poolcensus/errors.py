@@ -368,7 +368,7 @@ class SilentError(RecordedError):
 
 
 class HeldBackError(RecordedError):
-    """A call that has another way was not sent, since its service throttles all calls."""
+    """A call that has another way was not sent, or not sent again, since its service throttles all calls."""
 
     outcome = Outcome.THROTTLED
 

@@ -854,12 +854,15 @@ def test_a_call_that_has_another_way_is_not_sent_to_a_service_that_throttles_all
         service = Service(burst=0.5, rate=0)
         client = client_of(service)
         ends: Counter[tuple[type[CallError], Outcome]] = Counter()
+        said: set[tuple[bool, str]] = set()
 
         async def ask(number: int) -> None:
-            call = msgspec.structs.replace(call_of(str(number)), queues=False)
+            call, watch = msgspec.structs.replace(call_of(str(number)), queues=False), CallWatch()
             with pytest.raises(CallError) as caught:
-                await client.call(call, watch=CallWatch())
+                await client.call(call, watch=watch)
             ends[caught.type, caught.value.outcome] += 1
+            if caught.type is HeldBackError:
+                said.add((watch.attempts > 0, caught.value.message))
 
         async with anyio.create_task_group() as group:
             for number in range(100):
@@ -868,6 +871,10 @@ def test_a_call_that_has_another_way_is_not_sent_to_a_service_that_throttles_all
         # The first have had their own answers.
         assert ends.total() == 100
         assert ends[HeldBackError, Outcome.THROTTLED] > 90
+        assert said == {
+            (False, "not called: workspaces in us-east-1 throttles all calls"),
+            (True, "not called again: workspaces in us-east-1 throttles all calls"),
+        }
         assert service.calls < 60
 
     on_virtual_time(main)

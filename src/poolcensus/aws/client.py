@@ -272,7 +272,8 @@ class Client:
                 sent = await self._rates.wait(call.key, begun=call.begun, queues=call.queues)
             if not sent:
                 what = f"{call.key.service} in {call.key.region}"
-                raise HeldBackError(f"not called: {what} throttles all calls", code="Throttled")
+                again = " again" if watch.attempts > watch.before_call else ""
+                raise HeldBackError(f"not called{again}: {what} throttles all calls", code="Throttled")
 
     async def _renew(self, call: Call[object], watch: CallWatch, *, rests: bool) -> None:
         """Wait for credentials. `rests` says that the call was work: the one that brings them is instead."""
