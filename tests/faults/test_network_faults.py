@@ -5,21 +5,25 @@ from __future__ import annotations
 import asyncio
 import socket
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
 
 from census_lab import result_of
+from poolcensus.aws.transport.fast import FastTransport
 from poolcensus.census import Census
-from poolcensus.errors import FatalError
+from poolcensus.errors import FatalError, LocalLimit, LocalLimitError
 from poolcensus.model import Outcome, SnapshotStatus
+from poolcensus.results.remedies import remedy_of_outcome
 from transport_lab import both_transports
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from faults.conftest import ExactBut, Start
+    from poolcensus.aws.signing import RequestTemplate
+    from poolcensus.aws.transport.protocol import Reply
 
 pytestmark = pytest.mark.usefixtures("transport")
 
@@ -183,6 +187,33 @@ async def test_a_target_that_waits_for_its_turn_as_its_time_ends_says_what_it_wa
         assert each.error_message == "not finished within 3 s; the last attempt failed: Rate exceeded"
         assert each.request_id is not None
     exact_but(here, snapshot, [(each.account_id, each.region) for each in throttled])
+
+
+@pytest.mark.parametrize("transport", ["fast"], indirect=True)
+async def test_a_target_that_waits_for_what_this_machine_lacks_as_its_time_ends_says_so(
+    lab: Start, exact_but: ExactBut, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = FastTransport.send
+
+    async def lacking(self: FastTransport, template: RequestTemplate, *others: Any, **options: Any) -> Reply:
+        if (template.region, template.service) == ("eu-west-1", "workspaces"):
+            raise LocalLimitError("no file descriptor left", code=LocalLimit.FILES)
+        return await send(self, template, *others, **options)
+
+    monkeypatch.setattr(FastTransport, "send", lacking)
+    here = await lab(accounts=2, pools_per_target=1, regions=REGIONS)
+    snapshot = await here.collect(target_timeout=1)
+    lost = [each for each in snapshot.targets() if each.region == "eu-west-1"]
+    assert {(each.outcome, each.error_code, each.error_message, each.attempts) for each in lost} == {
+        (
+            Outcome.UNREACHABLE,
+            "TooManyOpenFiles",
+            "not finished within 1 s; the last attempt failed: no file descriptor left",
+            0,
+        )
+    }
+    assert "a lower `concurrency`" in remedy_of_outcome(Outcome.UNREACHABLE, lost[0].error_code)
+    exact_but(here, snapshot, [(each.account_id, each.region) for each in lost])
 
 
 @pytest.mark.parametrize("transport", ["fast"], indirect=True)

@@ -85,7 +85,10 @@ _endpoint_of = lru_cache(maxsize=1024)(Endpoint)
 
 
 class FailedAttempt(msgspec.Struct, frozen=True):
-    """What came of an attempt that is worth another one. `number` is what its watch's `attempts` was then."""
+    """What came of an attempt that is worth another one.
+
+    `number` is what its watch's `attempts` was after it, which does not count one that could not be sent.
+    """
 
     number: int
     outcome: Outcome
@@ -121,18 +124,13 @@ class CallWatch(msgspec.Struct):
     failing: bool = False
     """Whether the last attempt found nobody there, or an error of the service."""
     failed: FailedAttempt | None = None
-    """The last attempt that failed and was worth another one, of whichever call."""
+    """The last attempt of the present call that failed and was worth another one."""
     region_may_be_disabled: bool = False
     """Whether the region is opt-in, and the account has not told this run that it is enabled."""
     doubted: Credentials | None = None
     """The last credentials that the region did not recognize, until it answers."""
     doubted_at: float = 0.0
     """When the first request with the doubted credentials was sent."""
-
-    @property
-    def failed_in_call(self) -> FailedAttempt | None:
-        """The last attempt of the present call that failed."""
-        return self.failed if self.failed is not None and self.failed.number > self.before_call else None
 
     @contextmanager
     def waiting(self, clock: Callable[[], float] = time.monotonic) -> Iterator[None]:

@@ -121,7 +121,7 @@ class Client:
     ) -> T:
         """Return the result of a call. Raises the CallError of its last attempt."""
         endpoint = call.endpoint
-        watch.before_call, watch.failing, watch.unused = watch.attempts, False, 0
+        watch.before_call, watch.failing, watch.failed, watch.unused = watch.attempts, False, None, 0
         quota = self._quotas.get(endpoint)
         if quota is None:
             quota = self._quotas[endpoint] = RetryQuota(
@@ -322,9 +322,9 @@ class Client:
             if not isinstance(error, RetryableError):
                 # A service that refuses is not down.
                 self._quotas[endpoint].succeeded(0)
-            elif not isinstance(error, LocalLimitError):
-                watch.failed = FailedAttempt.of(error, watch.attempts)
             self._feedback.note(call, credentials, error, watch=watch, sent_at=sent_at)
+            if isinstance(error, RetryableError):
+                watch.failed = FailedAttempt.of(error, watch.attempts)
             raise
         watch.doubted, watch.failing = None, False
         call.source.recognized(credentials, endpoint.region, sent_at)

@@ -280,7 +280,7 @@ class Engine:
         return replace(self._result(opened, Outcome.ERROR, error), error_message=message)
 
     def _overdue(self, opened: OpenTarget) -> TargetResult:
-        late, failed = f"not finished within {self._limits.target_timeout:g} s", opened.watch.failed_in_call
+        late, failed = f"not finished within {self._limits.target_timeout:g} s", opened.watch.failed
         if failed is None:
             return self._result(opened, Outcome.TIMED_OUT, message=late)
         if failed.number < opened.watch.attempts:

@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Final
 
 from poolcensus.aws.refusals.assume_role import RoleRefusal
 from poolcensus.aws.refusals.table import error_class_of
-from poolcensus.errors import DEADLINE, SESSIONS_TOO_SHORT, ProfileTrouble, UnrecognizedCredentialsError
+from poolcensus.errors import (
+    DEADLINE,
+    SESSIONS_TOO_SHORT,
+    LocalLimit,
+    ProfileTrouble,
+    UnrecognizedCredentialsError,
+)
 from poolcensus.model import Outcome
 from poolcensus.results.role_trouble import RoleTrouble
 
@@ -36,6 +42,7 @@ _OF_TIMEOUTS: Final[Mapping[str | None, str]] = {
     # What ended it is no error of a call.
     None: "Run it again, with a longer `target_timeout` if it stays.",
 }
+_LOCAL_LIMITS: Final[frozenset[str | None]] = frozenset(LocalLimit)
 _SESSIONS_TOO_SHORT: Final = "Run it again with a lower `concurrency` or a longer `session_duration`."
 # Where it is known that only the region does not know them, the target is `region_disabled`.
 _UNRECOGNIZED: Final = (
@@ -71,6 +78,8 @@ def remedy_of_outcome(outcome: Outcome, code: str | None) -> str:
     """Return what would mend an outcome other than `access_denied`, by the code of its targets."""
     if outcome is Outcome.TIMED_OUT:
         return _OF_TIMEOUTS.get(code) or REMEDIES[outcome]
+    if outcome is Outcome.UNREACHABLE and code in _LOCAL_LIMITS:
+        return ROLE_REMEDIES[RoleTrouble.LOCAL_LIMIT]
     if outcome is Outcome.EXPIRED and code == SESSIONS_TOO_SHORT:
         return _SESSIONS_TOO_SHORT
     if (
