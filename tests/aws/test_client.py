@@ -635,6 +635,23 @@ def test_a_region_whose_clock_is_off_has_a_time_of_its_own(caplog: pytest.LogCap
     assert "agrees with AWS's" in right
 
 
+def test_a_clock_that_jumps_to_and_fro_is_told_of_twice(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        service = Service()
+        client = client_of(service)
+        for ahead in (400, 0, 400, 0):
+            date = formatdate(time.time() + ahead, usegmt=True)
+            said = b'{"__type":"InvalidSignatureException","message":"Signature expired"}'
+            service.script = [Reply(403, {"Date": date}, said)]
+            await _call(client, call_of("a"))
+        assert service.calls == 8
+
+    on_virtual_time(main)
+    wrong, right = (each for each in caplog.messages if "clock" in each)
+    assert "s behind AWS's" in wrong
+    assert "agrees with AWS's" in right
+
+
 def test_never_more_in_flight_than_there_are_places() -> None:
     async def main() -> None:
         service = Service()

@@ -181,6 +181,15 @@ def test_two_clocks_that_agree_outweigh_an_endpoint_that_is_off() -> None:
     assert not clock.correct(another, now.now)
 
 
+def test_an_endpoint_whose_own_clock_is_put_right_has_the_time_of_this_machine() -> None:
+    now = Now(1_000_000_000.0)
+    clock = Clock(now)
+    assert clock.correct(HERE, now.now + 400)
+    assert not clock.correct(THERE, now.now + 700)
+    assert clock.correct(THERE, now.now)
+    assert [clock.stamp(each)[9:] for each in (HERE, THERE)] == ["015320Z", "014640Z"]
+
+
 @pytest.mark.parametrize("off", [-59.0, 0.0, 1.0, 59.0])
 def test_a_difference_that_no_service_minds_is_left(off: float) -> None:
     clock = Clock(Now(1_000_000_000.0))

@@ -270,6 +270,20 @@ async def test_credentials_that_sts_does_not_know_any_more_are_tried_once_a_call
     assert len(client.asked) == 6
 
 
+@pytest.mark.parametrize("answer", [OFF, UNKNOWN])
+async def test_what_says_that_regions_are_not_enabled_is_asked_again_as_at_first(answer: CallError) -> None:
+    client = Clients({FIRST: [answer], SECOND: [answer]})
+    sts, source = client.endpoints(), Renewed()
+    for _ in range(2):
+        with pytest.raises(UnrecognizedCredentialsError):
+            await sts.assume_role(request(source))
+    half = len(client.asked) // 2
+    assert client.asked[:half] == client.asked[half:]
+    assert client.asked[:2] == [(FIRST, True), (SECOND, True)]
+    attempts = [each._policy.max_expired for each in client.retriers]
+    assert set(attempts) == {RetryPolicy().max_expired}
+
+
 async def test_other_credentials_are_tried_as_ever() -> None:
     client = Clients({SECOND: [UNKNOWN]})
     sts, source, another = client.endpoints(first=SECOND, second=None), Renewed(), Renewed()

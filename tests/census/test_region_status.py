@@ -230,6 +230,17 @@ async def test_a_plan_by_the_management_account_assumes_no_role(lab: Start) -> N
     assert here.calls("sts.AssumeRole") == 0
 
 
+async def test_lookups_wait_where_the_management_account_s_are_throttled(lab: Start) -> None:
+    throttled = "throttle429,service=account,first=30,per=all"
+    here = await lab(accounts=20, opt_in_disabled=0.5, faults=(throttled,))
+    async with Census(here.settings(region_status="management")) as census:
+        await census.plan()
+    # The management account asks for its own regions another way.
+    assert here.calls("account.ListRegions") >= 19 + 30
+    # None was held back, whose account would have been asked itself.
+    assert here.calls("sts.AssumeRole") == 0
+
+
 async def test_a_plan_names_the_accounts_that_do_not_say(lab: Start) -> None:
     of_some = f"account={account_id(1)}"
     here = await lab(

@@ -350,6 +350,20 @@ def test_who_does_not_queue_waits_only_where_some_calls_get_through() -> None:
     on_virtual_time(main)
 
 
+def test_refusals_before_a_call_that_got_through_say_nothing_of_those_after_it() -> None:
+    async def main() -> None:
+        rates = RateLimits(1, now)
+        for _ in range(10):
+            rates.throttled(key(), begun=False)
+        rates.passed(key(), begun=False)
+        # Long enough that it counts no more as one that got through.
+        await anyio.sleep(10)
+        rates.throttled(key(), begun=False)
+        assert await rates.wait(key(), begun=False, queues=False)
+
+    on_virtual_time(main)
+
+
 def test_one_who_is_cancelled_while_waiting_holds_up_nobody() -> None:
     async def main() -> None:
         rates = RateLimits(1, now)

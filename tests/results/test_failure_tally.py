@@ -88,6 +88,13 @@ def test_targets_that_timed_out_are_told_apart_by_what_ended_them() -> None:
         assert f"with a longer {setting}" in remedies[code]
 
 
+def test_targets_that_are_unreachable_for_several_reasons_are_one_group() -> None:
+    codes = (NoReply.CONNECT, NoReply.NAME)
+    failed = [result(number, outcome=Outcome.UNREACHABLE, code=code) for number, code in enumerate(codes, 1)]
+    (group,) = FailureTally(WORKSPACES_POOLS, failed).groups()
+    assert (group.code, group.targets) == (None, 2)
+
+
 def test_sessions_that_are_too_short_for_the_queue_are_no_credentials_to_renew() -> None:
     remedies = [
         remedy_of(group)
