@@ -236,7 +236,7 @@ def test_where_nothing_can_be_written_it_says_so(dest: Path, tmp_path: Path) -> 
         export(tmp_path / "file" / "out", dest)
     with pytest.raises(SettingsError, match=r"Run 'aws s3 sync FOLDER s3://bucket/x' afterwards"):
         export("s3://bucket/x", dest)
-    with pytest.raises(SnapshotError, match="No snapshots in"):
+    with pytest.raises(SnapshotError, match="is a snapshot, not a folder of snapshots"):
         export(tmp_path / "out", (tmp_path / "file").parent / "snapshots" / day_id(23))
 
 
