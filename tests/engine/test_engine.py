@@ -19,6 +19,7 @@ from poolcensus.format.times import utc_now
 from poolcensus.model import Account, Caller, Outcome, Page, Target, TargetResult
 from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.scope.regions import RegionChoice
+from virtual_time import on_virtual_time
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -229,29 +230,34 @@ async def test_all_places_are_used_where_the_services_take_their_time(
 
 
 @pytest.mark.parametrize("put", [4, 24, 64, 99])
-async def test_a_run_that_is_cancelled_after_its_deadline_counts_every_target(put: int) -> None:
+def test_a_run_that_is_cancelled_after_its_deadline_counts_every_target(put: int) -> None:
     accounts = [f"{number:012d}" for number in range(1, 101)]
     played = Played(dict.fromkeys(accounts, for_ever))
-    engine = played.engine(timeout=100, concurrency=4, deadline=0.05)
-    waiting = anyio.Event()
 
-    async def room() -> None:
-        waiting.set()
-        await anyio.sleep_forever()
+    async def main() -> None:
+        engine = played.engine(timeout=100, concurrency=4, deadline=0.05)
+        waiting = anyio.Event()
 
-    def fill() -> None:
-        if len(played.done_calls) >= put:
-            played.slow_rooms.append(room)
+        async def room() -> None:
+            waiting.set()
+            await anyio.sleep_forever()
 
-    # Once the deadline has ended those that were open, not all of the others can be put down.
-    played.on_done = fill
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(engine.run)
-        with anyio.fail_after(20):
-            await waiting.wait()
-        tasks.cancel_scope.cancel()
-    assert len(played.results) == put
-    assert engine.counts.outcomes == {Outcome.TIMED_OUT: 4, Outcome.CANCELLED: 96}
+        def fill() -> None:
+            if len(played.done_calls) >= put:
+                played.slow_rooms.append(room)
+
+        # Once the deadline has ended those that were open, not all of the others can be put down.
+        played.on_done = fill
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(engine.run)
+            with anyio.fail_after(20):
+                await waiting.wait()
+            tasks.cancel_scope.cancel()
+        assert len(played.results) == put
+        assert engine.counts.outcomes == {Outcome.TIMED_OUT: 4, Outcome.CANCELLED: 96}
+
+    # Its deadline is over once those that are open have made their calls, however slow the machine is.
+    on_virtual_time(main)
 
 
 async def test_a_target_that_only_waited_when_the_deadline_passed_was_not_begun() -> None:
