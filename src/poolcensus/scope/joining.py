@@ -104,7 +104,7 @@ def _with_regions(organizations: Sequence[Opened]) -> tuple[Opened, ...]:
     check_regions(organizations)
     for each in organizations:
         if each.lack is not None:
-            _log.info("Nothing is asked in Organization %s: %s", each.name, each.lack)
+            _log.warning("nothing is asked in Organization %s: %s", each.name, each.lack)
     return tuple(each for each in organizations if each.lack is None)
 
 
