@@ -79,8 +79,8 @@ class SimulatorConfig:
     empty_list_pages: bool = field(
         default=False, metadata={"help": "Organizations puts an empty page before every page"}
     )
-    refuse_list_regions: bool = field(default=False, metadata={"help": "account:ListRegions is denied"})
-    refuse_describe_regions: bool = field(default=False, metadata={"help": "ec2:DescribeRegions is denied"})
+    refuse_list_regions: bool = field(default=False, metadata={"help": "refuse account:ListRegions"})
+    refuse_describe_regions: bool = field(default=False, metadata={"help": "refuse ec2:DescribeRegions"})
 
     def __post_init__(self) -> None:
         """Refuse what can't be served.
