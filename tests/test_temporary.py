@@ -225,9 +225,9 @@ def test_what_a_process_still_has_stays(tmp_path: Path, monkeypatch: pytest.Monk
 def test_nothing_else_is_taken_to_be_left_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     elsewhere = make_old(tmp_path, "elsewhere")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    hour_ago = time.time() - 3600
+    less_than_two_days_ago = time.time() - 1.9 * 86_400
     kept = [
-        make_old(tmp_path, f"poolcensus-{'0' * 16}", hour_ago),
+        make_old(tmp_path, f"poolcensus-{'0' * 16}", less_than_two_days_ago),
         make_old(tmp_path, "poolcensus-demo-0"),
         make_old(tmp_path, f"poolcensus-{'1' * 17}"),
         make_old(tmp_path, f"x-poolcensus-{'2' * 16}"),
