@@ -8,7 +8,6 @@ import socket
 from contextlib import ExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
-import anyio
 import pytest
 
 if TYPE_CHECKING:
@@ -22,15 +21,15 @@ EIGHT = tuple(f"127.0.0.{number}" for number in range(1, 9))
 
 def resolve(monkeypatch: pytest.MonkeyPatch, names: dict[str, Sequence[str]]) -> None:
     """Let these names have these addresses, in this order."""
-    real = anyio.getaddrinfo
+    real = socket.getaddrinfo
 
-    async def getaddrinfo(host: str, port: int, **options: int) -> list[object]:
+    def getaddrinfo(host: str | bytes | None, *args: int, **options: int) -> list[object]:
         found: list[object] = []
-        for address in names.get(host, (host,)):
-            found += await real(address, port, **options)
+        for address in names.get(host.decode() if isinstance(host, bytes) else host or "", (host,)):
+            found += real(address, *args, **options)
         return found
 
-    monkeypatch.setattr(anyio, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
 
 
 def note_connects(monkeypatch: pytest.MonkeyPatch, port: int) -> list[str]:

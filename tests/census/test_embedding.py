@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import stat
 import subprocess
 import sys
 import textwrap
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +24,7 @@ from descriptors import descriptors
 from poolcensus.snapshot import Snapshot, list_snapshots, verify
 from poolcensus.storage.local.store import FolderStore
 from snapshot.making import folder_of
+from storage.buckets import PLACE, stored
 from utf8_locale import UTF8_LOCALE
 
 if TYPE_CHECKING:
@@ -378,3 +381,35 @@ async def test_a_census_needs_none_of_the_threads_of_the_program_around_it(lab: 
         anyio.to_thread.current_default_thread_limiter().total_tokens = 1
         snapshot = await here.collect()
     assert snapshot.manifest.totals.pools > 0
+
+
+@pytest.mark.parametrize("kind", ["fast", "sdk"])
+async def test_a_census_looks_up_no_name_in_the_threads_of_the_loop(
+    lab: Start, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    here = await lab(accounts=2, regions=("us-east-1",))
+    stored(here.simulator)
+    real, names = socket.getaddrinfo, set()
+
+    def getaddrinfo(host: str | bytes, *args: int, **options: int) -> object:
+        names.add(host.decode() if isinstance(host, bytes) else host)
+        return real("127.0.0.1", *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    monkeypatch.setenv(
+        "AWS_ENDPOINT_URL", here.simulator.endpoint_url.replace("127.0.0.1", "aws.example.com")
+    )
+    over = threading.Event()
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor(1) as executor:
+        loop.set_default_executor(executor)
+        # Such as what a service has for asyncio.to_thread.
+        waiting = loop.run_in_executor(None, over.wait)
+        try:
+            async with poolcensus.Census(here.settings(dest=PLACE, transport=kind)) as census:
+                snapshot = await census.collect()
+        finally:
+            over.set()
+            await waiting
+    assert snapshot.manifest.totals.pools > 0
+    assert names == {"aws.example.com"}

@@ -8,6 +8,7 @@ import os
 import resource
 import socket
 import ssl
+import threading
 import time
 from collections import Counter
 from contextlib import AsyncExitStack, ExitStack, contextmanager
@@ -220,13 +221,13 @@ async def test_the_address_that_answered_stays_first_when_the_name_is_looked_up_
 
 
 async def test_addresses_are_looked_up_once_for_all(one: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, names = anyio.getaddrinfo, []
+    real, names = socket.getaddrinfo, []
 
-    async def getaddrinfo(host: str, port: int, **options: int) -> object:
-        names.append(host)
-        return await real(host, port, **options)
+    def getaddrinfo(host: bytes, *args: int, **options: int) -> object:
+        names.append(host.decode())
+        return real(host, *args, **options)
 
-    monkeypatch.setattr(anyio, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     async with listening(answer_once) as port, opened() as transport:
         async with anyio.create_task_group() as group:
             for _ in range(30):
@@ -357,12 +358,13 @@ async def test_an_origin_behind_a_proxy_that_never_speaks_tls_is_a_tls_timeout(
 
 
 async def test_a_name_that_is_never_resolved_is_a_name_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def getaddrinfo(host: str, port: int, **options: int) -> object:
-        return await asyncio.Future()
-
-    monkeypatch.setattr(anyio, "getaddrinfo", getaddrinfo)
-    async with opened(0.1) as transport:
-        error = await _fails(transport, 80)
+    over = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait())
+    try:
+        async with opened(0.1) as transport:
+            error = await _fails(transport, 80)
+    finally:
+        over.set()
     assert error.code == "NameTimeout"
     assert error.message == f"no answer from {NAME}: no address within 0.1 s"
 
@@ -427,11 +429,11 @@ async def test_no_descriptor_left_is_a_limit_of_this_machine(eight: None) -> Non
 async def test_a_name_that_no_descriptor_is_left_for_is_a_limit_of_this_machine(
     monkeypatch: pytest.MonkeyPatch, said: int | None
 ) -> None:
-    async def lacks_a_file(*_: object, **__: object) -> None:
+    def lacks_a_file(*_: object, **__: object) -> None:
         raise OSError(said, "as the C library has it once it has looked up names")
 
     if said is not None:
-        monkeypatch.setattr("poolcensus.aws.transport.addresses.anyio.getaddrinfo", lacks_a_file)
+        monkeypatch.setattr(socket, "getaddrinfo", lacks_a_file)
     async with opened() as transport:
         with no_descriptor_left(), pytest.raises(LocalLimitError) as raised:
             await post(transport, "http://localhost:1/")
@@ -524,10 +526,10 @@ async def test_what_addresses_fail_with_says_whose_fault_it_is(
 async def test_a_name_that_can_not_be_looked_up_says_why(
     monkeypatch: pytest.MonkeyPatch, error: OSError, family: type[CallError], code: str
 ) -> None:
-    async def getaddrinfo(host: str, port: int, **options: int) -> object:
+    def getaddrinfo(*_: object, **__: object) -> object:
         raise error
 
-    monkeypatch.setattr(anyio, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     monkeypatch.setattr("poolcensus.aws.transport.failures.sys", SimpleNamespace(platform="linux"))
     async with opened() as transport:
         found = await _fails(transport, 80)

@@ -8,8 +8,7 @@ from collections import defaultdict
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, NamedTuple
 
-import anyio
-
+from poolcensus.aws.transport.names import look_up
 from poolcensus.flow.singleflight import SingleFlight
 
 if TYPE_CHECKING:
@@ -68,7 +67,8 @@ class Addresses:
 
     async def _look_up(self, peer: HostPort) -> tuple[AddrInfoType, ...]:
         try:
-            said = await anyio.getaddrinfo(peer.host, peer.port, type=socket.SOCK_STREAM)
+            # As bytes: a string goes through a codec whose error for a label that is too long is no OSError.
+            said = await look_up(peer.host.encode(), peer.port)
         except socket.gaierror:
             raise
         except OSError:

@@ -31,6 +31,7 @@ from poolcensus.aws.transport.protocol import (
     decoded,
 )
 from poolcensus.aws.transport.sdk_call import present_call
+from poolcensus.aws.transport.sdk_names import Resolver
 from poolcensus.aws.transport.tunnel import basic_credentials
 from poolcensus.errors import NoReply, UnreachableError
 
@@ -63,7 +64,9 @@ class Wire:
         tracing.on_connection_reuseconn.append(_note_reuse)
         self._session = aiohttp.ClientSession(
             # Whoever calls keeps to `most_connections`.
-            connector=_Connector(limit=0, keepalive_timeout=KEEP_ALIVE, ttl_dns_cache=_NAMES_KEPT),
+            connector=_Connector(
+                limit=0, keepalive_timeout=KEEP_ALIVE, ttl_dns_cache=_NAMES_KEPT, resolver=Resolver()
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=("accept", "accept-encoding", "content-type", "user-agent"),
             auto_decompress=False,

@@ -21,6 +21,7 @@ from botocore.exceptions import ConnectionClosedError, ReadTimeoutError, Respons
 
 from poolcensus.aws.sdk.data_files import read_fast
 from poolcensus.aws.sdk.pseudo_regions import set_region
+from poolcensus.aws.transport.sdk_names import Resolver
 from poolcensus.storage.base import CONNECTIONS
 from poolcensus.storage.s3.refusals import ForeignReplyError, PageError, RedirectedError
 from poolcensus.version import TOOL
@@ -86,7 +87,9 @@ class _Connections(AIOHTTPSession):  # type: ignore[misc] # the SDK has no types
         self._tls = tls
 
     def _create_connector(self, proxy_url: str | None) -> aiohttp.TCPConnector:  # noqa: ARG002 - aiobotocore's signature
-        return aiohttp.TCPConnector(limit=self._max_pool_connections, ssl=self._tls, **self._connector_args)
+        return aiohttp.TCPConnector(
+            limit=self._max_pool_connections, ssl=self._tls, resolver=Resolver(), **self._connector_args
+        )
 
     async def send(self, request: AWSPreparedRequest) -> AWSResponse:
         response = await super().send(request)
