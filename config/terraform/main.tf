@@ -114,6 +114,17 @@ resource "aws_cloudformation_stack_set" "reader" {
     enabled                          = true
     retain_stacks_on_account_removal = false
   }
+
+  # Without them an update takes one account after the other, and ends at the first that fails.
+  operation_preferences {
+    failure_tolerance_percentage = 100
+    max_concurrent_percentage    = 100
+  }
+
+  # The provider waits for half an hour otherwise, which is short for thousands of accounts.
+  timeouts {
+    update = "6h"
+  }
 }
 
 resource "aws_cloudformation_stack_set_instance" "members" {
@@ -132,5 +143,11 @@ resource "aws_cloudformation_stack_set_instance" "members" {
   operation_preferences {
     failure_tolerance_percentage = 100
     max_concurrent_percentage    = 100
+  }
+
+  timeouts {
+    create = "6h"
+    update = "6h"
+    delete = "6h"
   }
 }

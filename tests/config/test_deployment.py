@@ -213,6 +213,11 @@ def test_the_stack_set_of_the_module_is_that_of_the_template() -> None:
     instance = resources["aws_cloudformation_stack_set_instance.members"]
     assert stack_set["call_as"] == instance["call_as"] == "${var.call_as}"
     assert "roots[0].id" in text_of(instance["deployment_targets"])
+    # Each has its own: what a change of the StackSet does is not what a change of its instances does.
+    preferences = [{"failure_tolerance_percentage": 100, "max_concurrent_percentage": 100}]
+    assert stack_set["operation_preferences"] == instance["operation_preferences"] == preferences
+    assert stack_set["timeouts"] == [{"update": "6h"}]
+    assert instance["timeouts"] == [dict.fromkeys(("create", "update", "delete"), "6h")]
 
 
 def lines_of_the_aws_cli() -> list[str]:
