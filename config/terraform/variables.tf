@@ -19,6 +19,12 @@ variable "external_id" {
   type        = string
   default     = null
   sensitive   = true
+
+  validation {
+    # A regex can't count beyond 1000.
+    condition     = var.external_id == null ? true : can(regex("^[A-Za-z0-9_+=,.@:/-]{2,}$", var.external_id)) && length(var.external_id) <= 1224
+    error_message = "Must be 2 to 1224 letters, digits or any of _+=,.@:/-, with no line break at the end, or null for none."
+  }
 }
 
 variable "max_session_duration" {

@@ -26,7 +26,7 @@ from config.deployment import (
     terraform,
     tool,
 )
-from poolcensus.config.readers import external_id
+from poolcensus.config.readers import EntryError, external_id
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -151,6 +151,30 @@ def test_an_external_id_that_the_program_takes_the_templates_take(value: str) ->
     for file in TEMPLATES:
         assert is_taken(template(file)["Parameters"]["ExternalId"], value)
         assert not is_taken(template(file)["Parameters"]["ExternalId"], f"{value} !")
+    assert is_taken_by_the_module(value)
+
+
+@pytest.mark.parametrize("value", ["", "a", "abc\n", "a b", "é" * 4, "a" * 1225])
+def test_an_external_id_that_can_never_match_is_taken_nowhere(value: str) -> None:
+    with pytest.raises(EntryError):
+        external_id(value)
+    for file in TEMPLATES:
+        # In a template an empty one stands for none.
+        assert is_taken(template(file)["Parameters"]["ExternalId"], value) is (not value)
+    assert not is_taken_by_the_module(value)
+
+
+def is_taken_by_the_module(value: str) -> bool:
+    """Whether the Terraform module takes an external ID, by its validation."""
+    (validation,) = terraform()["variable"]["external_id"]["validation"]
+    found = re.search(
+        r'regex\("(.*)", var\.external_id\)\) && length\(\S+\) <= (\d+)', validation["condition"]
+    )
+    assert found is not None
+    pattern, longest = found[1], int(found[2])
+    # Terraform's regular expressions, in which $ is the very end, fail with a count above 1000.
+    assert all(int(each) <= 1000 for each in re.findall(r"\d{3,}", pattern))
+    return re.search(pattern.replace("$", r"\Z"), value) is not None and len(value) <= longest
 
 
 def text_of(value: object) -> str:
