@@ -107,6 +107,7 @@ CASES = {
     "PoolcensusStale": {"last_success_timestamp_seconds": 0},
     "PoolcensusRunFailed": {"run_exit_code": 1, "run_success": 0},
     "PoolcensusNeverWhole": {"last_complete_timestamp_seconds": 0},
+    "PoolcensusNeverWhole, after one that was": {"last_complete_timestamp_seconds": 60},
     "PoolcensusCoverageLow": {"covered": 90},
     "PoolcensusRoleMissing": {'outcomes{outcome="assume_role_failed"}': 1},
 }
@@ -126,19 +127,27 @@ HEALTHY = {
 }
 
 
+# The time of a test begins at 0, which is before every time that is healthy, and these alerts wait for days.
+LATE = {name for name in CASES if name.startswith(("PoolcensusStale", "PoolcensusNeverWhole"))}
+
+
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not there")
 def test_promtool_takes_every_expression_and_each_alert_fires_for_its_reason_alone(tmp_path: Path) -> None:
     (tmp_path / "rules.yml").write_text(RULES.read_text(encoding="utf-8"))
     records = [{"record": f"r{number}", "expr": each} for number, each in enumerate(expressions())]
     (tmp_path / "all.yml").write_text(yaml.safe_dump({"groups": [{"name": "all", "rules": records}]}))
     tests = []
-    for name in (None, *CASES):
-        series = {**HEALTHY, **CASES.get(name or "", {})}
-        inputs = [{"series": f"poolcensus_{key}", "values": f"{value}+0x5"} for key, value in series.items()]
-        # The time of a test begins at 0, which is before every time that is healthy.
-        if name in {"PoolcensusStale", "PoolcensusNeverWhole"}:
-            inputs = [{**each, "values": each["values"].replace("x5", "x20000")} for each in inputs]
-        at = "12000m" if name in {"PoolcensusStale", "PoolcensusNeverWhole"} else "1m"
+    # The host of a first night that was partial has had metrics for less than a week.
+    new = {**HEALTHY, "last_complete_timestamp_seconds": 0}
+    hosts: list[tuple[str | None, dict[str, int], int, int]]
+    hosts = [(None, HEALTHY, 0, 1), (None, new, 11_000, 12_000)]
+    hosts += [(name, {**HEALTHY, **CASES[name]}, 0, 12_000 if name in LATE else 1) for name in CASES]
+    for name, series, begins, at in hosts:
+        alerts = [] if name is None else [name.partition(",")[0]]
+        inputs = [
+            {"series": f"poolcensus_{key}", "values": f"_x{begins} {value}+0x20000"}
+            for key, value in series.items()
+        ]
         tests.append(
             {
                 "interval": "1m",
@@ -146,13 +155,14 @@ def test_promtool_takes_every_expression_and_each_alert_fires_for_its_reason_alo
                 "promql_expr_test": [
                     {
                         "expr": "group by (alertname) (ALERTS)",
-                        "eval_time": at,
-                        "exp_samples": [{"labels": f'{{alertname="{name}"}}', "value": 1}] if name else [],
+                        "eval_time": f"{at}m",
+                        "exp_samples": [{"labels": f'{{alertname="{each}"}}', "value": 1} for each in alerts],
                     }
                 ],
             }
         )
-    (tmp_path / "tests.yml").write_text(yaml.safe_dump({"rule_files": ["rules.yml"], "tests": tests}))
+    suite = {"rule_files": ["rules.yml"], "evaluation_interval": "1h", "tests": tests}
+    (tmp_path / "tests.yml").write_text(yaml.safe_dump(suite))
     for arguments in ("check rules all.yml rules.yml", "test rules tests.yml"):
         ended = subprocess.run(
             ["promtool", *arguments.split()], cwd=tmp_path, capture_output=True, text=True, check=False
