@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import re
 from typing import TYPE_CHECKING, cast
 
@@ -115,6 +117,18 @@ async def test_pools_in_regions_that_were_disabled_since_are_told_of(lab: Start,
         # Once: the newest snapshot knows it by now.
         await census.collect()
         assert census.hidden == {}
+
+
+async def test_what_is_told_of_such_pools_can_be_copied_and_pickled(lab: Start) -> None:
+    await (await lab(accounts=5, pools_per_target=2)).collect()
+    here = await lab(accounts=5, pools_per_target=2, opt_in_disabled=1.0)
+    async with Census(here.settings()) as census:
+        told = [census.hidden]
+        for _ in range(2):
+            await census.collect()
+            told.append(census.hidden)
+    assert [*map(len, told)] == [0, 1, 0]
+    assert pickle.loads(pickle.dumps(told)) == copy.deepcopy(told) == told
 
 
 async def test_an_answer_that_is_kept_saves_the_call_and_the_ledger_says_so(lab: Start) -> None:

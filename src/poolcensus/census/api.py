@@ -17,7 +17,6 @@ from poolcensus.loops import in_thread, require_asyncio
 from poolcensus.model import Outcome, Target
 from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.scope.joining import naming, open_all, prepare_all
-from poolcensus.snapshot.hidden import NOTHING_HIDDEN
 from poolcensus.storage.destination import checked_place
 from poolcensus.storage.naming import is_in_s3
 from poolcensus.streams import Stream, StreamRuns
@@ -116,7 +115,8 @@ class Census:
         that snapshot's ledger, the newest at the destination of the last `collect` that tells of the target.
         A region that was disabled, and a service that is closed to an account, keep what they have.
         """
-        return self._publication.hidden if self._publication is not None else NOTHING_HIDDEN
+        # A dictionary of the caller's own: a read-only one can be neither copied nor pickled.
+        return {} if self._publication is None else {**self._publication.hidden}
 
     @property
     def resumable(self) -> bool:
