@@ -53,6 +53,10 @@ async def test_references_find_their_snapshot(dest: Path, monkeypatch: pytest.Mo
     assert Snapshot.open(ID).id == ID
 
 
+async def test_a_snapshot_names_itself(dest: Path) -> None:
+    assert repr(Snapshot.open("latest", dest)) == f"<Snapshot {str(dest / LATER_ID)!r}>"
+
+
 @pytest.mark.parametrize(
     ("ref", "message"),
     [

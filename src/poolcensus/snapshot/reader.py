@@ -98,6 +98,9 @@ class Snapshot:
     def _read(cls, files: SnapshotFiles) -> Self:
         return cls(files, read_manifest(files.manifest(), files.location))
 
+    def __repr__(self) -> str:
+        return f"<Snapshot {self.location!r}>"
+
     def __enter__(self) -> Self:
         self._files.__enter__()
         return self
