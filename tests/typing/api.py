@@ -341,6 +341,7 @@ async def mistakes() -> None:
     settings.concurrency = 3  # type: ignore[misc] # settings don't change
     Keep(hourly=3)  # type: ignore[call-arg] # no such rule
     poolcensus.verify(1)  # type: ignore[arg-type] # a snapshot, or what names one
+    _ = poolcensus.Setings  # type: ignore[attr-defined] # no such name
     async with Census("poolcensus.toml"):  # type: ignore[arg-type] # settings are loaded first
         pass
     for _ in Census(settings).pools():  # type: ignore[attr-defined] # `async for`
