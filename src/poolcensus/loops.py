@@ -1,4 +1,4 @@
-"""The event loops that a census runs in, and the threads that read files and look up names for them."""
+"""The event loops that a census runs in, and the threads that read files for them."""
 
 from __future__ import annotations
 
@@ -28,10 +28,9 @@ def require_asyncio() -> None:
 
 
 async def in_thread(call: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
-    """Return the result of a call that reads files or looks up a name.
+    """Return the result of a call that reads files. Whoever is cancelled leaves one that hangs behind.
 
-    Whoever is cancelled leaves one that hangs behind. It has a thread at once: a run makes few such calls at
-    a time, and those of anyio's own limit are the program's around it, all of which may be waiting for a
-    census.
+    It has a thread at once. A run makes few such calls at a time, and those of anyio's own limit are the
+    program's around it, all of which may be waiting for a census.
     """
     return await to_thread.run_sync(call, *args, abandon_on_cancel=True, limiter=CapacityLimiter(1))

@@ -359,7 +359,7 @@ async def test_an_origin_behind_a_proxy_that_never_speaks_tls_is_a_tls_timeout(
 
 async def test_a_name_that_is_never_resolved_is_a_name_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     over = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait())
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait() and [])
     try:
         async with opened(0.1) as transport:
             error = await _fails(transport, 80)
@@ -367,6 +367,43 @@ async def test_a_name_that_is_never_resolved_is_a_name_timeout(monkeypatch: pyte
         over.set()
     assert error.code == "NameTimeout"
     assert error.message == f"no answer from {NAME}: no address within 0.1 s"
+
+
+async def test_a_look_up_that_hangs_has_one_thread_whoever_waits_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    over, began = threading.Event(), []
+
+    def getaddrinfo(*_: object, **__: object) -> object:
+        began.append(threading.current_thread())
+        over.wait()
+        raise socket.gaierror(socket.EAI_AGAIN, "try again")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    known, peer = addresses.Addresses(), addresses.HostPort(NAME, 80)
+    try:
+        for _ in range(3):
+            with anyio.move_on_after(0.01) as scope:
+                await known.of(peer)
+            assert scope.cancelled_caught
+    finally:
+        over.set()
+    # Those who still wait are told how it ended, each by an error of its own.
+    errors: list[BaseException] = []
+
+    async def ask() -> None:
+        with pytest.raises(socket.gaierror, match="try again") as raised:
+            await known.of(peer)
+        errors.append(raised.value)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(ask)
+        group.start_soon(ask)
+    assert len({*map(id, errors)}) == 2
+    assert len(began) == 1
+    # Who comes afterwards asks anew.
+    await ask()
+    assert len(began) == 2
 
 
 async def test_a_connection_that_the_system_gives_up_is_no_limit_of_ours(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import time
 from collections import defaultdict
@@ -9,7 +10,7 @@ from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, NamedTuple
 
 from poolcensus.aws.transport.names import look_up
-from poolcensus.flow.singleflight import SingleFlight
+from poolcensus.errors import copy_of_error
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -36,15 +37,18 @@ class Addresses:
     def __init__(self) -> None:
         self._known: dict[HostPort, tuple[float, tuple[AddrInfoType, ...]]] = {}
         self._answered: dict[HostPort, AddrInfoType] = {}
-        self._lookups: SingleFlight[HostPort, tuple[AddrInfoType, ...]] = SingleFlight()
+        # Each until it has ended, whoever still waits for it: where names can't be looked up, a thread hangs
+        # for longer than calls wait, and each of hundreds would begin another.
+        self._lookups: dict[HostPort, asyncio.Future[list[AddrInfoType]]] = {}
 
     async def of(self, peer: HostPort) -> tuple[AddrInfoType, ...]:
         """Return the addresses, the most promising first. Raises what getaddrinfo raises, an OSError."""
-        # Hundreds of connections to one host would otherwise be hundreds of lookups in threads.
-        known = self._known.get(peer)
-        if known is not None and time.monotonic() < known[0]:
-            return known[1]
-        return await self._lookups.run(peer, lambda: self._look_up(peer))
+        known = self._fresh(peer)
+        if known is None:
+            said = await self._look_up(peer)
+            # Another who waited may have come first.
+            known = self._fresh(peer) or self._keep(peer, said)
+        return known
 
     def has_answered(self, peer: HostPort) -> bool:
         """Whether the first address is one that answered last time."""
@@ -65,16 +69,26 @@ class Addresses:
             expires, known = self._known[peer]
             self._known[peer] = (expires, tuple(sorted(known, key=lambda each: each == address)))
 
-    async def _look_up(self, peer: HostPort) -> tuple[AddrInfoType, ...]:
-        try:
+    def _fresh(self, peer: HostPort) -> tuple[AddrInfoType, ...] | None:
+        known = self._known.get(peer)
+        return known[1] if known is not None and time.monotonic() < known[0] else None
+
+    async def _look_up(self, peer: HostPort) -> list[AddrInfoType]:
+        running = self._lookups.get(peer)
+        if running is None:
             # As bytes: a string goes through a codec whose error for a label that is too long is no OSError.
-            said = await look_up(peer.host.encode(), peer.port)
-        except socket.gaierror:
-            raise
-        except OSError:
+            running = self._lookups[peer] = look_up(peer.host.encode(), peer.port)
+            running.add_done_callback(lambda _: self._lookups.pop(peer))
+        try:
+            return await asyncio.shield(running)
+        except socket.gaierror as error:
+            raise copy_of_error(error) from None
+        except OSError as error:
             # Where the C library can't open its files, it names one error or another. This names the limit.
             socket.socket().close()
-            raise
+            raise copy_of_error(error) from None
+
+    def _keep(self, peer: HostPort, said: Iterable[AddrInfoType]) -> tuple[AddrInfoType, ...]:
         found = _interleaved(said)
         best = self._answered.get(peer)
         if best in found:

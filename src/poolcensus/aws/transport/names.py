@@ -2,18 +2,45 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
-from functools import partial
+from contextlib import suppress
+from threading import Thread
 from typing import TYPE_CHECKING
-
-from poolcensus.loops import in_thread
 
 if TYPE_CHECKING:
     from aiohappyeyeballs import AddrInfoType
 
+    Found = list[AddrInfoType]
 
-async def look_up(host: str | bytes, port: int, *, family: int = 0, flags: int = 0) -> list[AddrInfoType]:
-    """Return the addresses of a host. Raises what getaddrinfo raises."""
-    # The loop's own getaddrinfo waits for a thread of the executor that the program around it uses.
-    asked = partial(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM, flags=flags)
-    return [*await in_thread(asked)]
+
+def look_up(host: str | bytes, port: int, *, family: int = 0, flags: int = 0) -> asyncio.Future[Found]:
+    """Return what will have the addresses of a host, or what getaddrinfo raises.
+
+    It has a thread of its own: the loop's getaddrinfo waits for one of those that the program around uses.
+    """
+    loop = asyncio.get_running_loop()
+    result: asyncio.Future[Found] = loop.create_future()
+
+    def end(found: Found, error: Exception | None) -> None:
+        if result.done():
+            return
+        if error is None:
+            result.set_result(found)
+        else:
+            result.set_exception(error)
+
+    def run() -> None:
+        found: Found = []
+        failure: Exception | None = None
+        try:
+            found = [*socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, flags=flags)]
+        except (OSError, ValueError, MemoryError) as error:
+            failure = error
+        # By then nobody may be there any more: the loop is closed.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(end, found, failure)
+
+    # One that hangs keeps no process from its end.
+    Thread(target=run, name=f"look up {host!r}", daemon=True).start()
+    return result
