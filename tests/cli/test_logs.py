@@ -87,3 +87,22 @@ def test_the_settings_file_that_was_read_is_named_at_info(
     assert capsys.readouterr().err == ""
     assert main(["collect", "--log-level", "info"]) == 0
     assert "settings were read" not in capsys.readouterr().err
+
+
+def test_a_settings_file_that_can_not_be_read_ends_a_command_before_any_call(
+    library: FakeLibrary,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "poolcensus.toml").symlink_to("elsewhere.toml")
+    assert main(["collect"]) == 2
+    assert capsys.readouterr().err == (
+        "poolcensus: poolcensus.toml: the configuration file can't be read: No such file or directory."
+        " Mend or remove the link, or name another file with --config.\n"
+    )
+    assert not library.asked
+    # What takes no settings from a file asks for none.
+    assert main(["--version"]) == main(["collect", "--help"]) == 0
+    assert main(["collect", "--config", "/dev/null"]) == 0

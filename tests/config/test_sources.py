@@ -122,35 +122,80 @@ def test_a_named_file_that_is_missing_is_an_error(tmp_path: Path, monkeypatch: p
 
 
 def unreachable(monkeypatch: pytest.MonkeyPatch, name: str, place: Path) -> None:
-    """Let `Path.stat` or `Path.read_bytes` fail as in the home folder of another user."""
+    """Let `Path.lstat` or `Path.read_bytes` fail as in the home folder of another user."""
     real = getattr(Path, name)
 
     def refuse(path: Path, *arguments: object, **options: object) -> object:
-        if path.is_relative_to(place):
+        if path.absolute().is_relative_to(place):
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
         return real(path, *arguments, **options)
 
     monkeypatch.setattr(Path, name, refuse)
 
 
-@pytest.mark.parametrize("what", ["stat", "read_bytes"])
-def test_a_file_that_nobody_named_and_that_cannot_be_looked_at_is_passed_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
-) -> None:
-    home = tmp_path / "home" / ".config"
-    (home / "poolcensus").mkdir(parents=True)
-    file = home / "poolcensus" / "config.toml"
+@pytest.fixture
+def users_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The settings file of the user's configuration folder."""
+    file = tmp_path / "home" / ".config" / "poolcensus" / "config.toml"
+    file.parent.mkdir(parents=True)
     file.write_text("concurrency = 1")
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(home))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home" / ".config"))
     assert Settings.load().concurrency == 1
-    unreachable(monkeypatch, what, home)
+    return file
+
+
+def test_a_folder_of_the_user_that_cannot_be_looked_into_is_passed_over(
+    users_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unreachable(monkeypatch, "lstat", users_file.parent.parent)
     assert Settings.load().concurrency == 256
     Path("poolcensus.toml").write_text("concurrency = 3")
     assert Settings.load().concurrency == 3
-    if what == "read_bytes":
-        assert fails(file) == [f"{file}: the configuration file can't be read: Permission denied"]
-        monkeypatch.setenv("POOLCENSUS_CONFIG", str(file))
-        assert fails() == [f"{file}: the configuration file can't be read: Permission denied"]
+
+
+def test_a_file_that_is_there_and_cannot_be_read_is_an_error_although_nobody_named_it(
+    users_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = Path("poolcensus.toml")
+    own.write_text("concurrency = 3")
+    readable = own.absolute().with_name("other.toml")
+    readable.write_text("concurrency = 4")
+    for file, place in ((own, own.absolute()), (users_file, users_file)):
+        with monkeypatch.context() as patch:
+            unreachable(patch, "read_bytes", place)
+            unread = f"{file}: the configuration file can't be read: Permission denied"
+            advice = "Give this user the right to read it, or name another file with `path`."
+            assert fails() == [f"{unread}. {advice}"]
+            assert Settings.load(readable).concurrency == 4
+            assert fails(file) == [unread]
+            patch.setenv("POOLCENSUS_CONFIG", str(file))
+            assert fails() == [unread]
+        own.unlink(missing_ok=True)
+
+
+def test_a_working_folder_that_cannot_be_looked_into_is_not_passed_over(
+    users_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unreachable(monkeypatch, "lstat", Path.cwd())
+    untold = "Can't tell whether there is a poolcensus.toml in this folder: Permission denied."
+    assert fails() == [f"{untold} Run in another folder, or name a file with `path`."]
+    assert Settings.load(users_file).concurrency == 1
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        ("missing.toml", "No such file or directory"),
+        ("poolcensus.toml", "Too many levels of symbolic links"),
+        (".", "Is a directory"),
+    ],
+)
+def test_a_link_that_leads_to_no_settings_file_is_an_error(
+    users_file: Path, target: str, reason: str
+) -> None:
+    Path("poolcensus.toml").symlink_to(target)
+    unread = f"poolcensus.toml: the configuration file can't be read: {reason}."
+    assert fails() == [f"{unread} Mend or remove the link, or name another file with `path`."]
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "a-file/below"])

@@ -23,7 +23,7 @@ _SETTING = re.compile(r"`([a-z0-9_]+)`")
 _PASSWORD = re.compile(r"(?<=:/)(/?)[^\s/@]*:[^\s/@]*@")
 _SET_TO_FALSE = re.compile(r"`([a-z0-9_]+)` to false\b")
 # Parameters of functions of the library that are no settings.
-_PARAMETERS = {"every": "--all", "every_account": "--all"}
+_PARAMETERS = {"every": "--all", "every_account": "--all", "path": "--config"}
 
 
 def on_terminal(stream: TextIO | None) -> bool:

@@ -14,6 +14,7 @@ import msgspec
 from poolcensus.config.readers import shown, suggestion
 from poolcensus.errors import SettingsError, reason_of
 from poolcensus.format.text import did_you_mean, nearest
+from poolcensus.paths import is_link
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -183,25 +184,39 @@ def _read_named(file: Path) -> tuple[Path, bytes]:
 
 
 def _read_usual() -> tuple[Path, bytes] | None:
-    """Return the first file in the usual places that can be looked at.
-
-    Nobody named them: the rest is passed over.
-
-    In a container, HOME may be another user's.
-    """
+    """Return the first file that there is in the usual places."""
     for file in _usual():
-        with suppress(OSError):
-            file.stat()
-            try:
-                return file, file.read_bytes()
-            except (FileNotFoundError, PermissionError):
-                continue
-            except OSError as error:
-                raise SettingsError(_unreadable(file, error)) from None
+        if not _is_there(file):
+            continue
+        try:
+            return file, file.read_bytes()
+        except OSError as error:
+            advice = (
+                "Give this user the right to read it"
+                if isinstance(error, PermissionError)
+                else f"Mend or remove {'the link' if is_link(file) else 'it'}"
+            )
+            message = f"{_unreadable(file, error)}. {advice}, or name another file with `path`."
+        raise SettingsError(message)
     return None
 
 
+def _is_there(file: Path) -> bool:
+    """Whether there is something in a usual place, be it a link that leads nowhere."""
+    try:
+        file.lstat()
+    except OSError as error:
+        # In a container, HOME may be another user's.
+        if file != Path(FILE_NAME) or not isinstance(error, PermissionError):
+            return False
+        message = f"Can't tell whether there is a {file} in this folder: {reason_of(error)}."
+    else:
+        return True
+    raise SettingsError(f"{message} Run in another folder, or name a file with `path`.")
+
+
 def _usual() -> Iterator[Path]:
+    """Yield where a file is looked for that nobody named: the working folder, the user's folder."""
     yield Path(FILE_NAME)
     configuration = os.environ.get("XDG_CONFIG_HOME", "")
     # The XDG specification says to ignore a relative path here.
