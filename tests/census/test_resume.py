@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import anyio
@@ -14,6 +16,7 @@ import pytest
 
 from poolcensus.census import Census
 from poolcensus.errors import CredentialsError, DestinationError, FatalError, SettingsError
+from poolcensus.format.times import rfc3339, utc_now
 from poolcensus.model import Outcome
 from poolcensus.snapshot import Snapshot, verify
 
@@ -110,6 +113,30 @@ async def test_resume_without_an_interrupted_run_is_a_run_like_any_other(lab: St
     second = await here.collect(resume=True)
     assert first.id != second.id
     here.assert_exact(second)
+
+
+@pytest.mark.parametrize(("hours", "is_told"), [(11, False), (13, True)])
+async def test_a_run_that_goes_on_with_one_of_the_night_before_says_so(
+    lab: Start,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    hours: int,
+    is_told: bool,
+) -> None:
+    here = await lab(accounts=9, mean_pools=3, faults=(HANGS,))
+    began = utc_now() - timedelta(hours=hours)
+    with monkeypatch.context() as patch:
+        patch.setattr("poolcensus.census.publication.utc_now", lambda: began)
+        await stop(here, 9)
+    with caplog.at_level(logging.WARNING, "poolcensus"):
+        snapshot = await here.collect(resume=True)
+    assert snapshot.manifest.started_at == began
+    told = (
+        f"Continuing the interrupted run {snapshot.id}, which began more than 12 hours ago,"
+        f" at {rfc3339(began)}: what it had finished is as it was then. To start anew, run"
+        " 'poolcensus collect --no-resume'."
+    )
+    assert caplog.messages == ([told] if is_told else [])
 
 
 async def test_targets_that_were_not_covered_are_called_again(lab: Start) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 from contextlib import AsyncExitStack, contextmanager, nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from poolcensus.census.worker_slots import WorkerSlots
 from poolcensus.errors import DestinationError, NotPublishedError
 from poolcensus.format.text import counted
-from poolcensus.format.times import utc_now
+from poolcensus.format.times import rfc3339, utc_now
 from poolcensus.loops import in_thread
 from poolcensus.model import OrganizationInfo, PublishingRule
 from poolcensus.snapshot import (
@@ -25,6 +26,7 @@ from poolcensus.snapshot import (
     new_snapshot_id,
 )
 from poolcensus.snapshot.hidden import NOTHING_HIDDEN, find_hidden
+from poolcensus.snapshot.shards import LONGEST_GAP
 from poolcensus.storage.destination import check_resume, open_store, published_files
 from poolcensus.storage.naming import STANDARD_OUTPUT, is_local
 from poolcensus.version import TOOL
@@ -44,6 +46,13 @@ if TYPE_CHECKING:
     from poolcensus.workers import Workers
 
 _log = logging.getLogger("poolcensus")
+
+# What no merge would take for one run is told of: a run of every night may find that of the night before.
+_HOURS: Final = LONGEST_GAP / timedelta(hours=1)
+_CONTINUING_LATE: Final = (
+    "Continuing the interrupted run %s, which began more than %g hours ago, at %s: what it had finished is as"
+    " it was then. To start anew, run 'poolcensus collect --no-resume'."
+)
 
 
 class Publication:
@@ -112,8 +121,12 @@ class Publication:
 
     def _header(self, asked: JsonObject, interrupted: Interrupted | None) -> JournalHeader:
         if interrupted is not None:
-            _log.info("Continuing the interrupted run %s", interrupted.header.snapshot_id)
-            return msgspec.structs.replace(interrupted.header, compression=self._settings.compress)
+            header = interrupted.header
+            if self._started - header.started_at > LONGEST_GAP:
+                _log.warning(_CONTINUING_LATE, header.snapshot_id, _HOURS, rfc3339(header.started_at))
+            else:
+                _log.info("Continuing the interrupted run %s", header.snapshot_id)
+            return msgspec.structs.replace(header, compression=self._settings.compress)
         return JournalHeader(
             snapshot_id=self.run_id,
             started_at=self._started,
