@@ -37,8 +37,9 @@ class Plan:
 
     `calls` counts by API operation what `collect` would send at least: one page a target. `regions` are those
     in which at least one account is asked. `region_status_unknown` are the IDs of the accounts that did not
-    say which regions they have enabled: all their targets are counted as calls. `region_status_reasons` has
-    why, by ID. Of several Organizations, `caller` and `organization_id` are those of the first.
+    say which regions they have enabled: all their targets are counted as calls, or none where the plan was
+    refused the account's role. `region_status_reasons` has why, by ID. Of several Organizations, `caller` and
+    `organization_id` are those of the first.
     """
 
     caller: Caller

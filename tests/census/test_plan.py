@@ -138,6 +138,22 @@ async def test_the_list_of_a_plan_needs_no_role_where_the_regions_are_not_asked(
     assert {each["state"] for each in lists[0]} == {"ACTIVE", "SUSPENDED"}
 
 
+async def test_accounts_that_refuse_their_role_are_not_called(lab: Start) -> None:
+    throttled = "throttle429,service=sts,operation=AssumeRole,role_account=000000000003,first=1"
+    here = await lab(accounts=20, pools_per_target=1, opt_in_disabled=0.3, no_role=0.4, faults=(throttled,))
+    assert 2 not in here.simulator.world.no_role | here.simulator.world.opt_in_disabled
+    plan = await planned(here, max_attempts=1)
+    # A role that was not refused for good may be assumed by the run.
+    assert "000000000003" in plan.region_status_unknown
+    assert plan.estimate is not None
+    (step,) = [each for each in plan.estimate.steps if each.action == POOLS]
+    assert here.calls("workspaces.DescribeWorkspacesPools") == 0
+    snapshot = await here.collect()
+    here.assert_exact(snapshot)
+    assert here.calls("workspaces.DescribeWorkspacesPools") == plan.calls[POOLS] == step.calls
+    assert plan.targets == snapshot.manifest.totals.targets
+
+
 async def test_a_plan_and_its_targets_are_bounded_by_the_deadline(lab: Start) -> None:
     here = await lab(accounts=3, faults=("hang,service=organizations",))
     with pytest.raises(DeadlineError, match="deadline of 0.2 s passed before the plan was made"):

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
 
-from poolcensus.errors import CallError, first_reason_raised
+from poolcensus.errors import AssumeRoleError, CallError, first_reason_raised
 from poolcensus.model import OrganizationInfo
 from poolcensus.planned import Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from poolcensus.aws.region_status.status import StatusReport
     from poolcensus.model import Account
@@ -24,12 +24,24 @@ if TYPE_CHECKING:
 _ASKED_AT_ONCE = 64
 
 
+class _Status(NamedTuple):
+    """How many targets need no call, and the accounts that don't say which regions they have enabled.
+
+    `disabled` targets are in regions that their accounts have not enabled, `refused` ones in accounts whose
+    role can't be assumed. `unknown` has by ID why an account does not say.
+    """
+
+    disabled: int
+    refused: int
+    unknown: Mapping[str, str]
+
+
 async def plan_of(opened: Opened, operation: Operation, accounts: tuple[Account, ...]) -> Plan:
     """Return what a run would do with these accounts, which `opened` has listed.
 
     Calls member accounts only to ask which regions they have enabled.
     """
-    disabled, unknown = await _ask_regions(opened, accounts)
+    status = await _ask_regions(opened, accounts)
     roles = opened.aws.broker.assume_role_calls(account.id for account in accounts)
     # Of an Organization, most accounts are asked in the same regions.
     asked = Counter(map(opened.regions.of, accounts))
@@ -40,7 +52,7 @@ async def plan_of(opened: Opened, operation: Operation, accounts: tuple[Account,
         **opened.aws.organization.calls,
         "sts:AssumeRole": roles,
         **opened.aws.region_status.calls,
-        operation.iam_action: targets - disabled,
+        operation.iam_action: targets - status.disabled - status.refused,
     }
     caller, organization_id = opened.aws.caller, opened.listing.organization_id
     return Plan(
@@ -50,16 +62,16 @@ async def plan_of(opened: Opened, operation: Operation, accounts: tuple[Account,
         skipped=tuple(opened.listing.skipped),
         regions=tuple(sorted({region for regions in asked for region in regions})),
         targets=targets,
-        region_disabled=disabled,
+        region_disabled=status.disabled,
         calls={name: count for name, count in calls.items() if count},
         organizations=(
             (OrganizationInfo(opened.name, organization_id, caller, len(accounts)),)
             if opened.name is not None
             else ()
         ),
-        region_status_unknown=tuple(account.id for account in accounts if account.id in unknown),
+        region_status_unknown=tuple(account.id for account in accounts if account.id in status.unknown),
         region_status_reasons={
-            account.id: unknown[account.id] for account in accounts if account.id in unknown
+            account.id: status.unknown[account.id] for account in accounts if account.id in status.unknown
         },
     )
 
@@ -83,17 +95,15 @@ def joined_plan(plans: Sequence[Plan]) -> Plan:
     )
 
 
-async def _ask_regions(opened: Opened, accounts: tuple[Account, ...]) -> tuple[int, dict[str, str]]:
-    """Return how many targets are in regions that their accounts have not enabled.
-
-    With it, by ID, the accounts that don't say which regions they have enabled, and why not.
-    """
+async def _ask_regions(opened: Opened, accounts: tuple[Account, ...]) -> _Status:
+    """Ask accounts which regions they have enabled, and what it takes to ask them: their roles."""
     opt_in = frozenset(opened.regions.opt_in)
+    unknown: dict[str, str] = {}
     if not opt_in:
-        return 0, {}
+        return _Status(0, 0, unknown)
     status = opened.aws.region_status
     found: list[int] = []
-    unknown: dict[str, str] = {}
+    refused: list[int] = []
     left = iter(accounts)
 
     async def ask() -> None:
@@ -107,6 +117,8 @@ async def _ask_regions(opened: Opened, accounts: tuple[Account, ...]) -> tuple[i
                 # What is raised and not reported is the way to the account's credentials.
                 said = (*_said(status.report(account.id)), f"could not assume the role: {error.code}")
                 unknown[account.id] = "; ".join(said)
+                if isinstance(error, AssumeRoleError) and error.permanent:
+                    refused.append(len(opened.regions.of(account)))
                 continue
             if disabled is not None:
                 found.append(len(asked & disabled))
@@ -118,7 +130,7 @@ async def _ask_regions(opened: Opened, accounts: tuple[Account, ...]) -> tuple[i
         async with anyio.create_task_group() as group:
             for _ in range(min(len(accounts), _ASKED_AT_ONCE)):
                 group.start_soon(ask)
-    return sum(found), unknown
+    return _Status(sum(found), sum(refused), unknown)
 
 
 def _said(report: StatusReport) -> Iterator[str]:
