@@ -6,12 +6,14 @@ import fcntl
 import json
 import os
 import re
+import shlex
 import stat
 import subprocess
 import sys
 import textwrap
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import anyio
@@ -491,6 +493,47 @@ async def test_who_holds_the_lock_is_named(tmp_path: Path) -> None:
                 pytest.fail("entered")
         for fact in (holder["started_at"], holder["host"], str(holder["pid"]), str(tmp_path)):
             assert fact in str(caught.value)
+
+
+@pytest.mark.parametrize("doing", ["lock", "unlock"])
+@pytest.mark.parametrize(("me", "name"), [(4711, "census"), (4712, "4712"), (None, None)])
+async def test_whose_lock_can_not_be_opened_is_said_and_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, me: int | None, name: str | None, doing: str
+) -> None:
+    dest = tmp_path / "a b"
+    await make(dest, EARLIER_ID)
+    file = dest / ".lock"
+    owner, opened = file.stat().st_uid, os.open
+
+    def refuse(path: os.PathLike[str], flags: int, *arguments: int) -> int:
+        if path == file and not flags & os.O_EXCL:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return opened(path, flags, *arguments)
+
+    def named(uid: int) -> object:
+        if uid == 4712:
+            raise KeyError(uid)
+        return SimpleNamespace(pw_name={owner: "somebody", me: "census"}[uid])
+
+    monkeypatch.setattr(os, "open", refuse)
+    monkeypatch.setattr(os, "geteuid", lambda: me if me is not None else owner)
+    monkeypatch.setattr("pwd.getpwuid", named)
+    with pytest.raises(DestinationError) as caught:
+        if doing == "unlock":
+            await FolderStore(dest).unlock()
+        else:
+            await FolderStore(dest).__aenter__()
+    if name is None:
+        # Its mode alone is wrong.
+        assert caught.value.problem == f"can't {doing} {file}: Permission denied"
+        assert caught.value.advice == "choose a destination that this user can write"
+    else:
+        assert caught.value.problem == f"can't {doing} {file}, which belongs to somebody: Permission denied"
+        command = f"sudo chown {name} {shlex.quote(str(file))}"
+        assert caught.value.advice == (
+            f"give it to this user with '{command}', or remove it while no run is under way"
+        )
+    assert isinstance(caught.value.__cause__, PermissionError)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])

@@ -6,10 +6,12 @@ import contextlib
 import errno
 import fcntl
 import os
+import pwd
+import shlex
 import time
 from typing import TYPE_CHECKING
 
-from poolcensus.errors import DestinationError, DestinationLockedError
+from poolcensus.errors import DestinationError, DestinationLockedError, reason_of
 from poolcensus.format.codec import dumps
 from poolcensus.paths import is_folder
 from poolcensus.storage.advice import explained
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 # A process that waits for a core may take tens of milliseconds between two system calls.
 _NAMED_WITHIN = 0.5
 _BETWEEN_READS = 0.01
+_FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -85,7 +88,7 @@ class FolderLock:
             if not is_folder(self._dest):
                 raise DestinationError(f"There is no folder {self._dest}, and so no lock in it.")
             try:
-                fd = os.open(self._file, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+                fd = self._open_existing("unlock")
             except FileNotFoundError:
                 return None
             try:
@@ -114,14 +117,34 @@ class FolderLock:
             )
 
     def _open(self) -> int:
-        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
-            fd = os.open(self._file, flags | os.O_CREAT | os.O_EXCL, self._file_mode)
+            fd = os.open(self._file, _FLAGS | os.O_CREAT | os.O_EXCL, self._file_mode)
         except FileExistsError:
             # Another user's in a shared folder, perhaps: its mode is not ours to change.
-            return os.open(self._file, flags)
+            return self._open_existing("lock")
         os.fchmod(fd, self._file_mode)
         return fd
+
+    def _open_existing(self, doing: str) -> int:
+        try:
+            return os.open(self._file, _FLAGS)
+        except PermissionError as error:
+            owner = self._file.lstat().st_uid
+            if owner == os.geteuid():
+                raise
+            given = shlex.join(["sudo", "chown", _user(os.geteuid()), str(self._file)])
+            raise DestinationError(
+                f"can't {doing} {self._file}, which belongs to {_user(owner)}: {reason_of(error)}",
+                advice=f"give it to this user with '{given}', or remove it while no run is under way",
+            ) from error
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        # As chown takes it, too. In a container, users have no names.
+        return str(uid)
 
 
 def _named_holder(fd: int) -> LockHolder:
