@@ -24,6 +24,7 @@ from anyio import to_thread
 
 from poolcensus.errors import FatalError, MissingExtraError
 from poolcensus.extras import installation
+from poolcensus.loops import in_thread
 from poolcensus.workers import WorkerLostError
 from poolcensus.workers import dask as module
 from poolcensus.workers.dask import dask_workers
@@ -136,7 +137,8 @@ async def test_a_task_that_is_cancelled_holds_up_nothing() -> None:
 
 async def test_without_the_extra_it_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(MissingExtraError, match=re.escape(installation("dask"))):
+    advice = await in_thread(installation, "dask")
+    with pytest.raises(MissingExtraError, match=re.escape(advice)):
         async with dask_workers(tasks.backward, count=1):
             pass
 

@@ -63,7 +63,11 @@ async def dask_workers(
     Raises MissingExtraError without Dask; FatalError where the cluster can't be reached, has no workers for
     `patience` seconds or differs in its versions. On leaving, what was started is ended.
     """
-    _import()
+    try:
+        _import()
+    except ImportError as error:
+        advice = await in_thread(installation, "dask")
+        raise MissingExtraError(f"Dask is not installed. {advice}") from error
     with silenced(), environment_kept():
         async with _address_of(scheduler, count, environment) as (address, security):
             place = scheduler or "the worker processes"
@@ -78,11 +82,9 @@ async def dask_workers(
 
 
 def _import() -> Any:
-    try:
-        import cryptography  # noqa: F401, PLC0415 - what Dask makes keys with, without naming it as a need
-        import distributed  # noqa: PLC0415 - an extra, and half a second
-    except ImportError as error:
-        raise MissingExtraError(f"Dask is not installed. {installation('dask')}") from error
+    import cryptography  # noqa: F401, PLC0415 - what Dask makes keys with, without naming it as a need
+    import distributed  # noqa: PLC0415 - an extra, and half a second
+
     return distributed
 
 
