@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import json
 import math
+import subprocess
+import sys
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -219,6 +221,22 @@ def test_what_is_nested_deeply_is_refused(inside: bytes, opening: bytes, closing
 def test_what_is_nested_no_deeper_than_that_can_be_written_too(inside: bytes, depth: int) -> None:
     text = b"[" * depth + inside + b"]" * depth
     assert codec.dumps(codec.loads(text)) == text
+
+
+_WRITES_DEEP_VALUES_BESIDE_MANY = """
+from poolcensus.format import codec
+
+deep = codec.loads(b"[" * 199 + b"]" * 199)
+for count in range(300):
+    beside = {f"k{number}": None for number in range(count)}
+    codec.dumps({**beside, "deep": deep})
+    # What lies next to a buffer that was too small is damaged, which shows where it is used.
+    blocks = [bytearray(size * 31) for size in range(60)]
+"""
+
+
+def test_what_is_nested_deeply_is_written_within_the_memory_taken_for_it() -> None:
+    subprocess.run([sys.executable, "-c", _WRITES_DEEP_VALUES_BESIDE_MANY], check=True)
 
 
 def test_many_values_that_are_not_deep_are_no_trouble() -> None:
