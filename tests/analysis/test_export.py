@@ -240,6 +240,13 @@ def test_where_nothing_can_be_written_it_says_so(dest: Path, tmp_path: Path) -> 
         export(tmp_path / "out", (tmp_path / "file").parent / "snapshots" / day_id(23))
 
 
+def test_an_export_into_a_snapshot_is_refused(dest: Path) -> None:
+    inside = dest / day_id(23) / "parquet"
+    with pytest.raises(SettingsError, match=f"^output: {inside} lies in the snapshot {day_id(23)}"):
+        export(inside, dest)
+    assert not inside.exists()
+
+
 def test_a_full_disk_is_a_sentence_with_the_name_of_the_file(dest: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     code = (

@@ -28,6 +28,7 @@ from snapshot.making import ago, clock
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ended_census import FakeLibrary
     from poolcensus.model import JsonObject, Manifest, TargetResult
 
 OLD, NEW = "20261123T020000Z-3f9a1c", "20261124T020000Z-000001"
@@ -102,6 +103,38 @@ def rows_of(text: str) -> list[dict[str, Any]]:
     """The objects of NDJSON: a line for each."""
     assert text == "" or text.endswith("\n")
     return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("command", "file"),
+    [
+        (("query", "SELECT 1", "--output"), "pools.ndjson"),
+        (("query", "SELECT 1", "--output"), "../latest/new.csv"),
+        (("query", "SELECT 1", "--output"), "../link.csv"),
+        (("plan", "--output"), f"../{OLD}/manifest.json"),
+        (("report", "--output"), "report.html"),
+        (("export", "--output"), f"../{OLD}"),
+        (("export", "--output"), "parquet/new"),
+        (("collect", "--metrics-file"), "m.prom"),
+    ],
+)
+def test_nothing_is_written_into_a_snapshot(  # noqa: PLR0917 - pytest gives them by name
+    dest: Path,
+    library: FakeLibrary,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    command: tuple[str, ...],
+    file: str,
+) -> None:
+    (dest / "link.csv").symlink_to(f"{NEW}/targets.ndjson")
+    monkeypatch.chdir(dest / "latest")
+    before = {each: each.read_bytes() for each in dest.rglob("*") if each.is_file()}
+    assert main([*command, file, "--dest", ".."]) == 2
+    said = capsys.readouterr().err.splitlines()[0]
+    where = f"{file} lies in the snapshot {OLD if OLD in file else NEW}"
+    assert said == f"poolcensus: {command[-1]}: {where}. Choose another folder."
+    assert not library.asked
+    assert {each: each.read_bytes() for each in dest.rglob("*") if each.is_file()} == before
 
 
 def test_snapshots_are_listed(dest: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,6 +28,7 @@ from poolcensus.storage.local.reading import LocalSource
 from poolcensus.storage.local.stale import StaleDrafts
 from poolcensus.storage.local.store import FolderStore
 from poolcensus.storage.naming import latest_object
+from poolcensus.storage.output import output_file
 from snapshot.making import ID, LATER_ID, POOLS, SOME, commit, fill, make, page, pool, publish, target
 
 if TYPE_CHECKING:
@@ -344,6 +345,18 @@ async def test_nothing_is_published_in_a_snapshot(tmp_path: Path, name: str) -> 
     (tmp_path / "web").mkdir()
     (tmp_path / "web" / "manifest.json").touch()
     assert verify(await make(tmp_path / "web" / "snapshots", LATER_ID)) == ()
+
+
+async def test_no_output_takes_the_place_of_a_snapshot_s_file(tmp_path: Path) -> None:
+    def write(path: Path) -> None:
+        with output_file(path, 0o600) as file:
+            file.write(b"a")
+
+    snapshot = await make(tmp_path)
+    for place in (tmp_path / ID, tmp_path / "latest"):
+        with pytest.raises(DestinationError, match=f"/pools.ndjson: .* lies in the snapshot {ID}. Choose "):
+            await asyncio.to_thread(write, place / "pools.ndjson")
+    assert verify(snapshot) == ()
 
 
 async def test_a_folder_called_latest_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

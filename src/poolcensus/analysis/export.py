@@ -18,7 +18,7 @@ from poolcensus.format.ids import parse_snapshot_id
 from poolcensus.model import ColumnType
 from poolcensus.storage.destination import checked_place
 from poolcensus.storage.local.files import make_folders, sync_file, sync_folder
-from poolcensus.storage.naming import LATEST, STANDARD_OUTPUT, is_in_s3
+from poolcensus.storage.naming import LATEST, STANDARD_OUTPUT, in_snapshot, is_in_s3
 from poolcensus.temporary import name_beside
 
 if TYPE_CHECKING:
@@ -60,9 +60,9 @@ def export(
     Of all snapshots, those that can't be read, are damaged or are dated in the future are left out, and named
     in what is returned.
 
-    Raises `SettingsError` for an `output` in S3 or `-`, `SnapshotError` where the one snapshot can't be read
-    or is damaged, or where there is none, `DestinationError` where the folder can't be written, and
-    `MissingExtraError` without DuckDB. Blocks: in an event loop, use a worker thread.
+    Raises `SettingsError` for an `output` in S3, in a snapshot or `-`, `SnapshotError` where the one snapshot
+    can't be read or is damaged, or where there is none, `DestinationError` where the folder can't be written,
+    and `MissingExtraError` without DuckDB. Blocks: in an event loop, use a worker thread.
     """
     where = checked_place(output, "output")
     if is_in_s3(where):
@@ -71,6 +71,7 @@ def export(
         )
     if where == STANDARD_OUTPUT:
         raise SettingsError("An export writes files into a folder, and not to standard output.")
+    _check_outside_snapshots(where)
     selection = select_all(dest, settings) if ref is None else select_one(ref, dest, settings)
     modes = (_FILE_MODE, _FOLDER_MODE) if settings is None else (settings.file_mode, settings.folder_mode)
     folder = Path(where)
@@ -88,6 +89,15 @@ def export(
         place = error.filename or folder
         raise DestinationError(f"Could not write {place}: {reason_of(error)}.") from error
     return Exported(tuple(files), unreadable, selection.ahead)
+
+
+def _check_outside_snapshots(where: str) -> None:
+    try:
+        wrong = in_snapshot(where)
+    except OSError as error:
+        raise DestinationError(f"Could not write {where}: {reason_of(error)}.") from error
+    if wrong is not None:
+        raise SettingsError(f"output: {wrong}.")
 
 
 def _export(selection: Selection, snapshot: Snapshot, folder: Path, modes: tuple[int, int]) -> list[Path]:

@@ -24,7 +24,7 @@ from poolcensus.cli.trouble import complain, failures, hidden_items, notice, out
 from poolcensus.config.sources import settings_file
 from poolcensus.errors import CensusError, SettingsError, reason_of
 from poolcensus.paths import is_file
-from poolcensus.storage.naming import STANDARD_OUTPUT
+from poolcensus.storage.naming import STANDARD_OUTPUT, in_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,6 +66,8 @@ def command(config: Path | None, **given: object) -> int:
     logs.configure(settings, settings_file(config))
     if settings.json_output and settings.dest == STANDARD_OUTPUT:
         raise SettingsError(both_on_standard_output("a destination of -"))
+    if settings.metrics_file is not None and (wrong := in_snapshot(settings.metrics_file)) is not None:
+        raise SettingsError(f"`metrics_file`: {wrong}.")
     snapshot, groups = collect(settings)
     with standing(snapshot.manifest):
         _report(snapshot, groups, settings)

@@ -9,7 +9,7 @@ import click
 
 from poolcensus.cli.command import Command
 from poolcensus.cli.completing import snapshots, words
-from poolcensus.cli.options import check_no_bucket, settings_options
+from poolcensus.cli.options import check_no_bucket, check_outside_snapshots, settings_options
 from poolcensus.cli.reading import KEYS, code_of_reading, dated_ahead, reading_settings
 from poolcensus.cli.running import signals_raised
 from poolcensus.cli.trouble import complain, on_terminal
@@ -79,3 +79,4 @@ def _check_folder(output: str) -> None:
     path = Path(output)
     if exists(path) and not is_folder(path):
         raise click.UsageError(f"--output: {output} is a file, not a folder")
+    check_outside_snapshots(output)

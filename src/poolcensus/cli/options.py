@@ -14,7 +14,7 @@ from poolcensus.cli.completing import regions, words
 from poolcensus.cli.places import remember
 from poolcensus.config.entries import SETTINGS
 from poolcensus.paths import exists, is_folder
-from poolcensus.storage.naming import is_in_s3
+from poolcensus.storage.naming import in_snapshot, is_in_s3
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -236,6 +236,13 @@ def check_output_file(output: str) -> None:
         wrong = (
             f"{path.parent} is not a folder" if exists(path.parent) else f"There is no folder {path.parent}"
         )
+        raise click.UsageError(f"--output: {wrong}.")
+    check_outside_snapshots(output)
+
+
+def check_outside_snapshots(output: str) -> None:
+    """Raise `UsageError` for an --output in a snapshot, which it would damage."""
+    if (wrong := in_snapshot(output)) is not None:
         raise click.UsageError(f"--output: {wrong}.")
 
 

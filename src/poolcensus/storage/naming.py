@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from itertools import islice
 from pathlib import Path
@@ -11,7 +12,7 @@ from poolcensus.errors import SettingsError
 from poolcensus.format.codec import dumps, loads
 from poolcensus.format.ids import is_snapshot_id
 from poolcensus.format.manifest import MANIFEST_NAME
-from poolcensus.paths import is_file, is_folder, may_exist
+from poolcensus.paths import exists, is_file, is_folder, may_exist
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -62,6 +63,31 @@ def named(data: bytes) -> str | None:
 def inside_snapshot(dest: str | PathLike[str], snapshot: str | PathLike[str]) -> SettingsError:
     """Return the error for a destination that is a snapshot, or lies in one."""
     return SettingsError(f"{dest} is, or lies in, the snapshot {snapshot}. Set `dest` to another folder.")
+
+
+def snapshot_around(path: str | PathLike[str]) -> Path | None:
+    """Return the snapshot that a path is, or lies in, past its symbolic links. Raises `OSError`. Blocks."""
+    # Of links that go in a circle, Path.resolve raises a RuntimeError before Python 3.13.
+    place = Path(os.path.realpath(path))
+    return next(
+        (
+            each
+            for each in (place, *place.parents)
+            if is_snapshot_id(each.name) and exists(each / MANIFEST_NAME)
+        ),
+        None,
+    )
+
+
+def in_snapshot(path: str | PathLike[str]) -> str | None:
+    """Return the sentence for an output that would lie in a snapshot, None for any other. Blocks.
+
+    There it would take the place of the snapshot's own files, or be removed with them. Raises `OSError`.
+    """
+    snapshot = snapshot_around(path)
+    if snapshot is None:
+        return None
+    return f"{os.fspath(path)} lies in the snapshot {snapshot.name}. Choose another folder"
 
 
 def has_snapshots(folder: Path) -> bool:

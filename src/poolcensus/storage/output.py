@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from poolcensus.errors import DestinationError, reason_of
 from poolcensus.paths import exists
 from poolcensus.storage.local.files import replaced_file
+from poolcensus.storage.naming import in_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +22,8 @@ def output_file(path: Path, mode: int) -> Iterator[BinaryIO]:
     Raises `DestinationError`, which names `path` and not the hidden file beside it.
     """
     try:
+        if (wrong := in_snapshot(path)) is not None:
+            raise DestinationError(f"Could not write {path}: {wrong}.")
         with replaced_file(path, mode) as file:
             yield file
     except OSError as error:

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from poolcensus.errors import DestinationError, reason_of
-from poolcensus.format.ids import is_snapshot_id, new_snapshot_id, parse_snapshot_id
-from poolcensus.format.manifest import MANIFEST_NAME
+from poolcensus.format.ids import new_snapshot_id, parse_snapshot_id
 from poolcensus.format.times import utc_now
 from poolcensus.paths import exists, is_folder, is_link
 from poolcensus.storage.advice import explained
@@ -21,7 +20,7 @@ from poolcensus.storage.local.lock import FolderLock
 from poolcensus.storage.local.reading import LocalSource, survey
 from poolcensus.storage.local.stale import PRUNED_PREFIX, StaleDrafts
 from poolcensus.storage.local.threads import OneAtATime
-from poolcensus.storage.naming import LOCK_NAME, inside_snapshot, no_snapshots
+from poolcensus.storage.naming import LOCK_NAME, inside_snapshot, no_snapshots, snapshot_around
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -129,7 +128,7 @@ class FolderStore(Repository):
         if self._lock.held:
             raise RuntimeError("the store is already in use")
         with explained("read" if self.must_exist else "make", self.dest):
-            if (snapshot := self._snapshot_around()) is not None:
+            if (snapshot := snapshot_around(self.dest)) is not None:
                 # What is put there would be damage to it, and be removed with it.
                 raise inside_snapshot(self.dest, snapshot)
             if not self.must_exist:
@@ -137,19 +136,6 @@ class FolderStore(Repository):
             elif not is_folder(self.dest):
                 raise DestinationError(no_snapshots(self.dest))
         self._lock.acquire()
-
-    def _snapshot_around(self) -> Path | None:
-        """Return the snapshot that the destination is, or lies in. Raises `OSError`."""
-        # Of links that go in a circle, Path.resolve raises a RuntimeError before Python 3.13.
-        place = Path(os.path.realpath(self.dest))
-        return next(
-            (
-                each
-                for each in (place, *place.parents)
-                if is_snapshot_id(each.name) and exists(each / MANIFEST_NAME)
-            ),
-            None,
-        )
 
     def _release(self) -> None:
         while self._drafts:
