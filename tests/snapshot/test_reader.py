@@ -230,6 +230,20 @@ async def test_a_newer_schema_is_told_apart_from_damage(dest: Path) -> None:
         Snapshot.open(ID, dest)
 
 
+@pytest.mark.parametrize("ref", [LATER_ID, LATER_ID[:-1], "latest", "latest~0", "latest~1"])
+async def test_a_snapshot_that_is_not_what_its_name_says_is_read_only_by_its_path(
+    dest: Path, ref: str
+) -> None:
+    shutil.rmtree(dest / LATER_ID)
+    shutil.copytree(dest / OLDEST_ID, dest / LATER_ID)
+    if ref == "latest~1":
+        shutil.copytree(dest / OLDEST_ID, dest / f"{LATER_ID[:-6]}ffffff")
+    wrong = f"{LATER_ID} is not what its name says: its manifest is of {OLDEST_ID}"
+    with pytest.raises(SnapshotError, match=wrong):
+        Snapshot.open(ref, dest)
+    assert Snapshot.open(dest / LATER_ID).id == OLDEST_ID
+
+
 async def test_a_manifest_cannot_lead_out_of_its_folder(dest: Path) -> None:
     files = json.loads((dest / ID / "manifest.json").read_text())["files"]
     files[0]["name"] = f"../{LATER_ID}/pools.ndjson"

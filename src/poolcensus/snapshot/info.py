@@ -110,6 +110,17 @@ def read_manifest(data: bytes, place: str) -> Manifest:
         raise DamagedSnapshotError(message) from error
 
 
+def own_manifest(data: bytes, snapshot_id: str, place: str) -> Manifest:
+    """Return the manifest of the snapshot at `place`, whose name says that it is the one of this id.
+
+    Raises `SnapshotError` where it is none that can be read, or the manifest of another.
+    """
+    found = read_manifest(data, place)
+    if found.snapshot_id != snapshot_id:
+        raise SnapshotError(f"{place} is not what its name says: its manifest is of {found.snapshot_id}")
+    return found
+
+
 def _checked_manifest(data: bytes) -> Manifest:
     if len(data) > LARGEST_MANIFEST:
         raise ValueError("it is far too large")
@@ -123,7 +134,6 @@ def _checked_manifest(data: bytes) -> Manifest:
 def info_or_none(data: bytes, snapshot_id: str) -> SnapshotInfo | None:
     """Return what a manifest says of the snapshot of this id, None where it is none that can be read."""
     try:
-        info = info_of(read_manifest(data, snapshot_id))
+        return info_of(own_manifest(data, snapshot_id, snapshot_id))
     except SnapshotError:
         return None
-    return info if info.id == snapshot_id else None

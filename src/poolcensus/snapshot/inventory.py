@@ -10,7 +10,7 @@ import msgspec
 
 from poolcensus.config import Settings
 from poolcensus.errors import SnapshotError
-from poolcensus.snapshot.info import SnapshotInfo, check_sizes, info_of, read_manifest
+from poolcensus.snapshot.info import SnapshotInfo, check_sizes, info_of, own_manifest
 from poolcensus.snapshot.latest import named_latest
 from poolcensus.storage.destination import open_source
 from poolcensus.storage.source import Survey
@@ -80,10 +80,7 @@ def _own_manifest(manifest: bytes | SnapshotError, snapshot_id: str, place: str)
     """Return what a snapshot says of itself, if it is the one that its name says. Raises `SnapshotError`."""
     if isinstance(manifest, SnapshotError):
         raise manifest
-    found = read_manifest(manifest, place)
-    if found.snapshot_id != snapshot_id:
-        raise SnapshotError(f"{place} is not what its name says: its manifest is of {found.snapshot_id}")
-    return found
+    return own_manifest(manifest, snapshot_id, place)
 
 
 def list_snapshots(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Self, TypeVar
 from poolcensus.errors import SnapshotError
 from poolcensus.format.schema import TARGETS_NAME, Schema
 from poolcensus.snapshot.data_file import DataFile
-from poolcensus.snapshot.info import data_file, info_of, read_manifest
+from poolcensus.snapshot.info import data_file, info_of, own_manifest, read_manifest
 from poolcensus.snapshot.latest import find, looked_up, looked_up_beside_folder, warn_of_latest
 from poolcensus.storage.destination import open_folder, open_source
 from poolcensus.storage.naming import LATEST, is_in_s3
@@ -89,14 +89,14 @@ class Snapshot:
         if found is None:
             if isinstance(ref, str) and is_in_s3(ref):
                 raise SnapshotError(f"{ref.rstrip('/')} is not a snapshot: name one as s3://BUCKET/PREFIX/ID")
-            return cls._read(open_folder(ref))
+            # A copy of a snapshot may have any name.
+            files = open_folder(ref)
+            return cls(files, read_manifest(files.manifest(), files.location))
         place, name = found
         with opened(place) as source:
-            return cls._read(source.files(find(source, name, misnamed)))
-
-    @classmethod
-    def _read(cls, files: SnapshotFiles) -> Self:
-        return cls(files, read_manifest(files.manifest(), files.location))
+            snapshot_id = find(source, name, misnamed)
+            files = source.files(snapshot_id)
+            return cls(files, own_manifest(files.manifest(), snapshot_id, files.location))
 
     def __repr__(self) -> str:
         return f"<Snapshot {self.location!r}>"
