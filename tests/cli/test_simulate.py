@@ -20,6 +20,7 @@ from poolcensus.cli import main
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 COMMAND = [sys.executable, "-m", "poolcensus", "simulate", "--json", "--accounts=5", "--fault=throttle:0.5"]
 
@@ -145,6 +146,20 @@ def test_a_value_that_can_not_be_is_wrong_usage_and_names_its_option(
         assert first.startswith(f"poolcensus: {option}")
         assert hint == "poolcensus: see 'poolcensus simulate --help'"
         assert not more
+
+
+@pytest.mark.parametrize("option", ["--caller-policy", "--member-policy", "--boundary"])
+def test_only_a_policy_of_an_identity_names_no_principal(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "trust-policy.json"
+    statement = {"Effect": "Allow", "Principal": "*", "Action": "sts:AssumeRole"}
+    file.write_text(json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
+    assert main(["simulate", f"--trust-policy={file}", f"{option}={file}"]) == 2
+    assert capsys.readouterr().err.splitlines()[0] == (
+        f'poolcensus: {option}: "{file}" is not a policy that can be used:'
+        " an identity-based policy or a session policy names no principal"
+    )
 
 
 def test_who_never_had_pools_and_where_there_are_none_are_options() -> None:

@@ -168,7 +168,7 @@ def test_a_condition_on_a_key_that_the_call_does_not_have(operator: str, holds: 
     assert verdict is (Verdict.ALLOW if holds else Verdict.NONE)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "{}", "null", '{"Statement": ["Allow"]}'])
+@pytest.mark.parametrize("text", ["{", "[]", "{}", "null", '{"Statement": ["Allow"]}', '{"Statement": []}'])
 def test_a_text_that_is_no_policy_is_refused(text: str) -> None:
     with pytest.raises(PolicyError):
         read_document(text)

@@ -284,7 +284,17 @@ def test_a_session_policy_narrows_what_a_session_may_do(
 
 
 @pytest.mark.parametrize(
-    "policy", ["{", "[]", "{}", '{"Statement":[{"Effect":"Maybe","Action":"*"}]}', "null"]
+    "policy",
+    [
+        "{",
+        "[]",
+        "{}",
+        '{"Statement":[{"Effect":"Maybe","Action":"*"}]}',
+        "null",
+        '{"Statement":[]}',
+        '{"Statement":[{"Effect":"Allow","Principal":"*","Action":"*","Resource":"*"}]}',
+        '{"Statement":[{"Effect":"Allow","NotPrincipal":"*","Action":"*","Resource":"*"}]}',
+    ],
 )
 def test_a_session_policy_that_is_none_is_refused(start: Start, policy: str) -> None:
     running = start(SimulatorConfig(world=WorldConfig(accounts=3)))

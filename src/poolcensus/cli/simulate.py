@@ -52,6 +52,7 @@ _POLICIES = {
     "rcp": "a resource control policy of all member accounts",
     "endpoint_policy": "the policy of the VPC endpoint that calls of the role go through",
 }
+_OF_IDENTITIES = frozenset({"caller_policy", "member_policy", "boundary"})
 
 
 def _policy_options(function: Callable[..., int]) -> Callable[..., int]:
@@ -90,7 +91,7 @@ def _policy(name: str, path: Path | None) -> Document | None:
     if path is None:
         return None
     try:
-        return read_document(path.read_bytes())
+        return read_document(path.read_bytes(), of_identity=name in _OF_IDENTITIES)
     except (OSError, ValueError) as error:
         option = f"--{name.replace('_', '-')}"
         raise click.UsageError(f'{option}: "{path}" is not a policy that can be used: {error}') from None

@@ -136,8 +136,10 @@ class Document:
 
 
 @lru_cache(maxsize=64)
-def read_document(text: str | bytes) -> Document:
+def read_document(text: str | bytes, *, of_identity: bool = False) -> Document:
     """Return the policy that a JSON text holds.
+
+    `of_identity`: it is attached to an identity, or narrows the session of one, and so names no principal.
 
     Raises PolicyError: it is none, or one with elements that the simulator does not evaluate.
     """
@@ -148,14 +150,17 @@ def read_document(text: str | bytes) -> Document:
     statements = value.get("Statement") if isinstance(value, dict) else None
     if not isinstance(value, dict) or statements is None:
         raise PolicyError("a policy document is an object with a Statement")
-    return Document(
-        tuple(_statement(each) for each in (statements if isinstance(statements, list) else [statements]))
-    )
+    each_statement = statements if isinstance(statements, list) else [statements]
+    if not each_statement:
+        raise PolicyError("a policy document has at least one statement")
+    return Document(tuple(_statement(each, of_identity=of_identity) for each in each_statement))
 
 
-def _statement(value: JsonValue) -> Statement:
+def _statement(value: JsonValue, *, of_identity: bool) -> Statement:
     if not isinstance(value, dict):
         raise PolicyError("a statement is an object")
+    if of_identity and value.keys() & {"Principal", "NotPrincipal"}:
+        raise PolicyError("an identity-based policy or a session policy names no principal")
     if unknown := sorted(value.keys() - _STATEMENT):
         raise PolicyError(f"the simulator does not evaluate {unknown[0]} in a statement")
     effect = value.get("Effect")

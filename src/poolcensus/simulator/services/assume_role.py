@@ -59,7 +59,7 @@ def read_assume_role(form: dict[str, str], caller: Identity) -> AssumeRole:
     if policy is not None and not 1 <= len(policy) <= MAX_POLICY:
         raise _constraint("policy", "policy", f"Member must have length less than or equal to {MAX_POLICY}")
     try:
-        narrowed = read_document(policy) if policy is not None else None
+        narrowed = read_document(policy, of_identity=True) if policy is not None else None
     except PolicyError as error:
         # Whoever reads it wants to know what is wrong, or that AWS would take what the simulator does not.
         raise RefusalError(400, "MalformedPolicyDocument", f"Syntax errors in policy: {error}.") from None
