@@ -225,6 +225,50 @@ def test_assume_role_is_refused_where_aws_would(start: Start, changes: dict[str,
     assert client.assume_role(**good, DurationSeconds=900)["Credentials"]
 
 
+_TOO_SHORT = "Member must have length greater than or equal to"
+_TOO_LONG = "Member must have length less than or equal to"
+_NO_MATCH = "Member must satisfy regular expression pattern:"
+
+
+@pytest.mark.parametrize(
+    ("changes", "value", "field", "constraint"),
+    [
+        ({"RoleSessionName": "a"}, "a", "roleSessionName", f"{_TOO_SHORT} 2"),
+        ({"RoleSessionName": "a" * 65}, "a" * 65, "roleSessionName", f"{_TOO_LONG} 64"),
+        ({"RoleSessionName": "a b"}, "a b", "roleSessionName", rf"{_NO_MATCH} [\w+=,.@-]*"),
+        ({"ExternalId": "a"}, "a", "externalId", f"{_TOO_SHORT} 2"),
+        ({"ExternalId": "a" * 1225}, "a" * 1225, "externalId", f"{_TOO_LONG} 1224"),
+        ({"SourceIdentity": "a" * 65}, "a" * 65, "sourceIdentity", f"{_TOO_LONG} 64"),
+        ({"SourceIdentity": "aws:me"}, "aws:me", "sourceIdentity", rf"{_NO_MATCH} [\w+=,.@-]*"),
+        ({"TokenCode": "12345"}, "12345", "tokenCode", f"{_TOO_SHORT} 6"),
+        ({"TokenCode": "12345a"}, "12345a", "tokenCode", rf"{_NO_MATCH} [\d]*"),
+        ({"Policy": ""}, "", "policy", f"{_TOO_SHORT} 1"),
+        ({"Policy": "{" * 2049}, "{" * 2049, "policy", f"{_TOO_LONG} 2048"),
+        ({"Tags": [{"Key": "a" * 129, "Value": ""}]}, "a" * 129, "tags.1.member.key", f"{_TOO_LONG} 128"),
+        ({"Tags": [{"Key": "a", "Value": "b" * 257}]}, "b" * 257, "tags.1.member.value", f"{_TOO_LONG} 256"),
+        (
+            {"Tags": [{"Key": f"k{number}", "Value": "a"} for number in range(51)]},
+            f"[{', '.join(f'k{number}' for number in range(51))}]",
+            "tags",
+            f"{_TOO_LONG} 50",
+        ),
+    ],
+    ids=lambda each: f"{each:.40}" if isinstance(each, str) else "",
+)
+def test_a_refusal_names_the_constraint_that_is_not_satisfied(
+    start: Start, changes: dict[str, Any], value: str, field: str, constraint: str
+) -> None:
+    running = start(SimulatorConfig(world=WorldConfig(accounts=3)))
+    arguments = {"RoleArn": running.simulator.world.role_arn("000000000002"), "RoleSessionName": "census"}
+    client = running.client("sts", parameter_validation=False)
+    with pytest.raises(ClientError) as caught:
+        client.assume_role(**{**arguments, **changes})
+    error = caught.value.response["Error"]
+    assert error["Code"] == "ValidationError"
+    what = f"Value '{value}' at '{field}' failed to satisfy constraint: {constraint}"
+    assert error["Message"] == f"1 validation error detected: {what}"
+
+
 def test_a_session_says_how_much_room_policy_and_tags_take(start: Start) -> None:
     running = start(SimulatorConfig(world=WorldConfig(accounts=4)))
     assume = running.client("sts").assume_role

@@ -8,21 +8,33 @@ from typing import TYPE_CHECKING, NamedTuple
 from poolcensus.simulator.access import Handover
 from poolcensus.simulator.policies import Document, PolicyError, read_document
 from poolcensus.simulator.refusal import RefusalError
-from poolcensus.simulator.world_config import EXTERNAL_ID, ROLE_ARN
+from poolcensus.simulator.world_config import ROLE_ARN
 
 if TYPE_CHECKING:
     from poolcensus.simulator.http import Identity
 
 # Patterns and ranges: https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
 MAX_POLICY = 2048
-_NAME = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
-_TOKEN_CODE = re.compile("[0-9]{6}")
-_TAG_KEY = re.compile(r"[\w .:/=+@-]{1,128}")
-_TAG_VALUE = re.compile(r"[\w .:/=+@-]{0,256}")
 _MAX_TAGS = 50
 _MIN_DURATION = 900
 _MAX_DURATION = 43_200
 _CHAINED_DURATION = 3600
+
+
+class _Constraint(NamedTuple):
+    """What AWS asks of a text: its length, and a pattern, which `shown` is in AWS's own notation."""
+
+    least: int
+    most: int
+    pattern: re.Pattern[str]
+    shown: str
+
+
+_NAME = _Constraint(2, 64, re.compile(r"[\w+=,.@-]*", re.ASCII), r"[\w+=,.@-]*")
+_EXTERNAL_ID = _Constraint(2, 1224, re.compile(r"[\w+=,.@:/-]*", re.ASCII), r"[\w+=,.@:\/-]*")
+_TOKEN_CODE = _Constraint(6, 6, re.compile("[0-9]*"), r"[\d]*")
+_TAG_KEY = _Constraint(1, 128, re.compile(r"[\w .:/=+@-]*"), r"[\p{L}\p{Z}\p{N}_.:/=+\-@]+")
+_TAG_VALUE = _Constraint(0, 256, re.compile(r"[\w .:/=+@-]*"), r"[\p{L}\p{Z}\p{N}_.:/=+\-@]*")
 
 
 class AssumeRole(NamedTuple):
@@ -50,14 +62,13 @@ def read_assume_role(form: dict[str, str], caller: Identity) -> AssumeRole:
     if ROLE_ARN.fullmatch(arn) is None:
         raise RefusalError(400, "ValidationError", f"{arn} is invalid")
     name = form.get("RoleSessionName", "")
-    if _NAME.fullmatch(name) is None:
-        raise _pattern(name, "roleSessionName", r"[\w+=,.@-]*")
+    _check(name, "roleSessionName", _NAME)
     external_id = form.get("ExternalId")
-    if external_id is not None and EXTERNAL_ID.fullmatch(external_id) is None:
-        raise _pattern(external_id, "externalId", r"[\w+=,.@:\/-]*")
+    if external_id is not None:
+        _check(external_id, "externalId", _EXTERNAL_ID)
     policy = form.get("Policy")
-    if policy is not None and not 1 <= len(policy) <= MAX_POLICY:
-        raise _constraint("policy", "policy", f"Member must have length less than or equal to {MAX_POLICY}")
+    if policy is not None:
+        _check_length(policy, "policy", 1, MAX_POLICY)
     try:
         narrowed = read_document(policy, of_identity=True) if policy is not None else None
     except PolicyError as error:
@@ -67,12 +78,14 @@ def read_assume_role(form: dict[str, str], caller: Identity) -> AssumeRole:
         # A session that is not narrowed as it was asked for would allow too much.
         raise RefusalError(400, "ValidationError", "The simulator has no managed policies (PolicyArns).")
     code = form.get("TokenCode")
-    if code is not None and _TOKEN_CODE.fullmatch(code) is None:
-        raise _pattern(code, "tokenCode", r"[\d]{6}")
+    if code is not None:
+        _check(code, "tokenCode", _TOKEN_CODE)
     seconds = _duration(form, chained=caller.session_name is not None)
     source = form.get("SourceIdentity")
-    if source is not None and (_NAME.fullmatch(source) is None or source.lower().startswith("aws:")):
-        raise _pattern(source, "sourceIdentity", r"[\w+=,.@-]*")
+    if source is not None:
+        _check(source, "sourceIdentity", _NAME)
+        if source.lower().startswith("aws:"):
+            raise _pattern(source, "sourceIdentity", _NAME.shown)
     tags, transitive = _tags(form, caller)
     asked = Handover(external_id, name, source, tags, transitive)
     return AssumeRole(arn, asked, seconds, policy, narrowed)
@@ -104,12 +117,16 @@ def _tags(form: dict[str, str], caller: Identity) -> tuple[tuple[tuple[str, str]
     tags: list[tuple[str, str]] = []
     while (key := form.get(f"Tags.member.{len(tags) + 1}.Key")) is not None:
         value = form.get(f"Tags.member.{len(tags) + 1}.Value", "")
-        if _TAG_KEY.fullmatch(key) is None or _TAG_VALUE.fullmatch(value) is None or len(tags) == _MAX_TAGS:
-            raise _pattern(key, f"tags.{len(tags) + 1}.member.key", r"[\p{L}\p{Z}\p{N}_.:/=+\-@]+")
+        field = f"tags.{len(tags) + 1}.member"
+        _check(key, f"{field}.key", _TAG_KEY)
+        _check(value, f"{field}.value", _TAG_VALUE)
         # https://docs.aws.amazon.com/IAM/latest/UserGuide/id_tags.html#id_tags_rules
         if key.lower().startswith("aws:"):
             raise _invalid("Tag keys that begin with aws: are reserved for use by AWS.")
         tags.append((key, value))
+    if len(tags) > _MAX_TAGS:
+        keys = ", ".join(key for key, _ in tags)
+        raise _constraint(f"[{keys}]", "tags", f"Member must have length less than or equal to {_MAX_TAGS}")
     lowered = {key.lower() for key, _ in tags}
     if len(lowered) < len(tags):
         raise _invalid("Duplicate tag keys found. Please note that Tag keys are case insensitive.")
@@ -129,6 +146,20 @@ def _tags(form: dict[str, str], caller: Identity) -> tuple[tuple[tuple[str, str]
 
 def _invalid(message: str) -> RefusalError:
     return RefusalError(400, "InvalidParameterValue", message)
+
+
+def _check(value: str, field: str, constraint: _Constraint) -> None:
+    """Raise RefusalError for a text that is not as it has to be, and name its length before its pattern."""
+    _check_length(value, field, constraint.least, constraint.most)
+    if constraint.pattern.fullmatch(value) is None:
+        raise _pattern(value, field, constraint.shown)
+
+
+def _check_length(value: str, field: str, least: int, most: int) -> None:
+    if len(value) < least:
+        raise _constraint(value, field, f"Member must have length greater than or equal to {least}")
+    if len(value) > most:
+        raise _constraint(value, field, f"Member must have length less than or equal to {most}")
 
 
 def _pattern(value: str, field: str, pattern: str) -> RefusalError:
