@@ -395,6 +395,14 @@ def test_what_a_container_platform_sets_for_a_service_is_no_setting(
     assert load_settings() == Settings()
 
 
+@pytest.mark.parametrize("variable", ["POOLCENSUS_CONFIGG", "POOLCENSUS_Config", "POOLCENSUS_CONFIG_FILE"])
+def test_the_variable_that_names_the_file_is_known_too(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "x")
+    assert fails() == [f"Unknown environment variable {variable}. Did you mean POOLCENSUS_CONFIG?"]
+
+
 @pytest.mark.parametrize(
     "variable", ["PORTS", "SERVICE", "PORT_80", "SERVICE_HOSTS", "EXPORT", "NAMES", "ENVIRONMENT"]
 )

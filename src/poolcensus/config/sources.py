@@ -137,7 +137,7 @@ def _read_environment(known: AbstractSet[str], given: dict[str, Given], problems
         if key not in known and _OF_A_SERVICE.fullmatch(variable.removeprefix(PREFIX)):
             continue
         if key not in known or variable != variable.upper():
-            near = nearest(key, known)
+            near = nearest(key, known | {CONFIG_VARIABLE.removeprefix(PREFIX).lower()})
             hint = did_you_mean(None if near is None else f"{PREFIX}{near.upper()}")
             problems.append(f"Unknown environment variable {variable}.{hint}")
         elif value:
