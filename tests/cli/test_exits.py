@@ -66,6 +66,21 @@ def test_every_problem_has_its_own_line(capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().err == "poolcensus: one\npoolcensus: two\n"
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.SnapshotError("a\nb"),
+        errors.DestinationError("a\nb"),
+        click.UsageError("a\nb"),
+        OSError(errno.ENOENT, "No such file or directory", "a\nb"),
+    ],
+)
+def test_a_name_of_two_lines_is_one_line(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
+    with report():
+        fail(error)
+    assert capsys.readouterr().err.startswith(r"poolcensus: a\nb")
+
+
 def test_an_error_of_one_organization_names_no_option_for_what_its_table_sets(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

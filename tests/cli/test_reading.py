@@ -137,6 +137,12 @@ def test_nothing_is_written_into_a_snapshot(  # noqa: PLR0917 - pytest gives the
     assert {each: each.read_bytes() for each in dest.rglob("*") if each.is_file()} == before
 
 
+def test_a_snapshot_with_a_name_of_two_lines_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "new\nline/latest"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(r'poolcensus: "new\nline/latest" is not a snapshot ID or path.')
+
+
 def test_snapshots_are_listed(dest: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["snapshots", "--dest", str(dest)]) == 0
     _, old, new = said(capsys).splitlines()

@@ -131,7 +131,7 @@ def _end_with(error: BaseException, outcome: ExitStatus) -> None:
 
     outcome.code = code_of(error)
     words = without_passwords(_words(error))
-    complain(*words.splitlines())
+    complain(*_lines(error, words))
     match error:
         case click.UsageError(ctx=click.Context(command_path=path)):
             complain(f"see '{path} --help'")
@@ -141,6 +141,14 @@ def _end_with(error: BaseException, outcome: ExitStatus) -> None:
     if outcome.code != ExitCode.UNCOVERED:
         with suppress(OSError):
             logs.exit_error(outcome.code, with_options(words) or "standard output was closed")
+
+
+def _lines(error: BaseException, words: str) -> list[str]:
+    """Return what is said in lines: one of a snapshot, a file or an option, whose name may have others."""
+    from poolcensus.errors import DestinationError, SnapshotError
+
+    is_one = isinstance(error, (click.ClickException, DestinationError, OSError, SnapshotError))
+    return [words] if is_one and words else words.splitlines()
 
 
 def _words(error: BaseException) -> str:
