@@ -572,6 +572,26 @@ async def test_an_unreadable_lock_file_still_locks(tmp_path: Path, content: byte
                 pytest.fail("entered")
 
 
+@pytest.mark.parametrize(
+    ("put", "kind"),
+    [
+        (Path.mkdir, "a folder"),
+        (os.mkfifo, "no file"),
+        (lambda file: file.symlink_to("nowhere"), "a symbolic link"),
+    ],
+)
+async def test_what_is_no_lock_is_to_be_removed(
+    tmp_path: Path, put: Callable[[Path], None], kind: str
+) -> None:
+    put(tmp_path / ".lock")
+    says = f"{tmp_path}/.lock: it is {kind}; remove or rename it"
+    with pytest.raises(DestinationError, match=f"^can't lock {says}$"):
+        await make(tmp_path)
+    with pytest.raises(DestinationError, match=f"^can't unlock {says}$"):
+        await FolderStore(tmp_path).unlock()
+    assert [entry.name for entry in tmp_path.iterdir()] == [".lock"]
+
+
 async def test_the_lock_file_stays_the_same_file(tmp_path: Path) -> None:
     async with FolderStore(tmp_path):
         first = (tmp_path / ".lock").stat().st_ino

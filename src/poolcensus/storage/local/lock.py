@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from poolcensus.errors import DestinationError, DestinationLockedError, reason_of
 from poolcensus.format.codec import dumps
-from poolcensus.paths import is_folder
+from poolcensus.paths import exists, is_file, is_folder, is_link
 from poolcensus.storage.advice import explained
 from poolcensus.storage.holder import LockHolder, locked, still_running
 from poolcensus.storage.local.files import names_file, sync_folder, write_all
@@ -46,6 +46,7 @@ class FolderLock:
     def acquire(self) -> None:
         """Take the lock. Raises `DestinationLockedError` where a run holds it, and `DestinationError`."""
         with explained("lock", self._file):
+            _check_kind("lock", self._file)
             fd = self._open()
             try:
                 self._take(fd)
@@ -85,6 +86,7 @@ class FolderLock:
     def remove(self) -> LockHolder | None:
         """Remove the lock that somebody else holds; see `Repository.unlock`."""
         with explained("unlock", self._file):
+            _check_kind("unlock", self._file)
             if not is_folder(self._dest):
                 raise DestinationError(f"There is no folder {self._dest}, and so no lock in it.")
             try:
@@ -160,3 +162,14 @@ def _holder(fd: int) -> LockHolder:
         return LockHolder.read(os.pread(fd, 4096, 0))
     except OSError:
         return LockHolder()
+
+
+def _check_kind(doing: str, file: Path) -> None:
+    """Raise `DestinationError` for what has the lock's name and is none, and `OSError`."""
+    if is_link(file):
+        kind = "a symbolic link"
+    elif not exists(file) or is_file(file):
+        return
+    else:
+        kind = "a folder" if is_folder(file) else "no file"
+    raise DestinationError(f"can't {doing} {file}: it is {kind}", advice="remove or rename it")
