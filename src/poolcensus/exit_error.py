@@ -26,7 +26,7 @@ def asks_for_json(arguments: Sequence[str], environment: Mapping[str, str]) -> b
             asked = arguments[at + 1]
         elif argument.startswith(f"{_OPTION}="):
             asked = argument.partition("=")[2]
-    return asked == "json"
+    return asked.lower() == "json"
 
 
 def exit_error(code: int, words: str) -> bytes:

@@ -222,7 +222,7 @@ def test_a_snapshot_that_is_published_in_part_is_no_fatal_end(
         ("colect", "json", True),
         ("", "json", True),
         ("show --dest -", "json", True),
-        ("collect --no-such", "JSON", False),
+        ("collect --no-such", "JSON", True),
         ("collect --no-such --log-format", None, False),
         ("collect --no-such -- --log-format json", None, False),
     ],

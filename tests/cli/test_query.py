@@ -81,6 +81,7 @@ def test_the_json_of_the_settings_is_the_default_of_what_is_printed(
     count = ("SELECT count(*) AS n FROM pools", "--dest", dest)
     assert run(capsys, *count) == '{"n":2}\n'
     assert run(capsys, *count, "--format", "csv") == "n\n2\n"
+    assert run(capsys, *count, "--format", "CSV") == "n\n2\n"
     assert all("name" in json.loads(line) for line in run(capsys, "--list").splitlines())
     for name, first in (("n.csv", "n"), ("n.txt", "n")):
         assert run(capsys, *count, "--output", tmp_path / name) == ""

@@ -152,6 +152,14 @@ def complaint(**overrides: object) -> str:
         ("region_status_max_age", "12h", 43_200.0),
         ("region_status_max_age", "0", 0.0),
         ("log_level", "DEBUG", "debug"),
+        ("log_level", "Warning", "warning"),
+        ("log_format", "JSON", "json"),
+        ("progress", "Always", "always"),
+        ("compress", "ZSTD", "zstd"),
+        ("engine", "Dask", "dask"),
+        ("transport", "SDK", "sdk"),
+        ("region_status", "OFF", "off"),
+        ("s3_encryption", "aes256", "AES256"),
     ],
 )
 def test_values_are_read(key: str, given_as: object, expected: object) -> None:

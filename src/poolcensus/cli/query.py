@@ -84,7 +84,7 @@ def _refuse_json(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(_FORMATS),
+    type=click.Choice(_FORMATS, case_sensitive=False),
     help="How to print the rows; json is NDJSON, parquet needs --output.  [default: by the name of --output,"
     " else table]",
 )

@@ -289,7 +289,7 @@ class Entries(
         "When to show progress on standard error; auto: if it is a terminal.",
     ] = ProgressMode.AUTO
     log_format: Annotated[LogFormat, "Format of log lines on standard error."] = LogFormat.TEXT
-    log_level: Annotated[LogLevel, readers.log_level, "Minimum level of log lines."] = LogLevel.WARNING
+    log_level: Annotated[LogLevel, "Minimum level of log lines."] = LogLevel.WARNING
     metrics_file: Annotated[
         Path | None,
         readers.file,

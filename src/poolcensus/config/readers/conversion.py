@@ -13,13 +13,13 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from datetime import date, time
+from enum import StrEnum
 from functools import partial
 from typing import Annotated, Any, SupportsFloat, TypeAlias
 
 import msgspec
 from msgspec import Meta
 
-from poolcensus.config.values import LogLevel
 from poolcensus.format.text import did_you_mean, nearest, printable
 
 Reader: TypeAlias = Callable[[object], object]
@@ -106,12 +106,12 @@ def elements_of(value: object) -> tuple[object, ...]:
 
 
 def plain(kind: Any, value: object) -> Any:  # noqa: ANN401 - a type that is known only at run time
-    """Convert a value to a number, a text or an enum's member, by the type's own constraints.
+    """Convert a value to a number, a text or an enum's member, whose case does not matter.
 
-    Raises ValueError, in the words of the type's description.
+    The type's own constraints hold. Raises ValueError, in the words of the type's description.
     """
     base, constraints = getattr(kind, "__origin__", kind), getattr(kind, "__metadata__", ())
-    prepare = _PREPARED.get(base)
+    prepare = partial(_in_its_case, base) if issubclass(base, StrEnum) else _PREPARED.get(base)
     try:
         # Not strict, for a float that is whole.
         return msgspec.convert(prepare(value) if prepare else value, kind, strict=False)
@@ -156,9 +156,9 @@ def flag(value: object) -> bool:
     return found
 
 
-def log_level(value: object) -> object:
-    """Return a log level, whose case does not matter."""
-    return plain(LogLevel, value.lower() if isinstance(value, str) else value)
+def _in_its_case(kind: type[StrEnum], value: object) -> object:
+    word = value.casefold() if isinstance(value, str) else value
+    return next((each for each in kind if each.casefold() == word), value)
 
 
 def _whole(value: object) -> float:
