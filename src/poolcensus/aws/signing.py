@@ -131,9 +131,15 @@ class _Form(msgspec.Struct, frozen=True):
     before_digest: str
     signed: str
     scope: str
-    scope_steps: tuple[bytes, ...]
+    scope_steps: tuple[bytes, bytes, bytes]
     lines: str
 
+
+# https://www.rfc-editor.org/rfc/rfc2104#section-2: a block with the key, each byte changed for either hash.
+_INNER = bytes(byte ^ 0x36 for byte in range(256))
+_OUTER = bytes(byte ^ 0x5C for byte in range(256))
+_INNER_REST = _INNER[:1] * 32
+_OUTER_REST = _OUTER[:1] * 32
 
 _OPEN = "\0"
 
@@ -153,7 +159,11 @@ def _form(template: RequestTemplate, *, with_token: bool) -> _Form:
         before_digest=parts[-1],
         signed=signed,
         scope=f"{template.region}/{template.service}/aws4_request",
-        scope_steps=(template.region.encode(), template.service.encode(), b"aws4_request"),
+        scope_steps=(
+            _INNER_REST + template.region.encode(),
+            _INNER_REST + template.service.encode(),
+            _INNER_REST + b"aws4_request",
+        ),
         lines="".join(
             f"{name}: {value}\r\n" for name, value in {**template.headers, "host": template.host}.items()
         ),
@@ -215,22 +225,6 @@ class Clock:
         return self._stamp
 
 
-# https://www.rfc-editor.org/rfc/rfc2104#section-2: a block with the key, each byte changed for either hash.
-_INNER = bytes(byte ^ 0x36 for byte in range(256))
-_OUTER = bytes(byte ^ 0x5C for byte in range(256))
-_INNER_REST = _INNER[:1] * 32
-_OUTER_REST = _OUTER[:1] * 32
-
-
-def _hmac(key: bytes, message: bytes) -> bytes:
-    """Return the HMAC-SHA-256 of a message for a key of 32 bytes.
-
-    OpenSSL looks its HMAC up anew for each one, which takes longer than two hashes of what is so short.
-    """
-    inner = sha256(key.translate(_INNER) + _INNER_REST + message).digest()
-    return sha256(key.translate(_OUTER) + _OUTER_REST + inner).digest()
-
-
 # The first calls of nearly all targets have the same body.
 @lru_cache(maxsize=16)
 def _digest(body: bytes) -> str:
@@ -249,10 +243,14 @@ def sign(template: RequestTemplate, body: bytes, credentials: Credentials, stamp
     date = stamp[:8]
     scope = f"{date}/{form.scope}"
     text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{sha256(canonical).hexdigest()}"
+    # The HMAC-SHA-256 of each step, and of the text, for the key of the step before, which has 32 bytes.
+    # OpenSSL looks its HMAC up anew for each one, which takes longer than two hashes of what is so short.
     key = credentials.day_key(date)
-    for step in form.scope_steps:
-        key = _hmac(key, step)
-    signature = _hmac(key, text.encode()).hex()
+    for message in (*form.scope_steps, _INNER_REST + text.encode()):
+        key = sha256(
+            key.translate(_OUTER) + _OUTER_REST + sha256(key.translate(_INNER) + message).digest()
+        ).digest()
+    signature = key.hex()
     with_token = "" if token is None else f"x-amz-security-token: {token}\r\n"
     return (
         f"{form.lines}x-amz-date: {stamp}\r\n{with_token}"

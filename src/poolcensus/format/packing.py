@@ -28,7 +28,7 @@ Segment: TypeAlias = "bytes | Block"
 
 def joined(segments: Iterable[Segment]) -> bytes:
     """Return the bytes of all segments. Blocks."""
-    return b"".join(each if isinstance(each, bytes) else each.read() for each in segments)
+    return b"".join([each if isinstance(each, bytes) else each.read() for each in segments])
 
 
 class Packer:

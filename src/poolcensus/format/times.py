@@ -51,8 +51,8 @@ def rfc3339_of_epoch(seconds: float) -> str:
         day = _day(_EPOCH + milliseconds // 86_400_000)
     except (OverflowError, ValueError):
         raise ValueError("it is out of range") from None
-    minute, second = milliseconds % 86_400_000 // 60_000, milliseconds // 1000 % 60
-    return f"{day}{_MINUTES[minute]}{_SECONDS[second]}{_MILLISECONDS[milliseconds % 1000]}"
+    minute, rest = milliseconds // 60_000 % 1440, milliseconds % 60_000
+    return f"{day}{_MINUTES[minute]}{_SECONDS[rest // 1000]}{_MILLISECONDS[rest % 1000]}"
 
 
 # Items have been made in some years, of which this is more than ten.
