@@ -8,6 +8,7 @@ import pty
 import signal
 import subprocess
 import sys
+import termios
 from typing import TYPE_CHECKING
 
 import pytest
@@ -146,21 +147,45 @@ def test_a_terminal_that_closes_ends_a_run_in_good_order(
     simulator: Served, bench: Bench, pipe: Path, never_answering: dict[str, str]
 ) -> None:
     terminal, inside = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-c", IN_ITS_TERMINAL, "collect", *REGIONS],
-        cwd=bench.folder,
-        env={**bench.environment, **never_answering, "TERM": "xterm"},
-        stdin=inside,
-        stdout=inside,
-        stderr=inside,
-        start_new_session=True,
-    )
+    process = _started_in_terminal(bench, inside, never_answering)
     os.close(inside)
     held = os.open(pipe, os.O_WRONLY)
     os.close(terminal)
     assert process.wait(30) == 129
     os.close(held)
     assert simulator.calls == {}
+
+
+def test_a_signal_ends_a_run_whose_terminal_takes_no_bytes(
+    simulator: Served, bench: Bench, pipe: Path, never_answering: dict[str, str]
+) -> None:
+    terminal, inside = pty.openpty()
+    process = _started_in_terminal(bench, inside, never_answering)
+    try:
+        held = os.open(pipe, os.O_WRONLY)
+        # As Ctrl-S does.
+        termios.tcflow(inside, termios.TCOOFF)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 143
+    finally:
+        process.kill()
+        process.wait()
+        os.close(inside)
+        os.close(terminal)
+    os.close(held)
+    assert simulator.calls == {}
+
+
+def _started_in_terminal(bench: Bench, inside: int, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-c", IN_ITS_TERMINAL, "collect", *REGIONS],
+        cwd=bench.folder,
+        env={**bench.environment, **environment, "TERM": "xterm"},
+        stdin=inside,
+        stdout=inside,
+        stderr=inside,
+        start_new_session=True,
+    )
 
 
 def test_no_end_takes_longer_than_five_seconds() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import select
 import signal
 import sys
 import threading
@@ -18,7 +17,7 @@ import anyio
 
 from poolcensus.cli import logs
 from poolcensus.cli.exits import StoppedError
-from poolcensus.cli.trouble import complain
+from poolcensus.cli.trouble import complain, is_writable
 from poolcensus.exit_error import exit_error
 from poolcensus.signals import ENDING, decide, handled, handlers
 from poolcensus.temporary import remove_all
@@ -172,17 +171,20 @@ def _complain_of_exit(code: int, line: str) -> None:
 
 def _tell_of_exit(code: int) -> None:
     # Not by the log: what the signal came amid may be a line of it.
-    if sys.stderr is not None and logs.is_json():
-        with suppress(OSError, ValueError):
-            descriptor = sys.stderr.fileno()
-            # A pipe that nobody reads would take for ever.
-            if select.select((), (descriptor,), (), 0)[1]:
-                os.write(descriptor, exit_error(code, "stopped by a second signal"))
+    if logs.is_json():
+        _write_at_once(exit_error(code, "stopped by a second signal"))
 
 
 def _leave(code: int) -> None:
     if sys.stderr is not None and sys.stderr.isatty() and not logs.is_json():
         # The progress display hides the cursor and won't get to show it again.
-        os.write(sys.stderr.fileno(), _SHOW_CURSOR)
+        _write_at_once(_SHOW_CURSOR)
     remove_all()
     os._exit(code)
+
+
+def _write_at_once(data: bytes) -> None:
+    # A pipe that nobody reads, and a terminal that is stopped, would take for ever.
+    if sys.stderr is not None and is_writable(sys.stderr):
+        with suppress(OSError, ValueError):
+            os.write(sys.stderr.fileno(), data)

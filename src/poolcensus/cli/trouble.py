@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import select
 import shlex
 from contextlib import suppress
 from dataclasses import replace
@@ -29,6 +30,17 @@ _PARAMETERS = {"every": "--all", "every_account": "--all", "path": "--config"}
 def on_terminal(stream: TextIO | None) -> bool:
     """Whether a person is likely to see it now. Doesn't load what draws on terminals."""
     return stream is not None and stream.isatty()
+
+
+def is_writable(stream: TextIO) -> bool:
+    """Whether the stream takes bytes now: not so a terminal stopped by Ctrl-S, or a pipe that is full."""
+    # Not select.select(), which fails with a descriptor of 1024 or more.
+    ready = select.poll()
+    with suppress(OSError, ValueError):
+        ready.register(stream.fileno(), select.POLLOUT)
+        return bool(ready.poll(0))
+    # What is no file of the system never waits, or has its own error.
+    return True
 
 
 def with_options(text: str, organization: str | None = None) -> str:
