@@ -2,7 +2,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import pty
 import sys
+import termios
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -23,6 +27,7 @@ from poolcensus.config import ProgressMode, Settings
 from poolcensus.model import Account, KnownGap, Outcome, PoolRecord, Progress, Target, Totals
 from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.snapshot.info import info_of
+from virtual_time import on_virtual_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +38,7 @@ if TYPE_CHECKING:
     from poolcensus.model import Manifest, TargetResult
     from poolcensus.planned import Plan
 
+HIDE_CURSOR, SHOW_CURSOR = b"\x1b[?25l", b"\x1b[?25h"
 EVIL = "[red]\x1b[2J\x1b]0;owned\x07\u202eevil\nname :boom:"
 
 
@@ -195,6 +201,85 @@ async def test_progress_is_lines_of_a_log_that_is_json(
     found = [json.loads(each) for each in stream.getvalue().splitlines()]
     expected = [("INFO", "status", line(progress))] * lines
     assert [(each["level"], each["message_type"], each["message"]) for each in found] == expected
+
+
+def test_a_terminal_that_is_stopped_holds_up_nothing(
+    progress: Progress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal, inside = pty.openpty()
+    monkeypatch.setenv("TERM", "xterm")
+
+    async def stopped() -> None:
+        refreshed = anyio.Event()
+
+        def read() -> Progress:
+            refreshed.set()
+            return progress
+
+        async with shown(read, ProgressMode.ALWAYS):
+            await refreshed.wait()
+            # As Ctrl-S does.
+            termios.tcflow(inside, termios.TCOOFF)
+            await anyio.sleep(60)
+
+    with os.fdopen(inside, "w") as stderr, os.fdopen(terminal, "rb", buffering=0) as reader:
+        monkeypatch.setattr(sys, "stderr", stderr)
+        on_virtual_time(stopped)
+        assert sys.stderr is stderr
+        termios.tcflow(inside, termios.TCOON)
+        said = b""
+        # The cursor is hidden no longer than the display is there.
+        while SHOW_CURSOR not in said:
+            said += reader.read(4096)
+        assert said.count(HIDE_CURSOR) == 1
+        assert b"3 of 4+ targets" in said
+
+
+def test_a_terminal_that_is_stopped_before_the_run_holds_up_nothing(
+    progress: Progress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal, inside = pty.openpty()
+    monkeypatch.setenv("TERM", "xterm")
+
+    async def whole() -> None:
+        async with shown(lambda: progress, ProgressMode.ALWAYS):
+            await anyio.sleep(60)
+
+    with os.fdopen(inside, "w") as stderr, os.fdopen(terminal, "rb", buffering=0) as reader:
+        monkeypatch.setattr(sys, "stderr", stderr)
+        termios.tcflow(inside, termios.TCOOFF)
+        on_virtual_time(whole)
+        termios.tcflow(inside, termios.TCOON)
+        said = b""
+        while not (HIDE_CURSOR in said and SHOW_CURSOR in said):
+            said += reader.read(4096)
+
+
+def test_a_pipe_that_nobody_reads_holds_up_nothing(
+    progress: Progress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writing, b"x" * 4096)
+    os.set_blocking(writing, True)
+
+    class Pipe(io.StringIO):
+        def fileno(self) -> int:
+            return writing
+
+    stream = Pipe()
+    monkeypatch.setattr(sys, "stderr", stream)
+
+    async def whole() -> None:
+        async with shown(lambda: progress, ProgressMode.ALWAYS):
+            await anyio.sleep(60)
+            assert stream.getvalue() == ""
+
+    with os.fdopen(writing, "w"), os.fdopen(reading):
+        on_virtual_time(whole)
+    assert stream.getvalue() == f"poolcensus: {line(progress)}\n"
 
 
 async def test_what_ends_the_run_ends_the_progress(progress: Progress) -> None:

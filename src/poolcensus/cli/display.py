@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -12,13 +14,14 @@ from rich.table import Table
 
 from poolcensus.cli.pace import UNKNOWN, Pace, Pacer
 from poolcensus.cli.tables import console, text
+from poolcensus.cli.trouble import is_writable
 from poolcensus.cli.wording import covered, duration
 from poolcensus.format.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
 
     from poolcensus.model import Progress
 
@@ -30,10 +33,11 @@ MAX_SLOW = 3
 @contextmanager
 def live(read: Callable[[], Progress]) -> Iterator[Callable[[], None]]:
     """Yield a display of what `read` says, for the time of the block, which has to call for each refresh."""
-    shown = Live(console=console(stderr=True), auto_refresh=False, transient=True)
+    screen = console(stderr=True)
+    shown = Live(console=screen, auto_refresh=False, transient=True)
     # A terminal that goes away takes the display with it, not the census.
     with suppress(OSError):
-        shown.start()
+        _without_waiting(screen, shown.start)
     try:
         pacer = Pacer()
 
@@ -44,7 +48,24 @@ def live(read: Callable[[], Progress]) -> Iterator[Callable[[], None]]:
         yield refresh
     finally:
         with suppress(OSError):
-            shown.stop()
+            _without_waiting(screen, shown.stop)
+
+
+def _without_waiting(screen: Console, action: Callable[[], None]) -> None:
+    """Run what writes to the terminal; while that is stopped, a thread writes it once it goes on."""
+    if is_writable(screen.file):
+        action()
+        return
+    descriptor, encoding = screen.file.fileno(), screen.encoding
+    with screen.capture() as captured:
+        action()
+    data = captured.get().encode(encoding, "replace")
+
+    def write() -> None:
+        with suppress(OSError):
+            os.write(descriptor, data)
+
+    threading.Thread(target=write, daemon=True).start()
 
 
 def display(progress: Progress, pace: Pace = UNKNOWN) -> RenderableType:

@@ -12,7 +12,7 @@ import click
 
 from poolcensus.cli import logs
 from poolcensus.cli.pace import UNKNOWN, Pace, Pacer
-from poolcensus.cli.trouble import on_terminal
+from poolcensus.cli.trouble import is_writable, on_terminal
 from poolcensus.cli.wording import covered, duration
 from poolcensus.config import ProgressMode
 from poolcensus.errors import first_reason_raised
@@ -77,7 +77,9 @@ async def _repeated(action: Callable[[], None], seconds: float) -> AsyncIterator
         with suppress(OSError):
             while True:
                 await anyio.sleep(seconds)
-                action()
+                # One that is stopped would stop the event loop, too.
+                if sys.stderr is None or is_writable(sys.stderr):
+                    action()
 
     with first_reason_raised():
         async with anyio.create_task_group() as tasks:

@@ -7,7 +7,7 @@ import select
 import shlex
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, TextIO
+from typing import IO, TYPE_CHECKING, TextIO
 
 import click
 
@@ -32,7 +32,7 @@ def on_terminal(stream: TextIO | None) -> bool:
     return stream is not None and stream.isatty()
 
 
-def is_writable(stream: TextIO) -> bool:
+def is_writable(stream: IO[str]) -> bool:
     """Whether the stream takes bytes now: not so a terminal stopped by Ctrl-S, or a pipe that is full."""
     # Not select.select(), which fails with a descriptor of 1024 or more.
     ready = select.poll()
