@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from poolcensus.cli import main
+from poolcensus.cli import main, simulate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,6 +89,20 @@ def test_where_it_can_not_listen_is_one_sentence_that_says_what_to_do(
     why = os.strerror(errno.EADDRNOTAVAIL)
     assert capsys.readouterr().err == (
         f"poolcensus: Can't listen on port {port} of 192.0.2.1: {why}. Check --host and --port.\n"
+    )
+
+
+def test_an_address_of_another_machine_is_called_that_where_the_loop_gives_no_number(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("could not bind on any address out of [('192.0.2.1', 4566)]")
+
+    monkeypatch.setattr(simulate, "serve", refuse)
+    assert main(["simulate", "--host=192.0.2.1", "--port=4566"]) == 1
+    why = os.strerror(errno.EADDRNOTAVAIL)
+    assert capsys.readouterr().err == (
+        f"poolcensus: Can't listen on port 4566 of 192.0.2.1: {why}. Check --host and --port.\n"
     )
 
 

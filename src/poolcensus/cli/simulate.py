@@ -254,8 +254,10 @@ def _serve(config: SimulatorConfig, on_ready: Callable[[Simulator], None]) -> No
                 f"Port {config.port} of {config.host} is in use. End the program that listens there, or"
                 " choose another one with --port; 0 is any free one."
             ) from None
-        # Python's own sentence repeats the address.
-        why = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+        # Python's own sentence repeats the address. Since 3.13 it has no number where none of the host's
+        # addresses is one of this machine.
+        number = error.errno or errno.EADDRNOTAVAIL
+        why = error.strerror if isinstance(error, socket.gaierror) else os.strerror(number)
         raise click.ClickException(
             f"Can't listen on port {config.port} of {config.host}: {why}. Check --host and --port."
         ) from None
