@@ -18,6 +18,7 @@ from poolcensus.simulator import (
     WorldConfig,
     read_document,
 )
+from poolcensus.simulator.access import ENDPOINT_ID
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -251,6 +252,63 @@ def test_a_region_may_be_closed_by_a_control_policy() -> None:
         (MEMBER, "us-east-1"): Outcome.OK,
         (MEMBER, "eu-west-1"): Outcome.SCP_DENIED,
     }
+
+
+def listing(prefix: object, effect: str = "Allow", operator: str = "StringLike") -> dict[str, Any]:
+    return {"Effect": effect, "Action": "s3:ListBucket", "Condition": {operator: {"s3:prefix": prefix}}}
+
+
+OTHERS = {"Action": ["s3:CreateBucket", "s3:ListBucketMultipartUploads"]}
+
+
+@pytest.mark.parametrize(
+    ("statements", "listed", "refused"),
+    [
+        (
+            [OTHERS, listing(["census", "census/*"])],
+            ["census", "census/a+b"],
+            [None, "", "c"],
+        ),
+        ([{}, listing("census/*", "Deny")], [None, "", "census"], ["census/", "census/a"]),
+        ([OTHERS, listing("", operator="StringEquals")], [""], [None, "a"]),
+        ([{}, listing("true", "Deny", "Null")], ["", "a"], [None]),
+    ],
+)
+def test_the_prefix_of_a_listing_is_a_key_of_conditions(
+    start: Start, statements: list[dict[str, Any]], listed: list[str | None], refused: list[str | None]
+) -> None:
+    running = start(SimulatorConfig(world=world(caller=PolicySet(identity=policy(*statements)))))
+    s3 = running.client("s3")
+    s3.create_bucket(Bucket="census")
+
+    def asked(prefix: str | None) -> dict[str, str]:
+        return {"Bucket": "census"} if prefix is None else {"Bucket": "census", "Prefix": prefix}
+
+    for call in (s3.list_objects, s3.list_objects_v2):
+        for each in listed:
+            assert call(**asked(each))["Name"] == "census"
+        for each in refused:
+            assert refusal(call, **asked(each))[:2] == ("AccessDenied", 403)
+    # No other call has the key, whatever its query says.
+    assert s3.list_multipart_uploads(**asked("census/a"))["Bucket"] == "census"
+
+
+@pytest.mark.parametrize(("endpoint", "denied"), [(None, True), (policy({}), False)])
+def test_calls_go_through_an_endpoint_where_it_has_a_policy(
+    start: Start, endpoint: Document | None, denied: bool
+) -> None:
+    perimeter = policy(
+        {}, {"Effect": "Deny", "Condition": {"StringNotEquals": {"aws:SourceVpce": ENDPOINT_ID}}}
+    )
+    members = PolicySet(identity=perimeter, endpoint=endpoint)
+    running = start(SimulatorConfig(world=world(members=members)))
+    client = running.client("workspaces", running.assume(MEMBER))
+    if denied:
+        assert "with an explicit deny" in refusal(client.describe_workspaces_pools)[2]
+    else:
+        assert client.describe_workspaces_pools()["WorkspacesPools"]
+    truth = {each.account_id: each.outcome for each in running.simulator.world.truth()}
+    assert truth[MEMBER] is (Outcome.ACCESS_DENIED if denied else Outcome.OK)
 
 
 def test_a_session_policy_denies_explicitly_too(start: Start) -> None:

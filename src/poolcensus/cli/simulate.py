@@ -32,6 +32,7 @@ from poolcensus.simulator import (
     read_document,
     serve,
 )
+from poolcensus.simulator.access import ENDPOINT_ID
 from poolcensus.simulator.bounds import FieldError
 from poolcensus.simulator.server import SERVICES
 
@@ -50,7 +51,7 @@ _POLICIES = {
     "boundary": "the role's permissions boundary",
     "scp": "a service control policy of all member accounts",
     "rcp": "a resource control policy of all member accounts",
-    "endpoint_policy": "the policy of the VPC endpoint that calls of the role go through",
+    "endpoint_policy": f"the policy of the VPC endpoint, {ENDPOINT_ID}, that calls of the role go through",
 }
 _OF_IDENTITIES = frozenset({"caller_policy", "member_policy", "boundary"})
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     Context = Mapping[str, tuple[str, ...]]
 
+ENDPOINT_ID = "vpce-0123456789abcdef0"
+"""The VPC endpoint that the calls of those go through who have a policy of one."""
+
 
 class Principal(NamedTuple):
     """Who calls. `role` is the ARN of the role of a session, `session` its session policy."""
@@ -55,11 +58,18 @@ class Access:
         )
 
     def deny(
-        self, principal: Principal, action: str, find_resource: Callable[[], str], region: str
+        self,
+        principal: Principal,
+        action: str,
+        find_resource: Callable[[], str],
+        region: str,
+        *,
+        find_keys: Callable[[], Context] = dict,
     ) -> Denial | None:
         """Return what denies the call; None where it is allowed.
 
-        `find_resource` is called where a policy depends on more than the action.
+        `find_resource`, and `find_keys` for the condition keys of the call itself, are called where a policy
+        depends on more than the action.
         """
         layers = self.layers(principal)
         if action.partition(":")[0] == "s3":
@@ -68,7 +78,7 @@ class Access:
             return None
         if all(each.document.plain for each in layers):
             return decide(layers, Query(action, "*"))
-        context = self._context(principal, region, principal.account)
+        context = {**self._context(principal, region, principal.account), **find_keys()}
         return decide(layers, Query(action, find_resource() or "*", context=context))
 
     def deny_assume(
@@ -174,6 +184,8 @@ class Access:
         context.update({f"aws:principaltag/{key.lower()}": (value,) for key, value in principal.tags})
         if principal.source_identity is not None:
             context["aws:sourceidentity"] = (principal.source_identity,)
+        if any(each.kind is Policy.ENDPOINT for each in self.layers(principal)):
+            context["aws:sourcevpce"] = (ENDPOINT_ID,)
         return context
 
     @cached_property

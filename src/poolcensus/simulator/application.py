@@ -23,7 +23,7 @@ from poolcensus.simulator.http import (
     Response,
 )
 from poolcensus.simulator.limits import in_progress
-from poolcensus.simulator.permissions import DELETE_OBJECT, action_of, resource_of
+from poolcensus.simulator.permissions import DELETE_OBJECT, action_of, keys_of, resource_of
 from poolcensus.simulator.refusal import RefusalError, render
 from poolcensus.simulator.unauthorized import denied
 
@@ -241,7 +241,13 @@ class SimulatorApplication:
         if action == DELETE_OBJECT and call.operation == "POST":
             # S3 looks at each of the keys.
             return
-        denial = access.deny(principal, action, partial(resource_of, request, call.operation), request.region)
+        denial = access.deny(
+            principal,
+            action,
+            partial(resource_of, request, call.operation),
+            request.region,
+            find_keys=partial(keys_of, request, action),
+        )
         if denial is not None:
             raise denied(request, denial.kind, explicit=denial.explicit)
 

@@ -17,16 +17,17 @@ if TYPE_CHECKING:
 
 # Of each key that a DeleteObjects names, for itself.
 DELETE_OBJECT = "s3:DeleteObject"
+_LIST_BUCKET = "s3:ListBucket"
 # By what the path names, the method and the parameter that selects the operation; "" is every other one.
 _S3_ACTIONS = {
     ("service", "GET"): {"": "s3:ListAllMyBuckets"},
     ("bucket", "GET"): {
-        "": "s3:ListBucket",
+        "": _LIST_BUCKET,
         "uploads": "s3:ListBucketMultipartUploads",
         "location": "s3:GetBucketLocation",
         "versioning": "s3:GetBucketVersioning",
     },
-    ("bucket", "HEAD"): {"": "s3:ListBucket"},
+    ("bucket", "HEAD"): {"": _LIST_BUCKET},
     ("bucket", "PUT"): {"": "s3:CreateBucket"},
     ("bucket", "POST"): {"": DELETE_OBJECT},
     ("bucket", "DELETE"): {"": "s3:DeleteBucket"},
@@ -71,6 +72,14 @@ def resource_of(request: Request, operation: str) -> str:
         case "s3":
             return _s3_resource(request, partition)
     return "*" if request.service == "organizations" else ""
+
+
+def keys_of(request: Request, action: str) -> dict[str, tuple[str, ...]]:
+    """Return the condition keys that the call has for itself: of a listing its prefix, if it has one."""
+    if action != _LIST_BUCKET or request.method != "GET":
+        return {}
+    prefix = dict(parse_qsl(request.query, keep_blank_values=True)).get("prefix")
+    return {} if prefix is None else {"s3:prefix": (prefix,)}
 
 
 def _s3_resource(request: Request, partition: str) -> str:
