@@ -403,4 +403,5 @@ def test_serving_ends_cleanly_on_a_signal(number: signal.Signals) -> None:
             process.send_signal(number)
             _, errors = process.communicate(timeout=10)
     assert process.returncode == 0
-    assert errors == ""
+    # How long a callback takes says how busy the machine is.
+    assert [each for each in errors.splitlines() if not each.startswith("Executing <")] == []
