@@ -49,11 +49,21 @@ class Reply:
         return str(self.json["__type"]).rpartition("#")[2]
 
 
+class VirtualClock:
+    """A monotonic clock that a test moves. It starts anywhere, as a machine's does."""
+
+    now = 5000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 @dataclass
 class Running:
     """A simulator, and ways to call it."""
 
     simulator: Simulator
+    loop: asyncio.AbstractEventLoop
     session: boto3.Session
     clients: list[Any] = field(default_factory=list)
 
@@ -69,6 +79,18 @@ class Running:
     @property
     def host(self) -> str:
         return urlsplit(self.simulator.endpoint_url).netloc
+
+    def pass_time(self, seconds: float) -> None:
+        """Set the clock of the simulator's loop ahead, and return when the timers that are due have run."""
+
+        async def leap() -> None:
+            time_before = self.loop.time
+            self.loop.time = lambda: time_before() + seconds  # type: ignore[method-assign]
+            # One round to find what is due, and one for what that closes.
+            for _ in range(3):
+                await asyncio.sleep(0)
+
+        asyncio.run_coroutine_threadsafe(leap(), self.loop).result(10)
 
     def client(
         self, service: str, credentials: Credentials | None = None, region: str = "us-east-1", **options: Any
@@ -193,7 +215,7 @@ def open_simulator(
         thread.start()
         assert ready.wait(10)
         simulator, loop, stop = box[0]
-        running = Running(simulator, boto_session)
+        running = Running(simulator, loop, boto_session)
         try:
             yield running
         finally:

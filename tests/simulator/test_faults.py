@@ -12,6 +12,7 @@ import pytest
 from poolcensus.simulator import Fault, FaultKind, Latency, SimulatorConfig, WorldConfig
 from poolcensus.simulator.call import Call
 from poolcensus.simulator.faults import Injector
+from simulator.conftest import VirtualClock
 
 if TYPE_CHECKING:
     from simulator.conftest import Reply, Running, Start
@@ -339,15 +340,6 @@ def test_a_paging_loop_lasts_where_it_is() -> None:
     injector = Injector((Fault.parse("cycle-tokens:0.5"),), 1, time.monotonic)
     for account in range(1, 30):
         assert len({injector.choose(call(account), 1) is None for _ in range(6)}) == 1
-
-
-class VirtualClock:
-    """A monotonic clock that a test moves. It starts anywhere, as a machine's does."""
-
-    now = 5000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.mark.parametrize(

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from poolcensus.simulator import Fault, Latency, SimulatorConfig, WorldConfig
+from poolcensus.simulator.connection import IDLE_SECONDS, REQUEST_SECONDS
 
 if TYPE_CHECKING:
-    import pytest
-
     from simulator.conftest import Running, Start
 
 WORLD = WorldConfig(accounts=3, regions=("us-east-1",), pools_per_target=40)
@@ -20,9 +19,15 @@ WORLD = WorldConfig(accounts=3, regions=("us-east-1",), pools_per_target=40)
 def head_and_rest(sock: socket.socket) -> tuple[bytes, bytes]:
     data = b""
     while b"\r\n\r\n" not in data:
-        data += sock.recv(1 << 16)
+        data += some(sock)
     head, _, rest = data.partition(b"\r\n\r\n")
     return head.lower(), rest
+
+
+def some(sock: socket.socket) -> bytes:
+    piece = sock.recv(1 << 16)
+    assert piece, "the connection has ended"
+    return piece
 
 
 def to_the_end(sock: socket.socket) -> bytes:
@@ -36,6 +41,22 @@ def connect(running: Running) -> socket.socket:
     return socket.create_connection(running.address, timeout=5)
 
 
+def send(running: Running, sock: socket.socket, data: bytes) -> None:
+    """Send it, and wait until the simulator has it."""
+    stats = running.simulator.stats
+    expected = stats.bytes_received + len(data)
+    sock.sendall(data)
+    deadline = time.monotonic() + 30
+    while not stats.open_connections or stats.bytes_received < expected:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def is_open(sock: socket.socket) -> bool:
+    """Whether the simulator has neither sent anything nor closed it."""
+    return not select.select([sock], (), (), 0)[0]
+
+
 def test_a_client_of_http_1_0_is_told_that_its_connection_stays(start: Start) -> None:
     running = start(SimulatorConfig(world=WORLD))
     with connect(running) as sock:
@@ -45,7 +66,7 @@ def test_a_client_of_http_1_0_is_told_that_its_connection_stays(start: Start) ->
             assert b"\r\nconnection: keep-alive" in head
             length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
             while len(rest) < length:
-                rest += sock.recv(1 << 16)
+                rest += some(sock)
             assert len(rest) == length
     with connect(running) as sock:
         sock.sendall(b"GET /_simulator/stats HTTP/1.0\r\n\r\n")
@@ -85,56 +106,57 @@ def test_a_reply_that_drips_ends_a_connection_that_is_not_to_stay(start: Start) 
         assert to_the_end(sock).endswith(b'{"WorkspacesPools":[]}')
 
 
-def test_a_connection_on_which_no_whole_request_comes_is_closed(
-    start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("poolcensus.simulator.connection.IDLE_SECONDS", 0.3)
+def test_a_connection_on_which_no_whole_request_comes_is_closed(start: Start) -> None:
     running = start(SimulatorConfig(world=WORLD))
-    began = time.monotonic()
     for sent in (
         b"",
         b"GET /_simulator/stats HTTP/1.1\r\nHost: x",
         b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\n{",
     ):
         with connect(running) as sock:
-            sock.sendall(sent)
+            send(running, sock, sent)
+            running.pass_time(IDLE_SECONDS / 2)
+            assert is_open(sock)
+            running.pass_time(IDLE_SECONDS / 2)
             assert to_the_end(sock) == b""
-    assert 0.85 < time.monotonic() - began < 5
     with connect(running) as sock:
         for _ in range(4):
-            time.sleep(0.15)
+            running.pass_time(IDLE_SECONDS / 2)
             sock.sendall(b"GET /_simulator/stats HTTP/1.1\r\nHost: x\r\n\r\n")
             assert head_and_rest(sock)[0].startswith(b"http/1.1 200")
+        running.pass_time(IDLE_SECONDS)
         assert to_the_end(sock) is not None
 
 
-def test_a_request_that_comes_slowly_is_answered_if_it_comes_to_an_end(
-    start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("poolcensus.simulator.connection.IDLE_SECONDS", 0.3)
-    monkeypatch.setattr("poolcensus.simulator.connection.REQUEST_SECONDS", 1.5)
+def test_a_request_that_comes_slowly_is_answered_if_it_comes_to_an_end(start: Start) -> None:
     running = start(SimulatorConfig(world=WORLD))
     asked = b"GET /_simulator/stats HTTP/1.1\r\nHost: "
     with connect(running) as sock:
         for piece in (asked, b"x", b"y", b"z", b"\r\n", b"\r\n"):
-            time.sleep(0.15)
-            sock.sendall(piece)
+            running.pass_time(IDLE_SECONDS / 2)
+            send(running, sock, piece)
         assert head_and_rest(sock)[0].startswith(b"http/1.1 200")
-    began = time.monotonic()
-    with connect(running) as sock, suppress(ConnectionError):
-        sock.sendall(asked)
-        while time.monotonic() - began < 5:
-            time.sleep(0.1)
-            sock.sendall(b"x")
-    assert 1.4 < time.monotonic() - began < 5
+    with connect(running) as sock:
+        send(running, sock, asked)
+        # The last of them is what the time for a whole request ends with.
+        for _ in range(int(REQUEST_SECONDS / IDLE_SECONDS * 2) - 1):
+            running.pass_time(IDLE_SECONDS / 2)
+            assert is_open(sock)
+            send(running, sock, b"x")
+        running.pass_time(IDLE_SECONDS / 2)
+        assert to_the_end(sock) == b""
 
 
-def test_a_connection_whose_reply_takes_long_is_not_idle(
-    start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("poolcensus.simulator.connection.IDLE_SECONDS", 0.1)
-    running = start(SimulatorConfig(world=WORLD, latency=Latency.parse("500")))
-    assert running.pools().status == 200
+def test_a_connection_whose_reply_takes_long_is_not_idle(start: Start) -> None:
+    running = start(SimulatorConfig(world=WORLD, latency=Latency.parse("100000")))
+    signed = "".join(f"{name}: {value}\r\n" for name, value in running.signed().items())
+    asked = f"POST / HTTP/1.1\r\nHost: {running.host}\r\n{signed}Content-Length: 2\r\n\r\n{{}}".encode()
+    with connect(running) as sock:
+        send(running, sock, asked)
+        running.pass_time(IDLE_SECONDS)
+        assert is_open(sock)
+        running.pass_time(IDLE_SECONDS)
+        assert head_and_rest(sock)[0].startswith(b"http/1.1 200")
 
 
 def test_an_offer_of_another_protocol_is_declined_and_connect_refused(start: Start) -> None:
