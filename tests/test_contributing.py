@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -215,3 +217,18 @@ def test_the_places_of_the_code_that_a_page_names_are_there(page: str) -> None:
         r"`((?:src|tests|config|benches|\.github)/[\w./-]+|(?:cli|flow|aws|config)/[\w./]+)`", page
     ):
         assert (ROOT / path).exists() or (package / path).exists(), path
+
+
+def test_tests_run_without_xdist() -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "no:xdist",
+        "--collect-only",
+        "-q",
+        "tests/oracle/test_moto.py",
+    ]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout
