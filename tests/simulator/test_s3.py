@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import time
 import zlib
 from hashlib import md5
 from typing import TYPE_CHECKING
@@ -340,6 +341,20 @@ BEFORE = "Wed, 18 Nov 2026 11:06:39 GMT"
 def test_dates_and_etags_of_a_read(s3: Service, method: str, headers: Headers, status: int) -> None:
     s3("PUT", "/bucket/k", b"1")
     assert s3(method, "/bucket/k", headers=headers).status == status
+
+
+@pytest.mark.parametrize("zone", [" GMT", " -0000", ""])
+def test_a_date_without_a_zone_is_in_utc(s3: Service, monkeypatch: pytest.MonkeyPatch, zone: str) -> None:
+    s3("PUT", "/bucket/k", b"1")
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "JST-9")
+        time.tzset()
+        statuses = [
+            s3("GET", "/bucket/k", headers={"if-modified-since": each.removesuffix(" GMT") + zone}).status
+            for each in (MODIFIED, BEFORE)
+        ]
+    time.tzset()
+    assert statuses == [304, 200]
 
 
 def test_conditional_writes(s3: Service) -> None:

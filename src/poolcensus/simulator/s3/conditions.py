@@ -5,6 +5,7 @@ https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-requests.html
 
 from __future__ import annotations
 
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
@@ -73,7 +74,11 @@ def _names(header: str, stored: StoredObject) -> bool:
 
 def _date(header: str | None) -> float | None:
     """Return the seconds that a date stands for; None where it is none, which then counts for nothing."""
+    if header is None:
+        return None
     try:
-        return None if header is None else parsedate_to_datetime(header).timestamp()
+        found = parsedate_to_datetime(header)
+        # A date of HTTP is in UTC, also where it has no zone or -0000.
+        return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None
