@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MAX_PER_TARGET = 1 << 20
+MAX_REGIONS = 64
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _SPACE = 36**9
 _CHUNK = 36**3
 _FACTOR = 77_777_777_777_761
-_MAX_REGIONS = 64
 _BLOCK = 25
 _VARIANTS = 64
 _FIRST_CREATED = 1_719_792_000_000
@@ -110,7 +110,7 @@ class PoolPress:
         """
         place = (int(pool_id[7:], 36) - self._shift) * self._inverse % _SPACE
         rest, position = divmod(place, MAX_PER_TARGET)
-        index, number = divmod(rest, _MAX_REGIONS)
+        index, number = divmod(rest, MAX_REGIONS)
         if number >= len(self._regions):
             return None
         return index, self._regions[number], position
@@ -119,11 +119,11 @@ class PoolPress:
         region = self._regions[number].encode()
         account = b"%012d" % (index + 1)
         triples, names = _triples(), _names()
-        first = (index * _MAX_REGIONS + number) * MAX_PER_TARGET
+        first = (index * MAX_REGIONS + number) * MAX_PER_TARGET
         place = ((first + start) * _FACTOR + self._shift) % _SPACE
         arn = b"arn:%b:workspaces:%b:%b:workspacespool" % (self._partition, region, account)
         directory = b"%b%bz7k" % (triples[index % _CHUNK], triples[number])
-        bucket = b"%b-%b-%b" % (region, account, triples[(index * _MAX_REGIONS + number) % _CHUNK])
+        bucket = b"%b-%b-%b" % (region, account, triples[(index * MAX_REGIONS + number) % _CHUNK])
         templates: list[bytes] = []
         values: list[bytes] = []
         block, variant = -1, _NO_TEMPLATES

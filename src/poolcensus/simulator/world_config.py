@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from poolcensus.partitions import partitions
 from poolcensus.simulator.bounds import MANY, Bounds, FieldError, check_bounds
 from poolcensus.simulator.policies import Policies
-from poolcensus.simulator.pools import MAX_PER_TARGET
+from poolcensus.simulator.pools import MAX_PER_TARGET, MAX_REGIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +20,6 @@ _ROLE_NAME = re.compile(r"(?:[\w+=,.@/-]{0,511}/)?[\w+=,.@-]{1,64}", re.ASCII)
 EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
 _ACCOUNT = re.compile(r"[0-9]{12}", re.ASCII)
 _REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-[0-9]+", re.ASCII)
-_MAX_REGIONS = 64
 # Twenty digits, as every number of 64 bits has at most: the seed is a part of keys of 64 bytes.
 _SEED = Bounds(-(10**20), 10**20)
 _PARTITIONS = ("aws", "aws-us-gov", "aws-cn")
@@ -206,8 +205,8 @@ class WorldConfig:
         self._check_roles()
 
     def _check_regions(self) -> None:
-        if len(self.regions) > _MAX_REGIONS:
-            raise FieldError("regions", f"must be at most {_MAX_REGIONS}, not {len(self.regions)}")
+        if len(self.regions) > MAX_REGIONS:
+            raise FieldError("regions", f"must be at most {MAX_REGIONS}, not {len(self.regions)}")
         for region in self.regions:
             # Any that could be one: a region may be newer than the catalogue.
             if _REGION.fullmatch(region) is None:
