@@ -167,6 +167,21 @@ def _closed_port() -> str:
         return f"127.0.0.1:{closed.getsockname()[1]}"
 
 
+_NAMELESS = "no-such-name.invalid"
+
+
+def _without_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the system know of a host that it has no name, without asking a network."""
+    real = socket.getaddrinfo
+
+    def getaddrinfo(host: bytes, *args: int, **options: int) -> object:
+        if host == _NAMELESS.encode():
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return real(host, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+
+
 @pytest.mark.parametrize("how", ["refuses", "swallows", "has no name"])
 async def test_a_dead_region_costs_a_last_round(
     lab: Start, exact_but: ExactBut, monkeypatch: pytest.MonkeyPatch, how: str
@@ -174,7 +189,8 @@ async def test_a_dead_region_costs_a_last_round(
     here = await lab(accounts=100, pools_per_target=2, regions=REGIONS)
     template = Sdk.template
     async with _swallower() as swallower:
-        host = {"refuses": _closed_port(), "swallows": swallower, "has no name": "no-such-name.invalid"}[how]
+        host = {"refuses": _closed_port(), "swallows": swallower, "has no name": _NAMELESS}[how]
+        _without_name(monkeypatch)
 
         async def elsewhere(
             sdk: Sdk, service: str, region: str, method: str, sample: Mapping[str, object] | None = None
