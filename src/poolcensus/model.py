@@ -321,6 +321,7 @@ class FailureGroup:
     asked for fewer calls (`ThrottledError`), did not accept the credentials that the role was to be assumed
     with (`CredentialsNotAccepted`), did not answer (`NoReply`) or could not be understood (`BadReply`), and
     in which this machine lacked something for the call (`LocalLimit`).
+    `opt_in` says that an account has to enable each of the regions.
     """
 
     outcome: Outcome
@@ -335,6 +336,7 @@ class FailureGroup:
     examples: tuple[FailedAccount, ...]
     organization: str | None = None
     role_trouble: str | None = None
+    opt_in: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -210,6 +210,11 @@ def known_regions() -> frozenset[str]:
     return frozenset(region for each in partitions().values() for region in each.regions)
 
 
+def always_on_regions() -> frozenset[str]:
+    """Every region of every partition that no account has to enable, of those that are known."""
+    return known_regions() - {region for each in partitions().values() for region in each.opt_in}
+
+
 def usual_regions() -> tuple[str, ...]:
     """Return the regions that have WorkSpaces, those of the partition aws first."""
     return tuple(region for each in partitions().values() for region in each.workspaces)

@@ -105,7 +105,20 @@ def test_sessions_that_are_too_short_for_the_queue_are_no_credentials_to_renew()
 
 
 @pytest.mark.parametrize("code", ["UnrecognizedClientException", "AuthFailure"])
-def test_a_region_that_does_not_know_the_credentials_may_be_disabled(code: str) -> None:
-    failed = result(1, outcome=Outcome.ERROR, code=code)
-    (group,) = FailureTally(WORKSPACES_POOLS, [failed]).groups()
-    assert remedy_of(group).startswith("The region may not be enabled, which nothing could confirm")
+@pytest.mark.parametrize(
+    ("regions", "advice"),
+    [
+        (("il-central-1", "af-south-1"), "The region may not be enabled, which nothing could confirm"),
+        # A region that AWS has opened since then is one that an account has to enable.
+        (("xx-new-1",), "The region may not be enabled, which nothing could confirm"),
+        (("eu-west-1",), "AWS no longer knows the credentials of these accounts"),
+        # What a region that is always on does not know either is no question of regions.
+        (("eu-west-1", "il-central-1"), "AWS no longer knows the credentials of these accounts"),
+    ],
+)
+def test_a_region_that_does_not_know_the_credentials_may_be_disabled_where_it_can_be(
+    code: str, regions: tuple[str, ...], advice: str
+) -> None:
+    failed = [result(1, region, outcome=Outcome.ERROR, code=code) for region in regions]
+    (group,) = FailureTally(WORKSPACES_POOLS, failed).groups()
+    assert remedy_of(group).startswith(advice)

@@ -49,7 +49,7 @@ def remedy_of(group: FailureGroup) -> str:
         refused = _role_remedy(group.denial) if group.denial is not None else None
         return refused or ROLE_REMEDIES.get(group.role_trouble) or REMEDIES[group.outcome]
     if group.outcome is not Outcome.ACCESS_DENIED:
-        return remedy_of_outcome(group.outcome, group.code)
+        return remedy_of_outcome(group.outcome, group.code, opt_in=group.opt_in)
     if group.unexplained:
         return (
             f"Check that the role allows {group.operation}. If it does, the region may not offer it: leave"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from poolcensus.aws.refusals.table import denial_in, is_unexplained
 from poolcensus.model import Denial, FailedAccount, FailureGroup, Outcome
+from poolcensus.partitions import always_on_regions
 from poolcensus.results.role_trouble import role_trouble_of
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ class FailureTally:
         Those of as many accounts are in the order of the outcomes, with what is unexplained at the end.
         Each names some of its accounts, as many as `examples` says: those in which most regions failed.
         """
+        always_on = always_on_regions()
         return tuple(
             FailureGroup(
                 kind.outcome,
@@ -114,6 +116,7 @@ class FailureTally:
                 examples=tuple(nsmallest(examples, group.accounts.values(), key=_most_regions)),
                 organization=kind.organization,
                 role_trouble=kind.role_trouble,
+                opt_in=always_on.isdisjoint(group.regions),
             )
             # Which way is met first is chance, and two runs are to be compared.
             for kind, group in sorted(self._groups.items(), key=_most_accounts)

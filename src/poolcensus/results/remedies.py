@@ -44,8 +44,12 @@ _OF_TIMEOUTS: Final[Mapping[str | None, str]] = {
 }
 _LOCAL_LIMITS: Final[frozenset[str | None]] = frozenset(LocalLimit)
 _SESSIONS_TOO_SHORT: Final = "Run it again with a lower `concurrency` or a longer `session_duration`."
-# Where it is known that only the region does not know them, the target is `region_disabled`.
 _UNRECOGNIZED: Final = (
+    "AWS no longer knows the credentials of these accounts: the role's session was revoked, or the account is"
+    " being closed. Run it again."
+)
+# Where it is known that only the region does not know them, the target is `region_disabled`.
+_UNRECOGNIZED_IN_OPT_IN: Final = (
     "The region may not be enabled, which nothing could confirm: allow account:ListRegions or"
     " ec2:DescribeRegions, leave it out with `exclude_regions`, or run it again."
 )
@@ -74,8 +78,11 @@ ROLE_REMEDIES: Final[Mapping[str | None, str]] = {
 """By what kept a role from being assumed, where more is known than that it can't be."""
 
 
-def remedy_of_outcome(outcome: Outcome, code: str | None) -> str:
-    """Return what would mend an outcome other than `access_denied`, by the code of its targets."""
+def remedy_of_outcome(outcome: Outcome, code: str | None, *, opt_in: bool = False) -> str:
+    """Return what would mend an outcome other than `access_denied`, by the code of its targets.
+
+    `opt_in` says that all of them are in regions that an account has to enable.
+    """
     if outcome is Outcome.TIMED_OUT:
         return _OF_TIMEOUTS.get(code) or REMEDIES[outcome]
     if outcome is Outcome.UNREACHABLE and code in _LOCAL_LIMITS:
@@ -87,5 +94,5 @@ def remedy_of_outcome(outcome: Outcome, code: str | None) -> str:
         and code is not None
         and error_class_of(code, 400, "") is UnrecognizedCredentialsError
     ):
-        return _UNRECOGNIZED
+        return _UNRECOGNIZED_IN_OPT_IN if opt_in else _UNRECOGNIZED
     return REMEDIES[outcome]
