@@ -111,6 +111,33 @@ async def test_a_call_that_never_ends_holds_up_no_other_region(
     assert _ends(snapshot)[-1] == SLOW
 
 
+async def test_regions_that_swallow_calls_take_a_quarter_of_the_time_of_a_single_place(lab: Start) -> None:
+    accounts, alive, dead = 20, ("us-east-1", "eu-west-1", "us-west-2"), ("ap-south-1", "sa-east-1")
+    here = await lab(
+        accounts=accounts,
+        pools_per_target=1,
+        regions=(*alive, *dead),
+        faults=[f"hang,service=workspaces,region={each}" for each in dead],
+        latency=Latency.parse("20"),
+    )
+    loop = asyncio.get_running_loop()
+    timeout, started, left = 0.4, loop.time(), accounts * len(alive)
+    async with Census(here.settings(concurrency=1, attempt_timeout=timeout)) as census:
+        async for page in census.pages():
+            assert page.target.region not in dead
+            left -= 1
+            if not left:
+                break
+        seconds = loop.time() - started
+        faults = here.simulator.stats.snapshot()["faults"]
+    assert isinstance(faults, dict)
+    hangs = faults["hang"]
+    assert isinstance(hangs, int)
+    # Before it is known that a region does not answer, three accounts have called it.
+    probes = hangs - 3 * len(dead)
+    assert (probes - 1) * timeout < seconds / 4
+
+
 async def test_roles_that_are_asked_for_again_hold_up_no_other_account(
     lab: Start, exact_but: ExactBut
 ) -> None:

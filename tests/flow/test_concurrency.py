@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from poolcensus.flow.concurrency import CallKey, ConcurrencyLimiter
 from poolcensus.flow.retry_quota import RetryQuota
 from poolcensus.flow.windows import Pauses
+from virtual_time import now, on_virtual_time
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -480,3 +481,97 @@ async def test_calls_to_what_may_be_away_take_a_quarter_of_the_places() -> None:
             release[name].set()
     assert entered[3:] == names[2:]
     assert limiter._in_flight == 0
+
+
+async def _hold(limiter: ConcurrencyLimiter, account: str, seconds: float, *, doubtful: bool = False) -> None:
+    await limiter.acquire(key(account), doubtful=doubtful)
+    try:
+        await anyio.sleep(seconds)
+    finally:
+        limiter.release(key(account), doubtful=doubtful)
+
+
+@pytest.mark.parametrize("total", [1, 2, 3])
+def test_of_few_places_calls_to_what_may_be_away_take_a_quarter_of_the_time(total: int) -> None:
+    async def main() -> None:
+        limiter = ConcurrencyLimiter(total=total, per_account=9, per_region=9)
+        doubtful_held = others_held = 0.0
+
+        async def doubt(account: str) -> None:
+            nonlocal doubtful_held
+            while True:
+                await _hold(limiter, account, 30.0, doubtful=True)
+                doubtful_held += 30.0
+
+        async def call(account: str) -> None:
+            nonlocal others_held
+            while True:
+                await _hold(limiter, account, 1.0)
+                others_held += 1.0
+                # As a target that ends and another that is opened in its place.
+                await anyio.sleep(0.1)
+
+        with anyio.move_on_after(3600):
+            async with anyio.create_task_group() as group:
+                for number in range(total + 1):
+                    group.start_soon(doubt, f"doubtful{number}")
+                    group.start_soon(call, f"other{number}")
+        assert doubtful_held <= 3600 * total / 4
+        # And hardly less: what is back is noticed.
+        assert doubtful_held >= 3600 * total / 5
+        assert others_held >= 3600 * total / 2
+
+    on_virtual_time(main)
+
+
+def test_calls_to_what_may_be_away_have_the_only_place_while_nobody_else_calls() -> None:
+    async def main() -> None:
+        limiter = ConcurrencyLimiter(total=1, per_account=9, per_region=9)
+        async with anyio.create_task_group() as group:
+            for number in range(4):
+                group.start_soon(lambda each: _hold(limiter, each, 30.0, doubtful=True), f"{number}")
+            await anyio.sleep(31)
+            # A call that is long is no time in which nobody calls.
+            await _hold(limiter, "other", 20.0)
+        assert 4 * 30 + 20 < now() < 4 * 30 + 20 + 4 * 30 / 3
+
+    on_virtual_time(main)
+
+
+def test_what_fails_at_once_or_is_back_holds_up_no_other_of_its_kind() -> None:
+    async def main() -> None:
+        limiter = ConcurrencyLimiter(total=1, per_account=9, per_region=9)
+        await _hold(limiter, "silent", 30.0, doubtful=True)
+        began = now()
+        for _ in range(100):
+            await _hold(limiter, "back", 0.01, doubtful=True)
+        assert now() - began < 30
+
+    on_virtual_time(main)
+
+
+@pytest.mark.parametrize("place_is_taken", [False, True])
+def test_one_that_is_cancelled_while_it_leaves_the_time_to_others_hands_its_turn_on(
+    place_is_taken: bool,
+) -> None:
+    async def main() -> None:
+        limiter = ConcurrencyLimiter(total=1, per_account=9, per_region=9)
+        await _hold(limiter, "silent", 30.0, doubtful=True)
+        if place_is_taken:
+            await limiter.acquire(key("other"))
+        first, second = (
+            asyncio.create_task(limiter.acquire(key(name), doubtful=True)) for name in ("first", "second")
+        )
+        # Past all that it leaves to others: then it waits for its place.
+        await anyio.sleep(100 if place_is_taken else 1)
+        first.cancel()
+        await _settle()
+        assert first.cancelled()
+        if place_is_taken:
+            limiter.release(key("other"))
+        with anyio.fail_after(100):
+            await second
+        limiter.release(key("second"), doubtful=True)
+        assert limiter._in_flight == 0
+
+    on_virtual_time(main)

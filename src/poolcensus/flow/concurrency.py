@@ -48,12 +48,16 @@ class ConcurrencyLimiter:
 
     A place in all three is taken at once or not at all, so a call that waits for its account holds
     nothing that another account could use. Of the run's places, no more than a quarter are for calls that
-    are `doubtful`: what they call may be away, and each may take its whole time to find out.
+    are `doubtful`: what they call may be away, and each may take its whole time to find out. Where there are
+    fewer than four, one doubtful call at a time has a place. After it all are left to others for so long that
+    it comes to a quarter of the time, unless nobody else calls.
     """
 
     # With a half, two regions that hang halve the rate of all others; with an eighth, one of several that are
     # back is noticed late where there are few places.
     _PLACES_FOR_ONE_DOUBTFUL = 4
+    # As a part of what the doubtful call took. At the end of a run there are no others to leave places to.
+    _NOBODY_ELSE_FOR = 1 / 4
 
     def __init__(self, *, total: int, per_account: int, per_region: int) -> None:
         self.total = total
@@ -63,6 +67,11 @@ class ConcurrencyLimiter:
         self._in_flight = 0
         self._most_doubtful = max(total // self._PLACES_FOR_ONE_DOUBTFUL, 1)
         self._doubtful = 0
+        self._rest_for_each_second = max(self._PLACES_FOR_ONE_DOUBTFUL / total - 1, 0.0)
+        self._doubtful_since = 0.0
+        self._rest_ends = 0.0
+        self._quiet = 0.0
+        self._quiet_timer: asyncio.TimerHandle | None = None
         self._accounts: dict[str, int] = {}
         self._endpoints: dict[tuple[str, str], int] = {}
         self._ahead = _Waiters()
@@ -97,6 +106,12 @@ class ConcurrencyLimiter:
         else:
             del self._accounts[account_id]
         self._endpoints[region, service] -= 1
+        if doubtful and self._rest_for_each_second:
+            self._begin_rest()
+        self._hand_on()
+
+    def _hand_on(self) -> None:
+        """Give the places that there are to those who wait for one."""
         for waiters in (self._ahead, self._behind):
             # In most calls nobody waits, or there is no place left for whoever does.
             while (
@@ -107,6 +122,26 @@ class ConcurrencyLimiter:
                 self._take(waiter.key, doubtful=waiter.doubtful)
                 waiters.remove(waiter)
                 waiter.place.set_result(None)
+        if self._rest_ends and not self._in_flight:
+            self._quiet_timer = asyncio.get_running_loop().call_later(self._quiet, self._end_rest)
+
+    def _begin_rest(self) -> None:
+        """Leave the places to others after a doubtful call, by the time that it took."""
+        now = asyncio.get_running_loop().time()
+        took = now - self._doubtful_since
+        self._rest_ends = now + took * self._rest_for_each_second
+        self._quiet = took * self._NOBODY_ELSE_FOR
+
+    def _end_rest(self) -> None:
+        self._quiet_timer = None
+        self._rest_ends = 0.0
+        self._hand_on()
+
+    def _takes_doubtful(self) -> bool:
+        """Whether one more doubtful call may have a place."""
+        if self._doubtful >= self._most_doubtful:
+            return False
+        return not self._rest_ends or asyncio.get_running_loop().time() >= self._rest_ends
 
     def _take(self, key: CallKey, *, doubtful: bool) -> bool:
         """Take a place if there is one now, and say whether there was."""
@@ -118,9 +153,14 @@ class ConcurrencyLimiter:
             self._in_flight >= self.total
             or at_endpoint >= self._per_region
             or in_account >= self._own_bounds.get(account_id, self._per_account)
-            or (doubtful and self._doubtful >= self._most_doubtful)
+            or (doubtful and not self._takes_doubtful())
         ):
             return False
+        if self._quiet_timer is not None:
+            self._quiet_timer.cancel()
+            self._quiet_timer = None
+        if doubtful and self._rest_for_each_second:
+            self._doubtful_since, self._rest_ends = asyncio.get_running_loop().time(), 0.0
         self._in_flight += 1
         self._doubtful += doubtful
         self._accounts[account_id] = in_account + 1
@@ -139,7 +179,7 @@ class ConcurrencyLimiter:
                     break
                 account_id = waiter.key.account_id
                 bound = self._own_bounds.get(account_id, self._per_account)
-                if waiter.doubtful and self._doubtful >= self._most_doubtful:
+                if waiter.doubtful and not self._takes_doubtful():
                     continue
                 # One whose place is done was cancelled, and is about to say so itself.
                 if not waiter.place.done() and self._accounts.get(account_id, 0) < bound:
