@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar, cast
 
-from poolcensus.model import Outcome
+from poolcensus.model import FailedCall, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +35,8 @@ class FatalError(CensusError):
 
     `problem` is what went wrong, and `advice` what to do about it, where the message ends with that.
     `organization` is what the settings call the Organization that it happened in, in a run of several.
+    `failed_call` is what targets end with for the same reason in a run that is well under way, and None where
+    that could not go on either.
     """
 
     _BETWEEN: ClassVar[str] = " "
@@ -44,6 +46,7 @@ class FatalError(CensusError):
         self.problem = problem
         self.advice = advice
         self.organization: str | None = None
+        self.failed_call: FailedCall | None = None
 
     def begin_with(self, words: str) -> None:
         """Put `words` before the problem, and so before the message."""
@@ -81,6 +84,8 @@ class HubRoleError(CredentialsError):
         self.role_arn = role_arn
         self.code = code
         self.reason = reason
+        # As where the session of a hub role can't be renewed.
+        self.failed_call = FailedCall(Outcome.EXPIRED, code, reason)
 
 
 class MissingExtraError(FatalError):
@@ -409,11 +414,31 @@ class CallerExpiredError(RecordedError):
 
     outcome = Outcome.EXPIRED
 
+    @classmethod
+    def of(cls, whose: str, error: CallError) -> Self:
+        """Return what it means for a run that AWS says so of credentials; `whose` is a clause."""
+        return cls(
+            f"{whose} have expired and could not be renewed: {error.message}",
+            code=error.code,
+            status=error.status,
+            request_id=error.request_id,
+        )
+
+    @classmethod
+    def of_chain(cls, error: CredentialsError) -> Self:
+        """Return what it means for a run that the credential chain has failed."""
+        return cls(str(error), code="CredentialsNotRenewed")
+
 
 class PagingLoopError(RecordedError):
     """The service gave a page token that it had given before."""
 
     outcome = Outcome.BAD_RESPONSE
+
+
+def failed_call_of(error: CallError) -> FailedCall:
+    """Return what an error says, without the frames that it came through."""
+    return FailedCall(error.outcome, error.code, error.message, error.request_id)
 
 
 def reason_of(error: OSError) -> str:

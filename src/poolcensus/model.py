@@ -256,6 +256,16 @@ class TargetResult:
 
 
 @dataclass(frozen=True, slots=True)
+class FailedCall:
+    """What a call failed with, and what a target ends with for it. The code is as in `CallError`."""
+
+    outcome: Outcome
+    code: str
+    message: str
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class KnownGap:
     """Targets that are refused on purpose: they are expected to end with one of some outcomes.
 

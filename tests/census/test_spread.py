@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import platform
 import re
@@ -16,6 +17,8 @@ import pytest
 from anyio import to_thread
 
 import poolcensus
+from poolcensus.analysis.causes import remedy_of
+from poolcensus.aws.credentials import identity
 from poolcensus.census import Census, spread
 from poolcensus.census import api as census_api
 from poolcensus.census.cluster import open_workers
@@ -25,7 +28,10 @@ from poolcensus.config.cluster import EngineKind
 from poolcensus.config.secrets import VARIABLE, environment_of, without_secrets
 from poolcensus.errors import CredentialsError, FatalError, NotPublishedError, SettingsError
 from poolcensus.model import Outcome, Shard
+from poolcensus.operations import WORKSPACES_POOLS
+from poolcensus.results.failure_tally import FailureTally
 from poolcensus.scope.given import GivenListing
+from poolcensus.simulator.faults import Fault, FaultKind, Injector
 from poolcensus.simulator.latency import Latency
 from poolcensus.snapshot import verify
 from poolcensus.workers import WorkerLostError, dask
@@ -38,6 +44,7 @@ if TYPE_CHECKING:
     from census_lab import Lab
     from poolcensus.config import Settings
     from poolcensus.model import Account
+    from poolcensus.simulator.call import Call
     from poolcensus.snapshot import Snapshot
     from poolcensus.workers import Work
     from two_organizations import Two
@@ -487,6 +494,146 @@ async def test_workers_with_credentials_of_another_account_are_told_apart(lab: S
 
     by(InThreads(1, spoil))
     with pytest.raises(CredentialsError, match="as account 000000000002, and this run as"):
+        await here.collect()
+
+
+def identities(monkeypatch: pytest.MonkeyPatch, kind: FaultKind, *, good: int) -> None:
+    """Have GetCallerIdentity fail but for the first so many calls, of which the run itself makes one."""
+    asked: list[Call] = []
+
+    def choose(_: Injector, call: Call, page: object) -> Fault | None:
+        if call.operation != "GetCallerIdentity":
+            return None
+        asked.append(call)
+        return Fault(kind) if len(asked) > good else None
+
+    monkeypatch.setattr(Injector, "choose", choose)
+    monkeypatch.setattr(identity, "_PATIENCE", msgspec.structs.replace(identity._PATIENCE, max_attempts=1))
+
+
+@pytest.mark.parametrize(
+    ("kind", "wanted"),
+    [
+        pytest.param(
+            FaultKind.EXPIRED,
+            (
+                {"role": Outcome.EXPIRED, "own": Outcome.EXPIRED},
+                "the caller's credentials have expired and could not be renewed: ",
+                "Run it again with new credentials",
+            ),
+            id="expired",
+        ),
+        pytest.param(
+            FaultKind.UNRECOGNIZED,
+            (
+                {"role": Outcome.ASSUME_ROLE_FAILED, "own": Outcome.ERROR},
+                "Could not assume arn:aws:iam::000000000002:role/PoolCensusReader: ",
+                "STS no longer accepts the credentials",
+            ),
+            id="refused",
+        ),
+        pytest.param(
+            FaultKind.HTML,
+            (
+                {"role": Outcome.ASSUME_ROLE_FAILED, "own": Outcome.BAD_RESPONSE},
+                "Could not assume arn:aws:iam::000000000002:role/PoolCensusReader: STS sent a reply without",
+                "Check for a proxy",
+            ),
+            id="no answer",
+        ),
+    ],
+)
+async def test_a_worker_that_can_not_say_who_calls_costs_its_accounts_what_that_costs_without_workers(
+    lab: Start,
+    by: Use,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: FaultKind,
+    wanted: tuple[dict[str, Outcome], str, str],
+) -> None:
+    here = await lab(accounts=40, faults=("html:0",))
+    file = here.dest.with_name("accounts.csv")
+    # The caller's own account, which needs no role, is in the last batch.
+    ids = (f"{number:012}" for number in range(40, 0, -1))
+    file.write_text("\n".join(("account_id", *ids)), encoding="utf-8")
+    identities(monkeypatch, kind, good=2)
+    workers = by(InThreads(1))
+    snapshot = await here.collect(accounts_from=str(file))
+    assert not verify(snapshot)
+    begun = {each.id for each in decode_task(workers.tasks[0]).accounts}
+    failed = [each for each in snapshot.targets() if each.account_id not in begun]
+    assert snapshot.manifest.totals.covered == len(begun) * 3
+    assert len(failed) == (40 - len(begun)) * 3 > 0
+    found = {"own" if each.account_id == "000000000001" else "role": each.outcome for each in failed}
+    outcomes, message, advice = wanted
+    assert found == outcomes
+    second = next(each for each in failed if each.account_id == "000000000002")
+    assert str(second.error_message).startswith(message)
+    assert remedy_of(FailureTally(WORKSPACES_POOLS, failed).groups()[0]).startswith(advice)
+
+
+async def test_a_hub_role_that_is_refused_in_mid_run_costs_what_it_costs_without_workers(
+    lab: Start, by: Use, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = await lab(accounts=40, faults=("html:0",))
+    hub = "000000000002"
+    assumed: list[Call] = []
+
+    def choose(_: Injector, call: Call, page: object) -> Fault | None:
+        if call.operation != "AssumeRole" or call.role_account != hub or call.account != "000000000001":
+            return None
+        assumed.append(call)
+        # The first batch has the account of the hub itself, and its role.
+        return Fault(FaultKind.DENIED) if len(assumed) > 2 else None
+
+    monkeypatch.setattr(Injector, "choose", choose)
+    workers = by(InThreads(1))
+    snapshot = await here.collect(role_chain=f"arn:aws:iam::{hub}:role/PoolCensusReader")
+    assert not verify(snapshot)
+    begun = {each.id for each in decode_task(workers.tasks[0]).accounts}
+    failed = [each for each in snapshot.targets() if each.account_id not in begun]
+    assert snapshot.manifest.totals.covered == len(begun) * 3
+    assert len(failed) == (40 - len(begun)) * 3 > 0
+    assert {each.outcome for each in failed} == {Outcome.EXPIRED}
+    assert f"Could not assume arn:aws:iam::{hub}:role/PoolCensusReader" in str(failed[0].error_message)
+
+
+async def test_a_credential_process_that_fails_in_mid_run_costs_what_it_costs_without_workers(
+    lab: Start, by: Use, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = await lab(accounts=40)
+    folder = here.dest.parent
+    keys = {
+        "Version": 1,
+        "AccessKeyId": here.simulator.access_key_id,
+        "SecretAccessKey": here.simulator.secret_access_key,
+    }
+    # It gives them to the run, and to the first batch.
+    (folder / "1").write_text(json.dumps(keys), encoding="utf-8")
+    (folder / "2").write_text(json.dumps(keys), encoding="utf-8")
+    once = f"sh -c 'cd {folder}; for f in 1 2; do if test -e $f; then cat $f; rm $f; exit; fi; done; exit 7'"
+    (folder / "config").write_text(f"[profile cp]\ncredential_process = {once}\n", encoding="utf-8")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(folder / "config"))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    workers = by(InThreads(1))
+    snapshot = await here.collect(profile="cp")
+    begun = {each.id for each in decode_task(workers.tasks[0]).accounts}
+    failed = [each for each in snapshot.targets() if each.account_id not in begun]
+    assert snapshot.manifest.totals.covered == len(begun) * 3
+    assert {(each.outcome, each.error_code) for each in failed} == {
+        (Outcome.EXPIRED, "CredentialsNotRenewed")
+    }
+    assert "exited with status 7" in str(failed[0].error_message)
+
+
+@pytest.mark.parametrize(("kind", "good"), [(FaultKind.EXPIRED, 1), (FaultKind.DENIED, 2)])
+async def test_a_run_ends_where_its_first_worker_can_not_say_who_calls_and_where_a_policy_denies_that(
+    lab: Start, by: Use, monkeypatch: pytest.MonkeyPatch, kind: FaultKind, good: int
+) -> None:
+    here = await lab(accounts=40, faults=("html:0",))
+    identities(monkeypatch, kind, good=good)
+    by(InThreads(1))
+    with pytest.raises(CredentialsError, match="A worker on .* failed: AWS "):
         await here.collect()
 
 

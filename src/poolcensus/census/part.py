@@ -12,7 +12,7 @@ from poolcensus.config import Settings
 from poolcensus.config.narrowing import NARROWING
 from poolcensus.config.secrets import without_secrets
 from poolcensus.errors import CensusError, CredentialsError, DeadlineError, DestinationError, FatalError
-from poolcensus.model import Account, Compression
+from poolcensus.model import Account, Compression, FailedCall
 from poolcensus.scope.account_choice import ORGANIZATION, paths_among
 from poolcensus.snapshot import Snapshot
 from poolcensus.snapshot.info import read_manifest
@@ -47,11 +47,12 @@ class PartFailure(msgspec.Struct, frozen=True):
     """What ended a part, and of which kind it is.
 
     `credentials`: the worker has none, or AWS does not accept them. `deadline`: its time was over before it
-    could ask an account. `other`: all else.
+    could ask an account. `other`: all else. `failed_call` is as in FatalError.
     """
 
     message: str
     kind: Literal["credentials", "deadline", "other"]
+    failed_call: FailedCall | None = None
 
 
 class PartResult(msgspec.Struct, frozen=True):
@@ -123,13 +124,14 @@ def part_failure(error: CensusError | OSError) -> PartFailure:
     if isinstance(error, DestinationError | OSError):
         reason += " (TMPDIR says where a worker has its temporary files)"
     message = f"A worker on {platform.node() or 'a host without a name'} failed: {reason}"
+    failed_call = error.failed_call if isinstance(error, FatalError) else None
     match error:
         case CredentialsError():
-            return PartFailure(message, "credentials")
+            return PartFailure(message, "credentials", failed_call)
         case DeadlineError():
-            return PartFailure(message, "deadline")
+            return PartFailure(message, "deadline", failed_call)
         case _:
-            return PartFailure(message, "other")
+            return PartFailure(message, "other", failed_call)
 
 
 def decode_result(data: bytes) -> PartResult:
@@ -139,7 +141,9 @@ def decode_result(data: bytes) -> PartResult:
     """
     result = msgspec.msgpack.decode(data, type=PartResult)
     if result.error is not None:
-        raise _ERRORS[result.error.kind](result.error.message)
+        error = _ERRORS[result.error.kind](result.error.message)
+        error.failed_call = result.error.failed_call
+        raise error
     return result
 
 

@@ -25,6 +25,8 @@ from poolcensus.engine.counts import RunCounts
 from poolcensus.engine.former import FormerTargets
 from poolcensus.errors import (
     DEADLINE,
+    AssumeRoleError,
+    CallError,
     CredentialsError,
     DeadlineError,
     FatalError,
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
     from poolcensus.config import Settings
     from poolcensus.engine.deadlines import Deadline
     from poolcensus.engine.interfaces import PreviousRun, Sink
-    from poolcensus.model import Account, Progress
+    from poolcensus.model import Account, FailedCall, Progress
     from poolcensus.operations import Operation
     from poolcensus.scope.opening import Opened
     from poolcensus.snapshot import Snapshot
@@ -108,6 +110,7 @@ class SpreadEngine:
         self._batches = 0
         self._changed = anyio.Event()
         self._logged: set[str] = set()
+        self._has_parts = False
         self._ended = TargetSet()
         self.counts = RunCounts(opened.listing, opened.aws.client.counts)
         self._former = FormerTargets(
@@ -182,6 +185,12 @@ class SpreadEngine:
             # None of it was begun.
             message = deadlines.message(self._deadline.seconds, Outcome.CANCELLED)
             await self._end(self._targets_of(batch), Outcome.CANCELLED, DEADLINE, message)
+        except FatalError as error:
+            # What has kept workers from their first batch keeps them from all.
+            if error.failed_call is None or not self._has_parts:
+                raise
+            _log.info("%s", error)
+            await self._end_in_vain(batch, error.failed_call)
         except SnapshotError as error:
             raise FatalError(f"what a worker brought can't be used: {error}") from error
         del self._under_way[key]
@@ -201,6 +210,7 @@ class SpreadEngine:
                 f"a worker calls AWS as account {its}, and this run as account {mine}. Give the workers"
                 " credentials of the same account."
             )
+        self._has_parts = True
         expected = {(each.account.id, each.region) for each in self._targets_of(batch)}
 
         def claim(result: TargetResult) -> None:
@@ -261,7 +271,27 @@ class SpreadEngine:
     def _targets_of(self, accounts: Iterable[Account]) -> Iterator[Target]:
         return (Target(account, region) for account in accounts for region in self._regions_of(account))
 
-    async def _end(self, targets: Iterable[Target], outcome: Outcome, code: str | None, message: str) -> None:
+    async def _end_in_vain(self, batch: tuple[Account, ...], failed: FailedCall) -> None:
+        """End the targets of accounts that no call was made for, as a run without workers ends them."""
+        broker = self._opened.aws.broker
+        for account in batch:
+            outcome, message = failed.outcome, failed.message
+            if outcome is not Outcome.EXPIRED and broker.assume_role_calls((account.id,)):
+                error = AssumeRoleError.of(broker.role_arn(account.id), CallError(message, code=failed.code))
+                outcome, message = error.outcome, error.message
+            await self._end(
+                self._targets_of((account,)), outcome, failed.code, message, request_id=failed.request_id
+            )
+
+    async def _end(
+        self,
+        targets: Iterable[Target],
+        outcome: Outcome,
+        code: str | None,
+        message: str,
+        *,
+        request_id: str | None = None,
+    ) -> None:
         """End targets of which no worker has told anything."""
         for target in targets:
             if self._ended.has(target.account.id, target.region):
@@ -273,6 +303,7 @@ class SpreadEngine:
                 operation=self._operation.iam_action,
                 error_code=code,
                 error_message=message,
+                request_id=request_id,
             )
             self._done(result, target)
 

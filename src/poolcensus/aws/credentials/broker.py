@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import msgspec
 
 from poolcensus.aws.credentials.chain_credentials import ChainCredentials
+from poolcensus.aws.credentials.identity import CALLERS
 from poolcensus.aws.credentials.profiles import AccountOfProfile
 from poolcensus.aws.credentials.role_credentials import HubCredentials, RoleCredentials
 from poolcensus.aws.credentials.roles import Redaction, is_session, parameters
@@ -75,7 +76,7 @@ class CredentialBroker:
         is_plain = override is None or (override.role is None and override.profile is None)
         self._own = {caller.account_id: caller_credentials} if is_plain else {}
         self._flights: SingleFlight[str, Credentials] = SingleFlight()
-        own = Principal(caller_credentials, caller.account_id, "the caller's credentials", is_session(caller))
+        own = Principal(caller_credentials, caller.account_id, CALLERS, is_session(caller))
         hubs = [
             Principal(
                 HubCredentials(hub, partial(self.assume_hub, position), self._flights),
@@ -199,12 +200,7 @@ class CredentialBroker:
             # Of the credentials that the role was to be assumed with.
             raise
         except ExpiredError as error:
-            raise CallerExpiredError(
-                f"{principal.name} have expired and could not be renewed: {error.message}",
-                code=error.code,
-                status=error.status,
-                request_id=error.request_id,
-            ) from error
+            raise CallerExpiredError.of(principal.name, error) from error
         except CallError as error:
             # An error that no attempt failed with has not been through the call's own `redact`.
             request.redact(error)

@@ -70,7 +70,7 @@ class ChainCredentials(Recognition):
             _log.debug("the caller's credentials could not be renewed: %s", failure)
             if wait is not None:
                 await anyio.sleep(wait)
-        expired = CallerExpiredError(str(failure), code="CredentialsNotRenewed")
+        expired = CallerExpiredError.of_chain(failure)
         self._failure.keep(expired)
         raise expired from failure
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import nullcontext, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -33,6 +33,7 @@ from poolcensus.errors import (
     ThrottledError,
     UnreachableError,
     UnrecognizedCredentialsError,
+    failed_call_of,
 )
 from poolcensus.flow.concurrency import CallKey
 from poolcensus.flow.retry import Retrier, RetryPolicy
@@ -61,6 +62,9 @@ _AGAIN = msgspec.structs.replace(_PATIENCE, max_without_reply=1)
 _OF_A_RUN = RetryPolicy(max_unrecognized=1)
 _BEFORE_SECOND = msgspec.structs.replace(_OF_A_RUN, max_without_reply=TRIES_BEFORE_SECOND)
 _ONCE = RetryPolicy(max_attempts=1)
+CALLERS: Final = "the caller's credentials"
+"""What messages call the caller's own credentials."""
+
 _BAD_CREDENTIALS = (UnrecognizedCredentialsError, ExpiredError)
 
 
@@ -161,6 +165,22 @@ def _explained_error(error: CallError, default_region: str | None = None) -> Fat
 
     `default_region` is the region that was asked where none is configured.
     """
+    fatal = _fatal_error(error, default_region)
+    if not _is_denied(error):
+        expired = isinstance(error, ExpiredError)
+        fatal.failed_call = failed_call_of(CallerExpiredError.of(CALLERS, error) if expired else error)
+    return fatal
+
+
+def _is_denied(error: CallError) -> bool:
+    """Whether a policy denies the call, such as that of a VPC endpoint.
+
+    A 403 without a code may be a proxy's.
+    """
+    return isinstance(error, AccessDeniedError) and not error.code.isdigit()
+
+
+def _fatal_error(error: CallError, default_region: str | None) -> FatalError:
     said = f"{error.message} ({error.code})"
     kind: type[FatalError] = FatalError
     match error:
@@ -181,7 +201,7 @@ def _explained_error(error: CallError, default_region: str | None = None) -> Fat
                     f"{text}. No region is configured, so STS in {default_region} was asked: for credentials"
                     " of another partition, such as GovCloud, set AWS_REGION."
                 )
-        case AccessDeniedError() if not error.code.isdigit():
+        case _ if _is_denied(error):
             kind, text = CredentialsError, f"AWS denies the caller GetCallerIdentity: {said}"
         case _:
             text = f"STS gave no usable answer: {said}"

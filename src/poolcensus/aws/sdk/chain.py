@@ -20,7 +20,7 @@ from poolcensus.aws.sdk.credential_process import ChainFailure, ProcessWithReaso
 from poolcensus.aws.sdk.credential_sources import source_of
 from poolcensus.aws.sdk.logs import TELL_OF_CALLS
 from poolcensus.aws.signing import Credentials
-from poolcensus.errors import CredentialsError, FatalError, SettingsError
+from poolcensus.errors import CallerExpiredError, CredentialsError, FatalError, SettingsError, failed_call_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -236,7 +236,9 @@ class Chain:
         why, advice = explain(error, self._sso_profile(), source)
         where = self.where if source is None else f" from {source.name}"
         problem = f"Could not get credentials{where}: {self._without_secrets(why).rstrip('. ')}."
-        return CredentialsError(problem, advice=advice.strip() or None)
+        failure = CredentialsError(problem, advice=advice.strip() or None)
+        failure.failed_call = failed_call_of(CallerExpiredError.of_chain(failure))
+        return failure
 
     def _sso_profile(self) -> str | None:
         """Return the profile that has to sign in: this one, or the one that its role is assumed from."""
