@@ -1039,6 +1039,22 @@ def test_nothing_has_its_last_round_while_work_waits_for_what_may_come_back() ->
     on_virtual_time(main)
 
 
+def test_what_has_answered_others_of_the_run_is_waited_for_a_minute() -> None:
+    async def main() -> None:
+        client = client_of(Gone(last=50.0))
+        here, silent = Endpoint("us-east-1", "workspaces"), Endpoint("eu-west-2", "workspaces")
+        client.breakers.add_answered([here, silent])
+        async with anyio.create_task_group() as group:
+            group.start_soon(answer_elsewhere, client)
+            for account in ("a", "b", "c"):
+                client.breakers.failed(silent, account, now(), "no answer")
+            assert await ends_of(client, 20) == {None: 20}
+            group.cancel_scope.cancel()
+        assert client.breakers.answered == {here}
+
+    on_virtual_time(main)
+
+
 def test_a_silence_in_which_nobody_waits_puts_off_no_last_round() -> None:
     async def main() -> None:
         client = client_of(Gone(last=float("inf")))

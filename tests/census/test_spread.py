@@ -8,7 +8,9 @@ import platform
 import re
 import tempfile
 import threading
+import time
 from contextlib import aclosing, asynccontextmanager
+from math import inf
 from typing import TYPE_CHECKING
 
 import anyio
@@ -27,6 +29,8 @@ from poolcensus.census.taking import take_part
 from poolcensus.config.cluster import EngineKind
 from poolcensus.config.secrets import VARIABLE, environment_of, without_secrets
 from poolcensus.errors import CredentialsError, FatalError, NotPublishedError, SettingsError
+from poolcensus.flow import breaker
+from poolcensus.flow.breaker import Endpoint
 from poolcensus.model import Outcome, Shard
 from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.results.failure_tally import FailureTally
@@ -495,6 +499,54 @@ async def test_workers_with_credentials_of_another_account_are_told_apart(lab: S
     by(InThreads(1, spoil))
     with pytest.raises(CredentialsError, match="as account 000000000002, and this run as"):
         await here.collect()
+
+
+class Absence:
+    """A region that has its connections reset from the second batch on, for some seconds."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, region: str, seconds: float) -> None:
+        self._region = region
+        self._seconds = seconds
+        self._batches = -1
+        self._until = 0.0
+        monkeypatch.setattr(Injector, "choose", lambda _, call, page: self._choose(call))
+
+    def _choose(self, call: Call) -> Fault | None:
+        self._batches += call.operation == "GetCallerIdentity"
+        if self._batches < 2 or (call.service, call.region) != ("workspaces", self._region):
+            return None
+        self._until = self._until or time.monotonic() + self._seconds
+        return Fault(FaultKind.RESET) if time.monotonic() < self._until else None
+
+
+async def test_a_region_that_has_answered_another_batch_is_waited_for(
+    lab: Start, by: Use, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = await lab(accounts=40, faults=("html:0",))
+    Absence(monkeypatch, "eu-west-1", 1.5)
+    monkeypatch.setattr(breaker, "_PATIENCE_WITH_THE_UNKNOWN", 0.0)
+    workers = by(InThreads(1))
+    here.assert_exact(await here.collect())
+    regions = here.simulator.world.config.regions
+    assert len(workers.tasks) > 2
+    for task in map(decode_task, workers.tasks[1:]):
+        assert task.answered >= {Endpoint(region, "workspaces") for region in regions}
+
+
+async def test_a_region_that_stays_away_is_waited_for_by_one_batch(
+    lab: Start, by: Use, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = await lab(accounts=40, faults=("html:0",))
+    Absence(monkeypatch, "eu-west-1", inf)
+    monkeypatch.setattr(breaker, "_PATIENCE_WITH_THE_UNKNOWN", 0.0)
+    monkeypatch.setattr(breaker, "PATIENCE", 0.5)
+    workers = by(InThreads(1))
+    snapshot = await here.collect(give_up_region_after=1)
+    away = {each.region for each in snapshot.targets() if each.outcome is Outcome.UNREACHABLE}
+    assert away == {"eu-west-1"}
+    known = [Endpoint("eu-west-1", "workspaces") in decode_task(task).answered for task in workers.tasks]
+    assert known[:3] == [False, True, False]
+    assert not any(known[2:])
 
 
 def identities(monkeypatch: pytest.MonkeyPatch, kind: FaultKind, *, good: int) -> None:

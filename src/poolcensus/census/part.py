@@ -12,6 +12,7 @@ from poolcensus.config import Settings
 from poolcensus.config.narrowing import NARROWING
 from poolcensus.config.secrets import without_secrets
 from poolcensus.errors import CensusError, CredentialsError, DeadlineError, DestinationError, FatalError
+from poolcensus.flow.breaker import Endpoint  # noqa: TC001 - msgspec reads the annotation
 from poolcensus.model import Account, Compression, FailedCall
 from poolcensus.scope.account_choice import ORGANIZATION, paths_among
 from poolcensus.snapshot import Snapshot
@@ -30,7 +31,8 @@ class PartTask(msgspec.Struct, frozen=True):
     """What a worker is told: accounts of one Organization, and how they are asked. Holds no secret.
 
     `operation` is named by its IAM action. `secrets` names those that the worker has to have itself.
-    `concurrent_runs` is how many go on as the same caller, of all shards and workers.
+    `concurrent_runs` is how many go on as the same caller, of all shards and workers. `answered` is what has
+    answered in parts that are back.
     """
 
     snapshot_id: str
@@ -41,6 +43,7 @@ class PartTask(msgspec.Struct, frozen=True):
     accounts: tuple[Account, ...]
     concurrent_runs: int
     log_level: int
+    answered: frozenset[Endpoint]
 
 
 class PartFailure(msgspec.Struct, frozen=True):
@@ -56,11 +59,15 @@ class PartFailure(msgspec.Struct, frozen=True):
 
 
 class PartResult(msgspec.Struct, frozen=True):
-    """What a worker hands back: the files of a snapshot, or the error that ended it, and what it logged."""
+    """What a worker hands back: the files of a snapshot, or the error that ended it, and what it logged.
+
+    `answered` is that of the task and what has answered in the part, without what is silent at its end.
+    """
 
     files: dict[str, bytes]
     error: PartFailure | None
     messages: tuple[tuple[int, str], ...]
+    answered: frozenset[Endpoint] = frozenset()
 
 
 _ERRORS: Final[Mapping[str, type[FatalError]]] = {

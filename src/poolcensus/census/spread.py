@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from poolcensus.config import Settings
     from poolcensus.engine.deadlines import Deadline
     from poolcensus.engine.interfaces import PreviousRun, Sink
+    from poolcensus.flow.breaker import Endpoint
     from poolcensus.model import Account, FailedCall, Progress
     from poolcensus.operations import Operation
     from poolcensus.scope.opening import Opened
@@ -111,6 +112,7 @@ class SpreadEngine:
         self._changed = anyio.Event()
         self._logged: set[str] = set()
         self._has_parts = False
+        self._answered: frozenset[Endpoint] = frozenset()
         self._ended = TargetSet()
         self.counts = RunCounts(opened.listing, opened.aws.client.counts)
         self._former = FormerTargets(
@@ -176,8 +178,11 @@ class SpreadEngine:
 
     async def _run_batch(self, key: str, batch: tuple[Account, ...]) -> None:
         try:
-            result = decode_result(await self._sent_out(key, encode_task(self._task(batch))))
+            task = self._task(batch)
+            result = decode_result(await self._sent_out(key, encode_task(task)))
             self._log(result.messages)
+            # What is gone for good costs a minute in batches that are under way, not in those that follow.
+            self._answered = self._answered - task.answered | result.answered
             await self._put(snapshot_of(result, f"batch {key}"), batch)
         except WorkerLostError as error:
             await self._end(self._targets_of(batch), Outcome.ERROR, _WORKER_LOST, str(error))
@@ -249,6 +254,7 @@ class SpreadEngine:
             accounts=batch,
             concurrent_runs=self._settings.concurrent_runs * slots,
             log_level=_log.getEffectiveLevel(),
+            answered=self._answered,
         )
 
     def _time_left(self) -> float:

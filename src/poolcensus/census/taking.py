@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from poolcensus.census.part import PartTask
+    from poolcensus.flow.breaker import Endpoint
 
 _log = logging.getLogger("poolcensus")
 
@@ -41,18 +42,19 @@ def take_part(task: bytes) -> bytes:
     messages: list[tuple[int, str]] = []
     files: dict[str, bytes] = {}
     error: PartFailure | None = None
+    answered: frozenset[Endpoint] = frozenset()
     try:
         with _kept(messages, part.log_level), TemporaryDirectory(prefix="poolcensus-") as folder:
-            snapshot_id = anyio.run(partial(_take, part, folder), backend="asyncio")
+            snapshot_id, answered = anyio.run(partial(_take, part, folder), backend="asyncio")
             files = {file.name: file.read_bytes() for file in Path(folder, snapshot_id).iterdir()}
     # Those of the system are its folder for temporary files: it is full, or not there.
     except (CensusError, OSError) as failure:
         error = part_failure(failure)
-    return msgspec.msgpack.encode(PartResult(files, error, tuple(messages)))
+    return msgspec.msgpack.encode(PartResult(files, error, tuple(messages), answered))
 
 
-async def _take(task: PartTask, folder: str) -> str:
-    """Publish the snapshot of a part in a folder, and return its id."""
+async def _take(task: PartTask, folder: str) -> tuple[str, frozenset[Endpoint]]:
+    """Publish the snapshot of a part in a folder. Return its id, and the `answered` of its result."""
     settings = with_secrets(task.settings, task.secrets, task.organization, os.environ)
     operation = operation_named(task.operation)
     if operation is None:
@@ -66,8 +68,12 @@ async def _take(task: PartTask, folder: str) -> str:
             publication.store(joined) as store,
             open_all(operation, joined, given, run.waiting) as organizations,
         ):
+            (opened,) = organizations
+            breakers = opened.aws.client.breakers
+            breakers.add_answered(task.answered)
             manifest = await publication.collect(organizations, store)
-    return manifest.snapshot_id
+            answered = breakers.answered
+    return manifest.snapshot_id, answered
 
 
 class _Keeping(logging.Handler):

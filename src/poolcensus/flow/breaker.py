@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from poolcensus.errors import NoReply, SilentError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 _log = logging.getLogger("poolcensus")
 
@@ -156,6 +156,15 @@ class CircuitBreakers:
     def last_reply(self) -> float:
         """When anything last answered, on the clock of the breakers."""
         return self._last_reply
+
+    @property
+    def answered(self) -> frozenset[Endpoint]:
+        """What has answered in the run, without what is silent now."""
+        return frozenset(each for each in self._answered if self.state(each) is State.CLOSED)
+
+    def add_answered(self, endpoints: Iterable[Endpoint]) -> None:
+        """Add what has answered others of the same run."""
+        self._answered.update(endpoints)
 
     def state(self, endpoint: Endpoint) -> State:
         """Return the state of a circuit."""
