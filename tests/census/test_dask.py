@@ -113,6 +113,16 @@ def test_it_comes_to_the_same_though_a_worker_is_killed(tmp_path: Path, killed: 
         assert lines(spread) == lines(here.collect("alone"))
 
 
+def test_a_wrong_clock_is_told_of_once(tmp_path: Path) -> None:
+    with serving(tmp_path, "--accounts", "60", "--clock-offset", "1200") as here:
+        with here.start("spread", "--engine", "dask", "--workers", "2", "--log-format", "json") as process:
+            _, err = process.communicate(timeout=100)
+        (said,) = map(json.loads, err.splitlines())
+        assert process.returncode == 0
+        assert said["message"].startswith("this machine's clock is 1")
+        assert "once" not in said
+
+
 @pytest.mark.parametrize(
     "numbers",
     [

@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from contextlib import aclosing, asynccontextmanager
+from itertools import count
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ from poolcensus.aws.credentials import identity
 from poolcensus.census import Census, spread
 from poolcensus.census import api as census_api
 from poolcensus.census.cluster import open_workers
-from poolcensus.census.part import PartResult, PartTask, decode_task, encode_task
+from poolcensus.census.part import PartMessage, PartResult, PartTask, decode_task, encode_task
 from poolcensus.census.taking import take_part
 from poolcensus.config.cluster import EngineKind
 from poolcensus.config.secrets import VARIABLE, environment_of, without_secrets
@@ -296,16 +297,40 @@ async def test_a_worker_without_room_says_where(lab: Start, by: Use, monkeypatch
 
 async def test_what_workers_log_is_logged_once(lab: Start, by: Use, caplog: pytest.LogCaptureFixture) -> None:
     here = await lab(accounts=30)
+    numbers = count()
 
     def spoil(_: PartTask, data: bytes) -> bytes:
         result = msgspec.msgpack.decode(data, type=PartResult)
-        return msgspec.msgpack.encode(
-            msgspec.structs.replace(result, messages=((logging.WARNING, "the clock is wrong"),))
+        number = next(numbers)
+        told = (
+            PartMessage(logging.WARNING, "the clock is wrong"),
+            PartMessage(logging.WARNING, f"it is {number} s behind", f"clock of host {number // 2}"),
         )
+        return msgspec.msgpack.encode(msgspec.structs.replace(result, messages=told))
 
-    by(InThreads(2, spoil))
+    by(InThreads(1, spoil))
     await here.collect()
-    assert [each.message for each in caplog.records].count("the clock is wrong") == 1
+    assert next(numbers) >= 3
+    assert [each.message for each in caplog.records if each.levelno == logging.WARNING] == [
+        "the clock is wrong",
+        "it is 0 s behind",
+        "it is 2 s behind",
+    ]
+
+
+async def test_a_worker_names_the_host_whose_clock_is_wrong(lab: Start, by: Use) -> None:
+    here = await lab(accounts=3, clock_offset=1200.0)
+    handed: list[PartResult] = []
+
+    def note(_: PartTask, data: bytes) -> bytes:
+        handed.append(msgspec.msgpack.decode(data, type=PartResult))
+        return data
+
+    by(InThreads(1, note))
+    await here.collect()
+    (told,) = (each for result in handed for each in result.messages if each.level == logging.WARNING)
+    assert told.text.startswith(f"A worker on {platform.node()}: this machine's clock is 1")
+    assert platform.node() in str(told.once)
 
 
 async def test_parts_side_by_side_in_one_process_hand_back_their_own_messages(
@@ -336,7 +361,7 @@ async def test_parts_side_by_side_in_one_process_hand_back_their_own_messages(
     await here.collect()
     assert len(handed) == 2
     for first, result in handed.items():
-        told = [message for level, message in result.messages if level == logging.WARNING]
+        told = [each.text for each in result.messages if each.level == logging.WARNING]
         assert told == ["3 are asked", f"{first} in a thread"]
 
 

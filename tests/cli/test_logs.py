@@ -76,6 +76,16 @@ def test_a_second_set_up_replaces_the_first(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().err.count("once") == 1
 
 
+def test_what_is_to_be_said_once_is_told_apart_by_its_own_text(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(Settings())
+    log = logging.getLogger("poolcensus.x")
+    for seconds, host in ((1200, "a"), (1199, "a"), (1200, "b")):
+        log.warning("%d s behind", seconds, extra={"once": f"clock of {host}"})
+    assert capsys.readouterr().err.count("1200 s behind") == 2
+    log.warning("1199 s behind", extra={"once": "clock of c"})
+    assert capsys.readouterr().err.count("1199 s behind") == 1
+
+
 def test_the_settings_file_that_was_read_is_named_at_info(
     library: FakeLibrary, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

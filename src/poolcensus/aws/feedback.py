@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import platform
 from typing import TYPE_CHECKING
 
 from poolcensus.aws.refusals.table import is_denial
@@ -88,14 +89,19 @@ class ErrorFeedback:
         if clock.is_off in self._told_that_off:
             return
         self._told_that_off.add(clock.is_off)
+        # Others in the run that are on this machine have the same clock, and measure it by themselves.
+        once = {"once": f"clock of {platform.node()} {'off' if clock.is_off else 'right'}"}
         if not clock.is_off:
-            _log.warning("this machine's clock agrees with AWS's: calls are signed with its time again")
+            _log.warning(
+                "this machine's clock agrees with AWS's: calls are signed with its time again", extra=once
+            )
             return
         _log.warning(
             "this machine's clock is %.0f s %s AWS's: calls are signed with AWS's time, and a snapshot has"
             " this machine's",
             abs(clock.offset),
             "behind" if clock.offset > 0 else "ahead of",
+            extra=once,
         )
 
     def _note_silence(self, call: Call[object], watch: CallWatch, sent_at: float, error: CallError) -> None:

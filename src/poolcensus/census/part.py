@@ -58,6 +58,14 @@ class PartFailure(msgspec.Struct, frozen=True):
     failed_call: FailedCall | None = None
 
 
+class PartMessage(msgspec.Struct, frozen=True):
+    """What a worker has logged. Another one with the same `once`, where there is one, says the same."""
+
+    level: int
+    text: str
+    once: str | None = None
+
+
 class PartResult(msgspec.Struct, frozen=True):
     """What a worker hands back: the files of a snapshot, or the error that ended it, and what it logged.
 
@@ -66,7 +74,7 @@ class PartResult(msgspec.Struct, frozen=True):
 
     files: dict[str, bytes]
     error: PartFailure | None
-    messages: tuple[tuple[int, str], ...]
+    messages: tuple[PartMessage, ...]
     answered: frozenset[Endpoint] = frozenset()
 
 
@@ -123,6 +131,11 @@ def decode_task(data: bytes) -> PartTask:
     return task
 
 
+def this_worker() -> str:
+    """Return what messages call the worker that this is, by its host."""
+    return f"A worker on {platform.node() or 'a host without a name'}"
+
+
 def part_failure(error: CensusError | OSError) -> PartFailure:
     """Return what a worker hands back of the error that ended its part, with the host that it is on."""
     reason = str(error)
@@ -130,7 +143,7 @@ def part_failure(error: CensusError | OSError) -> PartFailure:
         reason = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else reason
     if isinstance(error, DestinationError | OSError):
         reason += " (TMPDIR says where a worker has its temporary files)"
-    message = f"A worker on {platform.node() or 'a host without a name'} failed: {reason}"
+    message = f"{this_worker()} failed: {reason}"
     failed_call = error.failed_call if isinstance(error, FatalError) else None
     match error:
         case CredentialsError():

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
+    from poolcensus.census.part import PartMessage
     from poolcensus.census.worker_slots import WorkerSlots
     from poolcensus.config import Settings
     from poolcensus.engine.deadlines import Deadline
@@ -264,12 +265,13 @@ class SpreadEngine:
         left = self._time_left()
         return None if left == inf else max(left - _TO_HAND_OVER, left / 2, _LEAST_TIME / 2)
 
-    def _log(self, messages: Iterable[tuple[int, str]]) -> None:
+    def _log(self, messages: Iterable[PartMessage]) -> None:
         """Log what a worker has logged. What each of them says is said once."""
-        for level, message in messages:
-            if message not in self._logged and len(self._logged) < MOST_MESSAGES:
-                self._logged.add(message)
-                _log.log(level, "%s", message)
+        for each in messages:
+            said = each.once or each.text
+            if said not in self._logged and len(self._logged) < MOST_MESSAGES:
+                self._logged.add(said)
+                _log.log(each.level, "%s", each.text, extra={"once": each.once} if each.once else None)
 
     def _regions_of(self, account: Account) -> Sequence[str]:
         return self._opened.regions.of(account)

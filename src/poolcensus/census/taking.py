@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING
 import anyio
 import msgspec
 
-from poolcensus.census.part import MOST_MESSAGES, PartFailure, PartResult, decode_task, part_failure
+from poolcensus.census.part import (
+    MOST_MESSAGES,
+    PartFailure,
+    PartMessage,
+    PartResult,
+    decode_task,
+    part_failure,
+    this_worker,
+)
 from poolcensus.census.publication import Publication
 from poolcensus.census.run import Run
 from poolcensus.config.secrets import with_secrets
@@ -33,13 +41,13 @@ if TYPE_CHECKING:
 _log = logging.getLogger("poolcensus")
 
 # What the part has logged that this is a thread or a task of.
-_MESSAGES: ContextVar[list[tuple[int, str]] | None] = ContextVar("messages", default=None)
+_MESSAGES: ContextVar[list[PartMessage] | None] = ContextVar("messages", default=None)
 
 
 def take_part(task: bytes) -> bytes:
     """Take the census of a part, in an event loop of its own. What a worker runs."""
     part = decode_task(task)
-    messages: list[tuple[int, str]] = []
+    messages: list[PartMessage] = []
     files: dict[str, bytes] = {}
     error: PartFailure | None = None
     answered: frozenset[Endpoint] = frozenset()
@@ -79,17 +87,25 @@ async def _take(task: PartTask, folder: str) -> tuple[str, frozenset[Endpoint]]:
 class _Keeping(logging.Handler):
     """Keeps what is logged by its own part alone: parts that share a process share the logger, too."""
 
-    def __init__(self, messages: list[tuple[int, str]], level: int) -> None:
+    def __init__(self, messages: list[PartMessage], level: int) -> None:
         super().__init__(level)
         self._messages = messages
 
     def emit(self, record: logging.LogRecord) -> None:
         if _MESSAGES.get() is self._messages and len(self._messages) < MOST_MESSAGES:
-            self._messages.append((record.levelno, record.getMessage()))
+            self._messages.append(_message_of(record))
+
+
+def _message_of(record: logging.LogRecord) -> PartMessage:
+    text, once = record.getMessage(), record.__dict__.get("once")
+    if not isinstance(once, str):
+        return PartMessage(record.levelno, text)
+    # What has a text of its own is about this machine.
+    return PartMessage(record.levelno, f"{this_worker()}: {text}", once)
 
 
 @contextmanager
-def _kept(messages: list[tuple[int, str]], level: int) -> Iterator[None]:
+def _kept(messages: list[PartMessage], level: int) -> Iterator[None]:
     """Keep what is logged in the block: a worker's own standard error is not what anybody looks at."""
     handler = _Keeping(messages, level)
     before = _MESSAGES.set(messages)

@@ -25,7 +25,8 @@ _logger = logging.getLogger("poolcensus")
 class StandardErrorHandler(logging.StreamHandler[TextIO]):
     """Writes to what standard error is at that moment: the progress display takes its place for a time.
 
-    A record whose `once` is set is written once in a command, however often it is logged.
+    A record whose `once` is set is written once in a command, however often it is logged. Where that is a
+    text, records with the same one are the same.
     """
 
     def __init__(self, formatter: logging.Formatter, *, as_json: bool) -> None:
@@ -36,10 +37,11 @@ class StandardErrorHandler(logging.StreamHandler[TextIO]):
         self._told: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.__dict__.pop("once", False):
-            if (message := record.getMessage()) in self._told:
+        if once := record.__dict__.pop("once", False):
+            told = once if isinstance(once, str) else record.getMessage()
+            if told in self._told:
                 return
-            self._told.add(message)
+            self._told.add(told)
         self.stream = sys.stderr
         # A line of text is read beside its run, those in JSON are gathered from many.
         if self.as_json and (run_id := self.run_id()) is not None:
