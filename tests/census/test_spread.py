@@ -21,7 +21,7 @@ from anyio import to_thread
 
 import poolcensus
 from poolcensus.analysis.causes import remedy_of
-from poolcensus.aws.credentials import identity
+from poolcensus.aws.credentials import identity, patience
 from poolcensus.census import Census, spread
 from poolcensus.census import api as census_api
 from poolcensus.census.cluster import open_workers
@@ -646,6 +646,28 @@ async def test_a_worker_that_can_not_say_who_calls_costs_its_accounts_what_that_
     second = next(each for each in failed if each.account_id == "000000000002")
     assert str(second.error_message).startswith(message)
     assert remedy_of(FailureTally(WORKSPACES_POOLS, failed).groups()[0]).startswith(advice)
+
+
+@pytest.mark.parametrize("size", [1, 2])
+async def test_an_sts_that_stays_silent_is_waited_for_by_one_batch_of_each_worker(
+    lab: Start, by: Use, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    here = await lab(accounts=60, faults=("html:0",))
+    identities(monkeypatch, FaultKind.RESET, good=1 + size)
+    monkeypatch.setattr(patience, "PATIENCE", 0.0)
+    monkeypatch.setattr(spread, "PATIENCE", 0.0)
+    monkeypatch.setattr(spread, "_MOST_IN_A_BATCH", 5)
+    workers = by(InThreads(size))
+    snapshot = await here.collect()
+    assert not verify(snapshot)
+    assert snapshot.manifest.totals.covered
+    failed = [each for each in snapshot.targets() if not each.outcome.covered]
+    # The caller's own account needs no role, and is in whichever batch comes first.
+    assert {each.outcome for each in failed if each.account_id != "000000000001"} == {
+        Outcome.ASSUME_ROLE_FAILED
+    }
+    # Some are sent before the last of the workers has waited, and not all that there would be.
+    assert len(workers.tasks) < 60 / 5
 
 
 async def test_a_hub_role_that_is_refused_in_mid_run_costs_what_it_costs_without_workers(

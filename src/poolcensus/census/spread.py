@@ -33,6 +33,7 @@ from poolcensus.errors import (
     SnapshotError,
     first_reason_raised,
 )
+from poolcensus.flow.breaker import PATIENCE
 from poolcensus.model import Outcome, Target, TargetResult
 from poolcensus.snapshot.adoption import adopt
 from poolcensus.snapshot.target_set import TargetSet
@@ -113,6 +114,7 @@ class SpreadEngine:
         self._changed = anyio.Event()
         self._logged: set[str] = set()
         self._has_parts = False
+        self._waited_in_vain = 0
         self._answered: frozenset[Endpoint] = frozenset()
         self._ended = TargetSet()
         self.counts = RunCounts(opened.listing, opened.aws.client.counts)
@@ -178,6 +180,7 @@ class SpreadEngine:
         return tuple(self._waiting.popleft() for _ in range(size))
 
     async def _run_batch(self, key: str, batch: tuple[Account, ...]) -> None:
+        sent_at = anyio.current_time()
         try:
             task = self._task(batch)
             result = decode_result(await self._sent_out(key, encode_task(task)))
@@ -196,6 +199,9 @@ class SpreadEngine:
             if error.failed_call is None or not self._has_parts:
                 raise
             _log.info("%s", error)
+            if self._is_last_in_vain(anyio.current_time() - sent_at):
+                batch = self._under_way[key] = (*batch, *self._waiting)
+                self._waiting.clear()
             await self._end_in_vain(batch, error.failed_call)
         except SnapshotError as error:
             raise FatalError(f"what a worker brought can't be used: {error}") from error
@@ -216,7 +222,7 @@ class SpreadEngine:
                 f"a worker calls AWS as account {its}, and this run as account {mine}. Give the workers"
                 " credentials of the same account."
             )
-        self._has_parts = True
+        self._has_parts, self._waited_in_vain = True, 0
         expected = {(each.account.id, each.region) for each in self._targets_of(batch)}
 
         def claim(result: TargetResult) -> None:
@@ -278,6 +284,14 @@ class SpreadEngine:
 
     def _targets_of(self, accounts: Iterable[Account]) -> Iterator[Target]:
         return (Target(account, region) for account in accounts for region in self._regions_of(account))
+
+    def _is_last_in_vain(self, seconds: float) -> bool:
+        """Whether batches are sent no more, after one that could not be begun in so many seconds.
+
+        Where STS is silent, each takes a minute and more, and a run may have a hundred of them.
+        """
+        self._waited_in_vain += seconds >= PATIENCE
+        return self._waited_in_vain >= self._slots.count
 
     async def _end_in_vain(self, batch: tuple[Account, ...], failed: FailedCall) -> None:
         """End the targets of accounts that no call was made for, as a run without workers ends them."""
