@@ -60,6 +60,19 @@ SnapshotWriter.publish = publish_late
 metrics.write_metrics = lambda *_, **__: time.sleep(60)
 running._CLEANUP_WITHIN = 0.3
 """
+# The system has no thread left once the snapshot is published, as where a cgroup's pids.max is reached.
+NO_THREAD = """
+import threading
+from poolcensus.snapshot.writer import SnapshotWriter
+publish = SnapshotWriter.publish
+def fail(thread):
+    raise RuntimeError("can't start new thread")
+async def publish_last(self, *given, **options):
+    manifest = await publish(self, *given, **options)
+    threading.Thread.start = fail
+    return manifest
+SnapshotWriter.publish = publish_last
+"""
 NO_OUTPUT = "import os; os.close(1)"
 NO_ERRORS = "import os; os.close(2)"
 FULL_ERRORS = "import os; os.dup2(os.open('/dev/full', os.O_WRONLY), 2)"
@@ -95,6 +108,7 @@ FAILURES = {
     "the sweep": (stale_draft, NO_SWEEP, (), 0),
     "latest": (nothing, NO_LATEST, (), 1),
     "the lock": (nothing, NO_CLOSE, (), 0),
+    "no thread": (nothing, NO_THREAD, (), 1),
     "metrics": (nothing, "", ("--metrics-file", "missing/metrics"), 1),
     "output": (nothing, NO_OUTPUT, ("--json",), 1),
 }

@@ -354,3 +354,15 @@ def test_what_ends_a_run_and_hangs_holds_nobody_up(monkeypatch: pytest.MonkeyPat
     assert clearing_up.daemon
     go_on.set()
     clearing_up.join(20)
+
+
+async def test_what_ends_a_run_is_done_where_no_thread_can_be_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    done = threading.Event()
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    await threads.OneAtATime().finish(done.set)
+    assert done.is_set()

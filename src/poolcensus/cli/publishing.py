@@ -40,12 +40,13 @@ def run_to_publish(
 
     try:
         return run(body, decided), False
-    except (StoppedError, CensusError, OSError) as error:
+    except (StoppedError, CensusError, OSError, RuntimeError, MemoryError) as error:
+        # The last two, too: to end an event loop takes threads, which the system may not have any more.
         snapshot = published()
         if snapshot is None:
             raise
         stopped = isinstance(error, StoppedError)
-        what = "when the signal came" if stopped else f"before this: {error}"
+        what = "when the signal came" if stopped else f"before this: {str(error) or type(error).__name__}"
         complain(f"snapshot {snapshot.manifest.snapshot_id} was published {what}")
         return snapshot, stopped
 

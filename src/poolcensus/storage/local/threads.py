@@ -68,6 +68,11 @@ class OneAtATime:
                     loop.call_soon_threadsafe(ended.set)
 
         # Of its own: the thread of a pool would not begin what is not waited for any more.
-        threading.Thread(target=alone, name="poolcensus clearing up", daemon=True).start()
+        thread = threading.Thread(target=alone, name="poolcensus clearing up", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            # The system has no thread left, and what this releases would be held as long as the process is.
+            alone()
         with anyio.move_on_after(ABORT_SECONDS, shield=True):
             await ended.wait()
