@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ast
+import errno
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from poolcensus.paths import exists, is_file, is_folder, is_link, may_exist
+from lost_replies import OF_RENAMES, lose_replies
+from poolcensus.paths import exists, is_file, is_folder, is_link, may_exist, rename
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +56,43 @@ def test_what_the_system_refuses_to_look_at_may_be_there(tmp_path: Path) -> None
     assert may_exist(tmp_path / ("a" * 5000))
     assert may_exist(tmp_path)
     assert not may_exist(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("number", OF_RENAMES)
+@pytest.mark.parametrize("replaces", [False, True])
+def test_a_rename_that_was_made_counts_whatever_is_said_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, replaces: bool
+) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.write_text("it")
+    if replaces:
+        new.touch()
+    lost = lose_replies(monkeypatch, "rename", "new", number)
+    rename(old, new)
+    assert lost == ["new"]
+    assert new.read_text() == "it"
+    assert not exists(old)
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_rename_that_was_not_made_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "as it was said")
+
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.touch()
+    if there:
+        new.touch()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", fail)
+        with pytest.raises(OSError, match="as it was said"):
+            rename(old, new)
+    with pytest.raises(FileNotFoundError, match="nothing"):
+        rename(tmp_path / "nothing", new)
+    assert exists(old)
+    assert exists(new) is there
 
 
 def test_nothing_else_looks() -> None:

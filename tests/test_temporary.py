@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from descriptors import descriptors
+from lost_replies import lose_replies
 from poolcensus import temporary
 from poolcensus.analysis.database import Database
 from poolcensus.analysis.staging import Staging
@@ -114,6 +115,17 @@ def test_wherever_a_signal_comes_a_file_is_the_old_one_or_the_new_one(tmp_path: 
         assert [*tmp_path.iterdir()] == [path], number
         found.add(path.read_bytes())
     assert found == {b"as before", b"all of it"}
+
+
+def test_a_rename_whose_reply_is_lost_has_replaced_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("before")
+    lost = lose_replies(monkeypatch, "rename", "file", errno.ENOENT)
+    with temporary.file_replacing(tmp_path / "file") as file:
+        file.write(b"after")
+    assert lost == ["file"]
+    assert [each.read_text() for each in tmp_path.iterdir()] == ["after"]
 
 
 def test_a_signal_in_the_midst_of_removing_leaves_the_rest_to_the_exit(

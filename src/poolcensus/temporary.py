@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
-from poolcensus.paths import is_folder
+from poolcensus.paths import is_folder, rename
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,7 +93,7 @@ def file_replacing(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
         descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         with os.fdopen(descriptor, "wb") as file:
             yield file
-        made.replace(path)
+        rename(made, path)
 
 
 def remove(path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import re
 import subprocess
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis.reading_lab import day_id, in_memory, written
+from lost_replies import lose_replies
 from poolcensus import export, query
 from poolcensus.analysis.views import items_view, targets_view
 from poolcensus.config import load_settings
@@ -139,6 +141,15 @@ def test_an_export_that_is_made_again_replaces_its_own_and_nothing_else(dest: Pa
     assert {each: each.read_bytes() for each in export(out, dest, ref=None).files} == before
     assert pq.read_table(in_memory(first)).num_rows == 1
     assert other.read_bytes() == b"mine"
+
+
+def test_a_rename_whose_reply_is_lost_has_exported(
+    dest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = lose_replies(monkeypatch, "rename", "20", errno.ENOENT)
+    done = export(tmp_path / "out", dest)
+    assert len(lost) == 1
+    assert files_in(tmp_path / "out") == [str(each.relative_to(tmp_path / "out")) for each in done.files]
 
 
 def test_files_and_folders_have_the_modes_of_the_settings(dest: Path, tmp_path: Path) -> None:

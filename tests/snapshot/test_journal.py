@@ -21,6 +21,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lost_replies import lose_replies
 from poolcensus.errors import AccountChoiceError, DestinationError, NotPublishedError
 from poolcensus.model import Account, Compression, Outcome, Target, TargetResult
 from poolcensus.operations import WORKSPACES_POOLS
@@ -200,6 +201,18 @@ async def test_of_many_interruptions_the_last_is_read_first(tmp_path: Path, snap
         (run,) = await store.interrupted()
         aside = await store.set_aside(run)
     assert [each.name for each in aside] == [f".former-{snapshot_id}.{each}" for each in (11, 10, 2, 1)]
+
+
+async def test_a_rename_whose_reply_is_lost_has_set_the_journal_aside(
+    tmp_path: Path, snapshot_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await interrupt(tmp_path, snapshot_id)
+    async with FolderStore(tmp_path) as store:
+        (run,) = await store.interrupted()
+        lost = lose_replies(monkeypatch, "rename", ".former-", errno.ENOENT)
+        aside = await store.set_aside(run)
+    assert [each.name for each in aside] == lost == [f".former-{snapshot_id}.1"]
+    assert not (tmp_path / f".draft-{snapshot_id}").exists()
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ import anyio
 import pytest
 
 from descriptors import descriptors, path_of
+from lost_replies import OF_RENAMES, lose_replies
 from poolcensus.errors import DestinationError, DestinationLockedError, SettingsError
 from poolcensus.snapshot import Snapshot, SnapshotWriter, list_snapshots, verify
 from poolcensus.storage.advice import destination_error
@@ -157,6 +158,37 @@ async def test_a_commit_that_fails_removes_its_draft_at_once(
         with pytest.raises(DestinationError):
             await commit(draft, b"{}")
         assert [entry.name for entry in tmp_path.iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize("number", OF_RENAMES)
+async def test_a_rename_whose_reply_is_lost_has_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    await make(tmp_path)
+    lost = lose_replies(monkeypatch, "rename", "", number)
+    snapshot = await make(tmp_path, LATER_ID)
+    assert lost == [LATER_ID]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == [".lock", ID, LATER_ID, "latest"]
+    assert verify(snapshot) == ()
+    assert Snapshot.open("latest", tmp_path).id == LATER_ID
+
+
+async def test_a_rename_whose_reply_is_lost_has_kept_the_ledger_and_removed_a_snapshot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await make(tmp_path, LATER_ID)
+    async with FolderStore(tmp_path) as store:
+        draft = await store.draft(ID)
+        await draft.create("targets.ndjson")
+        with monkeypatch.context() as patch:
+            of_refused = lose_replies(patch, "rename", ".refused-", errno.ENOENT)
+            assert await draft.refuse(b"{}\n") == str(tmp_path / f".refused-{ID}")
+        with monkeypatch.context() as patch:
+            of_pruned = lose_replies(patch, "rename", ".pruned-", errno.ENOENT)
+            await store.remove(LATER_ID)
+    assert (of_refused, of_pruned) == ([f".refused-{ID}"], [f".pruned-{LATER_ID}"])
+    assert sorted(each.name for each in tmp_path.iterdir()) == [".lock", f".refused-{ID}", "latest"]
+    assert (tmp_path / f".refused-{ID}" / "refused.json").exists()
 
 
 def _removed(file: Path) -> None:

@@ -16,6 +16,7 @@ from poolcensus.config import Settings
 from poolcensus.errors import DestinationError, SettingsError, SnapshotError, reason_of
 from poolcensus.format.ids import parse_snapshot_id
 from poolcensus.model import ColumnType
+from poolcensus.paths import rename
 from poolcensus.storage.destination import checked_place
 from poolcensus.storage.local.files import make_folders, sync_file, sync_folder
 from poolcensus.storage.naming import LATEST, STANDARD_OUTPUT, in_snapshot, is_in_s3
@@ -114,7 +115,7 @@ def _export(selection: Selection, snapshot: Snapshot, folder: Path, modes: tuple
             files.append((made, path))
         # Where one view can't be read, the other is no export of the snapshot either.
         for made, path in files:
-            made.replace(path)
+            rename(made, path)
             sync_folder(path.parent)
     return [path for _, path in files]
 

@@ -19,7 +19,7 @@ import anyio
 from poolcensus.errors import DestinationError, reason_of
 from poolcensus.format.manifest import MANIFEST_NAME, REFUSED_NAME
 from poolcensus.format.schema import TARGETS_NAME
-from poolcensus.paths import exists
+from poolcensus.paths import exists, rename
 from poolcensus.storage.advice import explained
 from poolcensus.storage.base import JOURNAL_NAME, Addition, Draft, DraftFile
 from poolcensus.storage.local.files import names_file, sync_file, sync_folder, write_all
@@ -229,7 +229,7 @@ class FolderDraft(Draft):
         # That of the same run, where it was interrupted and has been resumed twice.
         shutil.rmtree(kept, ignore_errors=True)
         with explained("rename", self._folder):
-            self._folder.rename(kept)
+            rename(self._folder, kept)
         self._made = False
 
     def _publish(self, manifest: bytes) -> None:
@@ -246,7 +246,7 @@ class FolderDraft(Draft):
             raise DestinationError(f"snapshot {self.snapshot_id} was given up before it was published")
         self._lock.check()
         with explained("publish", self._final):
-            self._folder.rename(self._final)
+            rename(self._folder, self._final)
         self._published = True
 
     def _remove(self, name: str) -> None:

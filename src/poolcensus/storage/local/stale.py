@@ -11,7 +11,7 @@ from poolcensus.errors import reason_of
 from poolcensus.format.compression import LONGEST_LINE
 from poolcensus.format.ids import is_snapshot_id
 from poolcensus.format.sealed import unseal
-from poolcensus.paths import exists, is_folder, is_link
+from poolcensus.paths import exists, is_folder, is_link, rename
 from poolcensus.storage.advice import explained
 from poolcensus.storage.base import JOURNAL_NAME, InterruptedRun
 from poolcensus.storage.local.files import open_file
@@ -77,7 +77,7 @@ class StaleDrafts:
             if each not in kept:
                 with explained("rename", each):
                     aside = self._next_former(run.snapshot_id)
-                    each.rename(aside)
+                    rename(each, aside)
                 kept.insert(0, aside)
         return kept
 

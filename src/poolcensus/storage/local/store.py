@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from poolcensus.errors import DestinationError, reason_of
 from poolcensus.format.ids import new_snapshot_id, parse_snapshot_id
 from poolcensus.format.times import utc_now
-from poolcensus.paths import exists, is_folder, is_link
+from poolcensus.paths import exists, is_folder, is_link, rename
 from poolcensus.storage.advice import explained
 from poolcensus.storage.base import Draft, InterruptedRun, Repository
 from poolcensus.storage.local.draft import FolderDraft, Modes
@@ -187,7 +187,7 @@ class FolderStore(Repository):
         # In one step out of every reader's sight, and for good before the first file goes: after a power cut
         # there is the whole snapshot or none.
         try:
-            folder.rename(hidden)
+            rename(folder, hidden)
         except OSError as error:
             raise DestinationError(f"can't remove {folder}: {reason_of(error)}") from error
         try:
