@@ -44,6 +44,8 @@ def fail(error: BaseException) -> None:
         (StoppedError(signal.SIGTERM), 143),
         (KeyboardInterrupt(), 130),
         (OSError(errno.ENOSPC, "No space left on device"), 1),
+        (RuntimeError("can't start new thread"), 1),
+        (ExceptionGroup("x", [RuntimeError("can't start new thread")]), 1),
     ],
 )
 def test_every_way_to_end_has_its_code_and_a_line(
@@ -94,6 +96,11 @@ def test_an_error_of_one_organization_names_no_option_for_what_its_table_sets(
 def test_a_bug_keeps_its_traceback() -> None:
     with pytest.raises(ZeroDivisionError), report():
         _ = 1 / 0
+    with pytest.raises(RuntimeError, match="x"), report():
+        fail(RuntimeError("x"))
+    beside_a_bug = ExceptionGroup("x", [RuntimeError("can't start new thread"), ZeroDivisionError()])
+    with pytest.raises(ExceptionGroup, match="x"), report():
+        fail(beside_a_bug)
 
 
 def test_a_reader_that_leaves_a_census_early_is_no_drama_either() -> None:

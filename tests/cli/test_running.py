@@ -1,17 +1,23 @@
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 
+import anyio
 import pytest
 
 from poolcensus.cli import logs, running
 from poolcensus.cli.running import run
 from poolcensus.config import Settings
+from poolcensus.errors import FatalError
+from poolcensus.loops import in_thread
 
 SCRIPT = """
 import sys, anyio
@@ -32,6 +38,17 @@ with report() as outcome:
     run(body)
 sys.exit(outcome.code)
 """
+NO_THREADS = """
+import threading
+def fail(thread):
+    raise RuntimeError("can't start new thread")
+threading.Thread.start = fail
+"""
+# The loop has a pool of threads then, which it waits for in another one when it is closed.
+POOL = """
+import asyncio, concurrent.futures
+asyncio.BaseEventLoop._default_executor = concurrent.futures.ThreadPoolExecutor()
+"""
 
 
 @pytest.mark.parametrize(
@@ -47,6 +64,40 @@ def test_a_signal_cancels_in_good_order(number: signal.Signals, code: int, said:
         process.send_signal(number)
         out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err) == (code, "putting away\nput away\n", said)
+
+
+def test_a_signal_ends_the_program_where_no_thread_can_be_started() -> None:
+    with _started("0", NO_THREADS + POOL) as process:
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (143, "putting away\nput away\n", "poolcensus: terminated\n")
+
+
+def test_what_has_been_done_stands_where_no_thread_can_be_started_to_close_the_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def gives() -> int:
+        await asyncio.get_running_loop().run_in_executor(None, gc.freeze)
+        monkeypatch.setattr(threading.Thread, "start", _fail)
+        return 7
+
+    assert run(gives) == 7
+
+
+def test_a_thread_that_can_not_be_started_is_no_defect(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def needs_one() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(in_thread, gc.isenabled)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", _fail)
+        with pytest.raises(FatalError, match="no more threads"):
+            run(needs_one)
+    assert run(needs_one) is None
+
+
+def _fail(_: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
 
 
 def test_a_second_signal_ends_the_process_at_once() -> None:
@@ -84,9 +135,9 @@ def test_a_result_and_an_error_come_through_as_they_are() -> None:
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-def _started(shielded_seconds: str) -> subprocess.Popen[str]:
+def _started(shielded_seconds: str, before: str = "") -> subprocess.Popen[str]:
     process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, shielded_seconds],
+        [sys.executable, "-c", before + SCRIPT, shielded_seconds],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -64,11 +64,11 @@ running._CLEANUP_WITHIN = 0.3
 NO_THREAD = """
 import threading
 from poolcensus.snapshot.writer import SnapshotWriter
-publish = SnapshotWriter.publish
+publish_first = SnapshotWriter.publish
 def fail(thread):
     raise RuntimeError("can't start new thread")
 async def publish_last(self, *given, **options):
-    manifest = await publish(self, *given, **options)
+    manifest = await publish_first(self, *given, **options)
     threading.Thread.start = fail
     return manifest
 SnapshotWriter.publish = publish_last
@@ -108,7 +108,7 @@ FAILURES = {
     "the sweep": (stale_draft, NO_SWEEP, (), 0),
     "latest": (nothing, NO_LATEST, (), 1),
     "the lock": (nothing, NO_CLOSE, (), 0),
-    "no thread": (nothing, NO_THREAD, (), 1),
+    "no thread": (nothing, NO_THREAD, (), 0),
     "metrics": (nothing, "", ("--metrics-file", "missing/metrics"), 1),
     "output": (nothing, NO_OUTPUT, ("--json",), 1),
 }
@@ -152,6 +152,10 @@ def test_a_signal_then_ends_what_hangs_and_changes_no_code(trial: Trial) -> None
     for code, options in ((0, ()), (3, ("--role-name", "NoSuchRole"))):
         (said,) = trial.collect(code, LATE_SIGNAL, "--metrics-file", "metrics.prom", *options)
         assert said.endswith("was published when the signal came")
+
+
+def test_a_signal_then_ends_it_where_no_thread_can_say_so(trial: Trial) -> None:
+    trial.collect(0, LATE_SIGNAL + NO_THREAD, "--metrics-file", "metrics.prom")
 
 
 @pytest.mark.parametrize(

@@ -252,3 +252,18 @@ def test_a_signal_publishes_nothing_and_leaves_no_draft(
 
 def _published(dest: Path) -> list[str]:
     return sorted(each.parent.name for each in dest.glob("*/manifest.json"))
+
+
+@pytest.mark.parametrize("command", [("collect",), ("plan",), ("doctor",), ("prune", "--keep-last=1")])
+def test_a_machine_without_threads_is_one_sentence(
+    simulator: Served, bench: Bench, command: tuple[str, ...]
+) -> None:
+    sabotage = bench.sabotage(
+        "import threading\n"
+        "def fail(thread):\n"
+        '    raise RuntimeError("can\'t start new thread")\n'
+        "threading.Thread.start = fail\n"
+    )
+    (bench.folder / "snapshots").mkdir()
+    ended = bench.run(*command, **simulator.environment, **sabotage)
+    assert_one_sentence(ended, 1, "start no more threads", "ulimit -u")

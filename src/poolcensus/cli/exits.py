@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 
 _LAST_THREADS = 1.0
 
+NO_THREADS = (
+    "The system lets this process start no more threads. Raise the limit on threads (ulimit -u, TasksMax of a"
+    " systemd unit, --pids-limit of a container) or that on memory."
+)
+"""What a person is told of `is_of_threads`."""
+
 
 class ExitCode(IntEnum):
     """What the program's exit code says."""
@@ -103,6 +109,16 @@ def code_of(error: BaseException) -> int:
     return code
 
 
+def is_of_threads(error: BaseException) -> bool:
+    """Whether it says, alone or in a group, that no thread could be started.
+
+    Python has no exception of its own for that.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(is_of_threads, error.exceptions))
+    return isinstance(error, RuntimeError) and str(error) == "can't start new thread"
+
+
 @contextmanager
 def report() -> Iterator[ExitStatus]:
     """End what a person or the machine caused with a few lines and a code; a bug keeps its traceback.
@@ -119,8 +135,8 @@ def report() -> Iterator[ExitStatus]:
     except Exception as error:
         from poolcensus.cli import logs
 
-        # A program reads the log: it gets the traceback in a line, too.
-        if not logs.bug(error):
+        # A program reads the log: it gets the traceback of a bug in a line, too.
+        if not (is_of_threads(error) or logs.bug(error)):
             raise
         _end_with(error, outcome)
 
@@ -170,7 +186,7 @@ def _words(error: BaseException) -> str:
         from poolcensus.cli.trouble import message_of
 
         return message_of(error)
-    return f"unexpected {type(error).__name__}"
+    return NO_THREADS if is_of_threads(error) else f"unexpected {type(error).__name__}"
 
 
 def drop_output() -> None:

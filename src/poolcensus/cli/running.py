@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, TypeVar
 import anyio
 
 from poolcensus.cli import logs
-from poolcensus.cli.exits import StoppedError
+from poolcensus.cli.exits import NO_THREADS, StoppedError, is_of_threads
 from poolcensus.cli.trouble import complain, is_writable
+from poolcensus.errors import FatalError
 from poolcensus.exit_error import exit_error
 from poolcensus.signals import ENDING, decide, handled, handlers
 from poolcensus.temporary import remove_all
@@ -44,15 +45,37 @@ def run(
     nor is SIGHUP beside another.
     Putting away has four seconds: a thread that hangs in a system call can't be cancelled. `decided` returns
     the exit code that no signal changes any more, as of a snapshot that is published.
+
+    Raises FatalError where the system lets the process start no more threads.
     """
     # What has been imported stays: collections would walk all of it again and again, and hold up the event
     # loop for a tenth of a second each time.
     gc.freeze()
     ended = threading.Event()
     try:
-        return asyncio.run(_run(body, ended, decided))
+        with _event_loop() as runner:
+            return runner.run(_run(body, ended, decided))
+    except (RuntimeError, ExceptionGroup) as error:
+        if is_of_threads(error):
+            raise FatalError(NO_THREADS) from error
+        raise
     finally:
         ended.set()
+
+
+@contextmanager
+def _event_loop() -> Iterator[asyncio.Runner]:
+    """Yield what `asyncio.run` runs in. What has been done in it stands where it can't be closed in order."""
+    runner = asyncio.Runner()
+    try:
+        yield runner
+    finally:
+        try:
+            runner.close()
+        except RuntimeError as error:
+            # It waits in a thread for those of its own, of which nobody waits for anything any more.
+            if not is_of_threads(error):
+                raise
 
 
 async def _run(
@@ -84,7 +107,9 @@ async def _run(
         # Not a timer of the loop, which may end before what hangs does.
         patience = threading.Timer(_CLEANUP_WITHIN, _run_out, (number, ended, decided))
         patience.daemon = True
-        patience.start()
+        # Where the system has no thread left, putting away takes the time that it takes.
+        with suppress(RuntimeError):
+            patience.start()
 
     before = handlers()
     for each in before:
@@ -159,8 +184,10 @@ def _run_out(number: int, ended: threading.Event, decided: Callable[[], int | No
 def _say(words: Callable[[], None]) -> None:
     # What does not end may be standard error itself, or the line of the log that the signal came amid.
     saying = threading.Thread(target=words, daemon=True)
-    saying.start()
-    saying.join(_LAST_MESSAGE_WITHIN)
+    # Where the system has no thread left, the exit code says it alone.
+    with suppress(RuntimeError):
+        saying.start()
+        saying.join(_LAST_MESSAGE_WITHIN)
 
 
 def _complain_of_exit(code: int, line: str) -> None:
