@@ -1,18 +1,42 @@
-"""An extra is installed by what has installed the program, and where that has put it."""
+"""An extra is installed by what has installed the program, and where that has put it.
+
+What is there and can't be loaded is not said to be missing.
+"""
 
 from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING
 
+import anyio
 import pytest
 
+from poolcensus.analysis.database import Database
+from poolcensus.analysis.report.extra import check_extra
+from poolcensus.errors import FatalError, MissingExtraError
 from poolcensus.extras import installation
+from poolcensus.workers.dask import dask_workers
+from workers import tasks
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 BEGINS = "Install poolcensus with its extra query, in a checkout: "
+
+
+async def _open_workers() -> None:
+    async with dask_workers(tasks.backward, count=1):
+        pass
+
+
+_NOT_LOADED = "libstdc++.so.6: cannot open shared object file"
+_PLACES: dict[str, tuple[Callable[[], object], str, str]] = {
+    "duckdb": (Database, "DuckDB", "query"),
+    "jinja2": (check_extra, "Jinja2", "report"),
+    "vl_convert": (check_extra, "vl-convert-python", "report"),
+    "distributed": (lambda: anyio.run(_open_workers), "Dask", "dask"),
+}
 
 
 @pytest.fixture
@@ -61,3 +85,33 @@ def test_another_environment_takes_it_by_its_own_pip(
     assert installation("query") == f"{BEGINS}{whole} {pip}"
     (environment.parent / "src" / "poolcensus").mkdir(parents=True)
     assert installation("query") == f"{BEGINS}poolcensus/bin/python3 {pip}"
+
+
+@pytest.mark.parametrize("module", _PLACES)
+@pytest.mark.parametrize(
+    ("line", "is_missing"),
+    [
+        (f"raise ImportError({_NOT_LOADED!r})", False),
+        ("import a_module_that_is_nowhere", False),
+        ("import {module}.a_part", True),
+    ],
+)
+def test_what_is_there_and_can_not_be_loaded_is_not_said_to_be_missing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, module: str, line: str, is_missing: bool
+) -> None:
+    (tmp_path / f"{module}.py").write_text(line.format(module=module))
+    monkeypatch.syspath_prepend(tmp_path)
+    # Kept to be put back: the libraries are loaded once.
+    kept = {name: each for name, each in sys.modules.items() if name.partition(".")[0] == module}
+    for name in kept:
+        monkeypatch.delitem(sys.modules, name)
+    call, library, extra = _PLACES[module]
+    with pytest.raises(FatalError) as caught:
+        call()
+    if is_missing:
+        assert isinstance(caught.value, MissingExtraError)
+        assert str(caught.value) == f"{library} is not installed. {installation(extra)}"
+    else:
+        assert not isinstance(caught.value, MissingExtraError)
+        said = _NOT_LOADED if "ImportError" in line else "No module named 'a_module_that_is_nowhere'"
+        assert str(caught.value) == f"{library} can't be loaded: {said}"

@@ -6,11 +6,15 @@ import os
 import shlex
 import shutil
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from poolcensus.errors import FatalError, MissingExtraError
 from poolcensus.paths import exists, is_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
 
 # The file that each leaves in the environment of a program, the name of the tool, the variable that
 # says where such environments are, and which of the environment's parents it names.
@@ -35,6 +39,26 @@ def installation(extra: str) -> str:
         command = f"{_python()} -m pip install '.[{extra}]'"
         return f"Install poolcensus with its extra {extra}, in a checkout: {command}"
     return f"Install poolcensus with its extra {extra}, in a checkout: {tool} install --force '.[{extra}]'"
+
+
+@contextmanager
+def loading(library: str, *modules: str, extra: str) -> Iterator[None]:
+    """Make what `not_loaded` returns of an import that fails in the block. Blocks."""
+    try:
+        yield
+    except ImportError as error:
+        raise not_loaded(error, library, modules, extra) from error
+
+
+def not_loaded(error: ImportError, library: str, modules: Collection[str], extra: str) -> FatalError:
+    """Return what a person is told of an import of a library of an extra that has failed. Blocks.
+
+    That is a `MissingExtraError` where one of its top-level `modules` is not there. What is there may not be
+    loaded either: the system lacks memory or another library for it.
+    """
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in modules:
+        return MissingExtraError(f"{library} is not installed. {installation(extra)}")
+    return FatalError(f"{library} can't be loaded: {error}")
 
 
 def _tool() -> str | None:

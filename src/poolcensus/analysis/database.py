@@ -19,8 +19,8 @@ from poolcensus.analysis.views import (
     table_sql,
     targets_sql,
 )
-from poolcensus.errors import DamagedSnapshotError, DestinationError, MissingExtraError, QueryError
-from poolcensus.extras import installation
+from poolcensus.errors import DamagedSnapshotError, DestinationError, QueryError
+from poolcensus.extras import loading
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -44,15 +44,13 @@ _OF_A_FILE: Final = ('JSON in file "', 'error in file "', 'while reading file "'
 class Database:
     """A DuckDB in memory and the private folder that it spills to. Leaving it removes both.
 
-    Raises `MissingExtraError` without DuckDB, and `DestinationError` where the folder can't be made or used.
+    Raises `MissingExtraError` without DuckDB, `FatalError` where that can't be loaded, and `DestinationError`
+    where the folder can't be made or used.
     """
 
     def __init__(self) -> None:
-        try:
+        with loading("DuckDB", "duckdb", extra="query"):
             import duckdb  # noqa: PLC0415 - an extra, and 60 ms
-        except ImportError as error:
-            message = f"DuckDB is not installed. {installation('query')}"
-            raise MissingExtraError(message) from error
         self._duckdb = duckdb
         self.staging = Staging()
         try:

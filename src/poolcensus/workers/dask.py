@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 from anyio import to_thread
 
-from poolcensus.errors import FatalError, MissingExtraError, copy_of_error, first_reason_raised
-from poolcensus.extras import installation
+from poolcensus.errors import FatalError, copy_of_error, first_reason_raised
+from poolcensus.extras import not_loaded
 from poolcensus.loops import in_thread
 from poolcensus.temporary import make_folder, remove
 from poolcensus.workers.base import WorkerLostError
@@ -66,8 +66,8 @@ async def dask_workers(
     try:
         _import()
     except ImportError as error:
-        advice = await in_thread(installation, "dask")
-        raise MissingExtraError(f"Dask is not installed. {advice}") from error
+        modules = ("cryptography", "dask", "distributed")
+        raise await in_thread(not_loaded, error, "Dask", modules, "dask") from error
     with silenced(), environment_kept():
         async with _address_of(scheduler, count, environment) as (address, security):
             place = scheduler or "the worker processes"

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from poolcensus.errors import MissingExtraError
-from poolcensus.extras import installation
+from poolcensus.extras import loading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
 
-@contextmanager
-def extra_report() -> Iterator[None]:
-    """Make a `MissingExtraError` of an import that fails in the block."""
-    try:
-        yield
-    except ImportError as error:
-        name = {"jinja2": "Jinja2", "vl_convert": "vl-convert-python"}.get(error.name or "", str(error.name))
-        raise MissingExtraError(f"{name} is not installed. {installation('report')}") from error
+def loading_jinja2() -> AbstractContextManager[None]:
+    """Make a sentence of an import of Jinja2 that fails in the block, see `loading`."""
+    return loading("Jinja2", "jinja2", extra="report")
+
+
+def loading_vl_convert() -> AbstractContextManager[None]:
+    """Make a sentence of an import of vl-convert that fails in the block, see `loading`."""
+    return loading("vl-convert-python", "vl_convert", extra="report")
 
 
 def check_extra() -> None:
     """Raise `MissingExtraError` unless everything is there, before a year is read for nothing."""
-    with extra_report():
+    with loading_jinja2():
         import jinja2  # noqa: F401, PLC0415 - an extra
+    with loading_vl_convert():
         import vl_convert  # noqa: F401, PLC0415 - an extra

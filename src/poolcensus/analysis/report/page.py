@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from poolcensus.analysis.report import figures, lists, wording
 from poolcensus.analysis.report.commands import Commands
-from poolcensus.analysis.report.extra import extra_report
+from poolcensus.analysis.report.extra import loading_jinja2
 from poolcensus.analysis.report.tables import sentence, short
 from poolcensus.format.text import counted
 from poolcensus.version import __version__
@@ -66,7 +66,7 @@ def content_policy(style: str, script: str) -> str:
 @cache
 def _environment() -> Environment:
     # Kept with its template, which takes a third of a page's time to compile.
-    with extra_report():
+    with loading_jinja2():
         import jinja2  # noqa: PLC0415 - an extra
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_asset),

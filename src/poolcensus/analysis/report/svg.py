@@ -9,7 +9,7 @@ import xml.etree.ElementTree as ET
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
-from poolcensus.analysis.report.extra import extra_report
+from poolcensus.analysis.report.extra import loading_vl_convert
 from poolcensus.errors import FatalError
 from poolcensus.format.codec import dumps
 
@@ -55,7 +55,7 @@ def render(spec: JsonObject) -> str:
 
     Raises `MissingExtraError` without the extra `report`, and `FatalError` where it can't be drawn.
     """
-    with extra_report():
+    with loading_vl_convert():
         import vl_convert  # noqa: PLC0415 - an extra
     _check_address_space()
     try:
