@@ -25,8 +25,8 @@ def lose_replies(patch: pytest.MonkeyPatch, call: str, name: str, number: int) -
     real: Callable[..., Any] = getattr(os, call)
     lost: list[str] = []
 
-    def fail(path: object, target: object, **kwargs: object) -> object:
-        result = real(path, target, **kwargs)
+    def fail(path: object, target: object, *args: object, **kwargs: object) -> object:
+        result = real(path, target, *args, **kwargs)
         if path_of(target).name.startswith(name) and not lost:
             lost.append(path_of(target).name)
             raise OSError(number, os.strerror(number), path, None, target)

@@ -288,6 +288,18 @@ async def test_a_failure_after_the_rename_is_a_warning_since_the_snapshot_is_pub
     assert [entry.name for entry in dest.iterdir() if entry.name.startswith(".latest")] == []
 
 
+async def test_a_link_whose_reply_is_lost_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    await make(tmp_path)
+    lost = lose_replies(monkeypatch, "symlink", ".latest-", errno.EEXIST)
+    await make(tmp_path, LATER_ID)
+    assert lost == [f".latest-{LATER_ID}"]
+    assert os.readlink(tmp_path / "latest") == LATER_ID  # noqa: PTH115 - as it is, not resolved
+    assert sorted(each.name for each in tmp_path.iterdir()) == [".lock", ID, LATER_ID, "latest"]
+    assert caplog.text == ""
+
+
 @pytest.mark.parametrize("error", [errno.EPERM, errno.ENOTSUP, errno.ENOSYS])
 async def test_without_symbolic_links_a_file_names_the_newest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: int

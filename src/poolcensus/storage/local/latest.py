@@ -76,7 +76,13 @@ def _check_that_it_is_ours(latest: Path) -> None:
 def _link(dest: Path, made: Path, newest: str) -> bool:
     """Have the link `latest` name the newest snapshot, and return whether there are links here."""
     try:
-        made.symlink_to(newest)
+        try:
+            made.symlink_to(newest)
+        except FileExistsError:
+            # No other run has this name. A network file system may have made the link, lost the reply and
+            # been asked for it once more.
+            made.unlink()
+            made.symlink_to(newest)
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
