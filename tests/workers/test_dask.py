@@ -343,3 +343,13 @@ async def test_an_interrupt_is_this_process_s_alone() -> None:
     assert child.stdout == b"alive\n"
     assert taken == [signal.SIGINT]
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+async def test_a_worker_that_has_stopped_is_taken_for_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Dask waits for ten heartbeats at least, which come twice a second.
+    monkeypatch.setattr(module, "_SILENT_SECONDS", 1)
+    async with dask_workers(tasks.backward, count=1) as workers:
+        for each in _processes():
+            each.send_signal(signal.SIGSTOP)
+        with anyio.fail_after(40):
+            assert await workers.run("run-1", b"abc") == b"cba"

@@ -31,6 +31,9 @@ _MOST_LOST: Final = 3
 NO_WORKERS_SECONDS: Final = 60.0
 _CONNECT_SECONDS: Final = 15.0
 _LOOK_SECONDS: Final = 0.5
+# A worker that says nothing for so long has stopped, and is replaced. One that is merely busy says something
+# twice a second all the same, on a slow machine every few seconds: its tasks are in a thread of their own.
+_SILENT_SECONDS: Final = 60
 # A process takes about a second of a core to start, and a machine with many cores starts many.
 _START_SECONDS: Final = 120.0
 # A process that starts, also in place of a lost one, can't be asked to end: what it is given to be there.
@@ -295,14 +298,20 @@ async def _close(opened: Any) -> None:
 def _private(folder: str) -> Iterator[None]:
     """Have schedulers and workers of the block keep files in a folder, and serve nothing by HTTP.
 
-    They open a port for it even without a dashboard.
+    They open a port for it even without a dashboard. Schedulers look for workers that say nothing any more.
     """
     import dask  # noqa: PLC0415 - an extra
 
     pages: dict[str, list[str]] = {
         f"distributed.{name}.http.routes": [] for name in ("scheduler", "worker", "nanny")
     }
-    with dask.config.set({"temporary-directory": folder, **pages}), warnings.catch_warnings():
+    settings = {
+        "temporary-directory": folder,
+        # Also how often it looks. Dask's five minutes would be up to ten.
+        "distributed.scheduler.worker-ttl": f"{_SILENT_SECONDS} s",
+        **pages,
+    }
+    with dask.config.set(settings), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
