@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import signal
@@ -14,7 +15,7 @@ import pytest
 
 from descriptors import needs_dev_full
 from poolcensus import errors
-from poolcensus.cli import logs, main
+from poolcensus.cli import logs, main, standard_output
 from poolcensus.cli.exits import StoppedError, code_of, report
 from poolcensus.config import Settings
 from poolcensus.exit_error import exit_error
@@ -165,6 +166,30 @@ def test_a_full_device_behind_standard_output_is_one_line(arguments: str, unbuff
     )
     assert done.stderr == "poolcensus: standard output: No space left on device\n"
     assert done.returncode == 1
+
+
+@pytest.mark.parametrize("unbuffered", [False, True])
+def test_a_pipe_that_does_not_block_takes_everything(
+    monkeypatch: pytest.MonkeyPatch, unbuffered: bool
+) -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    read: list[bytes] = []
+    wait = standard_output._Output._wait
+
+    def read_and_wait(output: standard_output._Output) -> None:
+        read.append(os.read(reading, 1 << 16))
+        wait(output)
+
+    monkeypatch.setattr(standard_output._Output, "_wait", read_and_wait)
+    text = "".join(f"{number}\n" for number in range(50_000))
+    with open(reading, "rb", closefd=True) as reader, open(writing, "wb", buffering=0) as raw:  # noqa: PTH123 - a descriptor
+        with io.TextIOWrapper(raw, write_through=unbuffered) as stream:
+            named = standard_output._named(stream)
+            named.write(text)
+            named.flush()
+        assert len(read) > 1
+        assert b"".join(read) + reader.read() == text.encode()
 
 
 def lines_of(err: str) -> list[dict[str, object]]:

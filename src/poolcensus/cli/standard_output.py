@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import select
 import sys
 from contextlib import suppress
 from typing import BinaryIO, cast
@@ -43,12 +44,27 @@ def _named(stream: io.TextIOWrapper) -> io.TextIOWrapper:
 
 
 class _Output(io.FileIO):
+    """Writes all that it is given, however little the system takes at a time."""
+
     def write(self, data: bytes | memoryview, /) -> int:  # type: ignore[override] # all that a text is written in
+        rest = memoryview(data)
         try:
-            return super().write(data)
+            while rest:
+                written: int | None = super().write(rest)
+                if written is None:
+                    self._wait()
+                else:
+                    rest = rest[written:]
         except OSError as error:
             error.filename = _NAME
             raise
+        return len(data)
+
+    def _wait(self) -> None:
+        """Wait for a pipe or a terminal that does not block, as who started this process may have left it."""
+        ready = select.poll()
+        ready.register(self, select.POLLOUT)
+        ready.poll()
 
 
 class _ClosedOutput(io.TextIOBase):
