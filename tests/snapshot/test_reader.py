@@ -24,7 +24,7 @@ from poolcensus.snapshot.latest import ids_that_begin, is_beginning, named_lates
 from poolcensus.snapshot.series import newest_first, open_series
 from poolcensus.storage.local import reading
 from poolcensus.storage.local.files import open_file
-from poolcensus.storage.local.reading import LocalSource
+from poolcensus.storage.local.reading import LocalFiles, LocalSource
 from poolcensus.storage.local.store import FolderStore
 from snapshot.making import FINISHED, ID, LATER_ID, SOME, STARTED, ago, clock, folder_of, make, pool, target
 
@@ -74,6 +74,24 @@ async def test_a_snapshot_names_itself(dest: Path) -> None:
 async def test_a_snapshot_that_is_not_there_is_named(dest: Path, ref: str, message: str) -> None:
     with pytest.raises(SnapshotError, match=message):
         Snapshot.open(ref, dest)
+
+
+@pytest.mark.parametrize("ref", ["latest", "latest~1", ID, "20261123T"])
+async def test_a_snapshot_that_is_removed_once_it_was_found_is_said_to_be(
+    dest: Path, monkeypatch: pytest.MonkeyPatch, ref: str
+) -> None:
+    real = LocalFiles.manifest
+    removed: list[Path] = []
+
+    def manifest(files: LocalFiles) -> bytes:
+        shutil.rmtree(files.path)
+        removed.append(files.path)
+        return real(files)
+
+    monkeypatch.setattr(LocalFiles, "manifest", manifest)
+    with pytest.raises(SnapshotError) as caught:
+        Snapshot.open(ref, dest)
+    assert str(caught.value) == f"{removed[0]} was removed while it was read"
 
 
 async def test_the_beginning_of_an_id_is_enough(dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:

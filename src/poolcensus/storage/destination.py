@@ -64,7 +64,7 @@ def open_source(dest: str | os.PathLike[str], settings: Settings | None = None) 
 
 def open_folder(path: str | os.PathLike[str]) -> SnapshotFiles:
     """Return the files of one snapshot in a folder of any name."""
-    return LocalFiles(Path(path))
+    return LocalFiles(Path(path), is_listed=False)
 
 
 def published_files(place: str, snapshot_id: str, settings: Settings) -> SnapshotFiles:

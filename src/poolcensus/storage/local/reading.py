@@ -32,12 +32,13 @@ if TYPE_CHECKING:
 
 
 class LocalFiles(SnapshotFiles):
-    """The files of a snapshot in the folder `path`."""
+    """The files of a snapshot in the folder `path`, which was there where it `is_listed`."""
 
     path: Path
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, is_listed: bool = True) -> None:
         self.path = path
+        self._is_listed = is_listed
 
     @property
     def location(self) -> str:
@@ -48,7 +49,7 @@ class LocalFiles(SnapshotFiles):
         return self.path.resolve().name
 
     def manifest(self) -> bytes:
-        found = read_manifest(self.path)
+        found = read_manifest(self.path, is_listed=self._is_listed)
         if isinstance(found, SnapshotError):
             raise found
         return found
@@ -57,7 +58,7 @@ class LocalFiles(SnapshotFiles):
         try:
             return sorted(entry.name for entry in self.path.iterdir())
         except FileNotFoundError:
-            raise self._removed() from None
+            raise _removed(self.path) from None
 
     def open(self, name: str) -> AbstractContextManager[Readable]:
         try:
@@ -65,10 +66,7 @@ class LocalFiles(SnapshotFiles):
         except MissingFileError:
             if exists(self.path):
                 raise
-            raise self._removed() from None
-
-    def _removed(self) -> SnapshotError:
-        return SnapshotError(f"{self.path} was removed while it was read")
+            raise _removed(self.path) from None
 
 
 class LocalSource(Source):
@@ -165,8 +163,11 @@ def _sizes_in(path: Path) -> dict[str, int]:
         raise SnapshotError(f"{path} can't be read: {error.strerror or error}") from error
 
 
-def read_manifest(path: Path) -> bytes | SnapshotError:
-    """Return the manifest of the snapshot in the folder `path`, or what says why there is none."""
+def read_manifest(path: Path, *, is_listed: bool = True) -> bytes | SnapshotError:
+    """Return the manifest of the snapshot in the folder `path`, or what says why there is none.
+
+    A folder that is gone was removed where it `is_listed`, and else there was none.
+    """
     file = path / MANIFEST_NAME
     try:
         with open_file(file) as raw:
@@ -174,11 +175,15 @@ def read_manifest(path: Path) -> bytes | SnapshotError:
     except NotAFileError as error:
         return DamagedSnapshotError(f"{file} {error}; the snapshot is damaged")
     except (MissingFileError, NotADirectoryError):
-        return SnapshotError(_no_snapshot(path))
+        return _removed(path) if is_listed and not exists(path) else SnapshotError(_no_snapshot(path))
     except OSError as error:
         return SnapshotError(f"{file} can't be read: {reason_of(error)}")
     except ValueError as error:
         return SnapshotError(f"{file} can't be read: {error}")
+
+
+def _removed(path: Path) -> SnapshotError:
+    return SnapshotError(f"{path} was removed while it was read")
 
 
 def _no_snapshot(path: Path) -> str:
