@@ -353,3 +353,21 @@ async def test_a_worker_that_has_stopped_is_taken_for_lost(monkeypatch: pytest.M
             each.send_signal(signal.SIGSTOP)
         with anyio.fail_after(40):
             assert await workers.run("run-1", b"abc") == b"cba"
+
+
+async def test_a_worker_that_has_stopped_in_its_start_is_ended_with_it() -> None:
+    before = {each.pid for each in _processes()}
+    with anyio.fail_after(30), anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as group:
+            group.start_soon(_opened)
+            while not (begun := [each for each in _processes() if each.pid not in before]):
+                await anyio.sleep(0.01)
+            for each in begun:
+                each.send_signal(signal.SIGSTOP)
+            scope.cancel()
+    assert not [each for each in begun if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+
+
+async def _opened() -> None:
+    async with dask_workers(tasks.backward, count=1):
+        pytest.fail("a worker that has stopped has started")

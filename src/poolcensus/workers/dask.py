@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 import warnings
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -249,12 +250,18 @@ async def _new_folder() -> AsyncIterator[str]:
 async def _start(cluster: Any) -> None:
     """Start a cluster. Dask can't close one whose workers are half started, so a start is not broken off."""
     scope = anyio.CancelScope(shield=True, deadline=anyio.current_time() + _START_SECONDS)
+    ended = anyio.Event()
 
     async def hurry() -> None:
         try:
             await anyio.sleep_forever()
         finally:
             scope.deadline = min(scope.deadline, anyio.current_time() + _STOPPED_START_SECONDS)
+            with anyio.move_on_after(_CLOSE_SECONDS, shield=True) as waiting:
+                await ended.wait()
+            if waiting.cancelled_caught:
+                # Dask waits for each to be there, also for one that a signal has suspended.
+                _kill(cluster)
 
     with first_reason_raised():
         async with anyio.create_task_group() as group:
@@ -265,6 +272,7 @@ async def _start(cluster: Any) -> None:
                     await cluster
                 except RuntimeError as error:
                     failure = error
+            ended.set()
             # The signal that stops a run may have ended its workers too, which then have not failed.
             await anyio.lowlevel.checkpoint()
             if failure is not None:
@@ -272,6 +280,17 @@ async def _start(cluster: Any) -> None:
             group.cancel_scope.cancel()
     if scope.cancelled_caught:
         raise FatalError(f"No workers after {_START_SECONDS:g} s: use fewer `workers`.")
+
+
+def _kill(cluster: Any) -> None:
+    """Kill the processes that are left of a cluster's workers."""
+    # Those that start are nowhere else.
+    for nanny in cluster._created:  # noqa: SLF001 - see above
+        process = nanny.process.process if nanny.process is not None else None
+        if process is not None and process.is_alive():
+            # It may just have ended.
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)
 
 
 async def _close_cluster(cluster: Any) -> None:
@@ -286,6 +305,7 @@ async def _close_cluster(cluster: Any) -> None:
     # Dask's check that each worker had started, which one that is given up in its start has not.
     with suppress(AssertionError):
         await _close(cluster)
+    _kill(cluster)
 
 
 async def _close(opened: Any) -> None:
