@@ -912,6 +912,33 @@ def test_the_time_of_a_silence_is_not_the_targets() -> None:
     on_virtual_time(main)
 
 
+def test_the_time_in_which_the_only_place_is_left_to_others_is_not_the_targets() -> None:
+    async def main() -> None:
+        service = Service(latency=1.0)
+        service.script = [Reply(503, {}, b"")]
+        client = client_of(service, total=1)
+        silent = CallKey("silent", "eu-west-1", "workspaces")
+        await client.limiter.acquire(silent, doubtful=True)
+        await anyio.sleep(30)
+        client.limiter.release(silent, doubtful=True)
+        watch = CallWatch(deadline=now() + 20)
+
+        async def call_on() -> None:
+            while True:
+                await client.call(call_of("other"), watch=CallWatch())
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(partial(client.call, call_of("answered"), watch=watch))
+            await anyio.sleep(0.5)
+            group.start_soon(call_on)
+            while watch.attempts < 2 or watch.failing:
+                await anyio.sleep(1)
+            group.cancel_scope.cancel()
+        assert watch.deadline > now() > 100
+
+    on_virtual_time(main)
+
+
 class Flapping(Service):
     """Answers one call in twenty."""
 

@@ -538,6 +538,20 @@ def test_calls_to_what_may_be_away_have_the_only_place_while_nobody_else_calls()
     on_virtual_time(main)
 
 
+def test_a_call_to_what_may_be_away_has_a_free_place_once_its_time_has_come_beside_a_long_one() -> None:
+    async def main() -> None:
+        limiter = ConcurrencyLimiter(total=2, per_account=9, per_region=9)
+        async with anyio.create_task_group() as group:
+            group.start_soon(lambda: _hold(limiter, "other", 30.0))
+            await _hold(limiter, "silent", 3.0, doubtful=True)
+            await limiter.acquire(key("next"), doubtful=True)
+            # Half of the time is a quarter of two places.
+            assert now() == pytest.approx(6)
+            limiter.release(key("next"), doubtful=True)
+
+    on_virtual_time(main)
+
+
 def test_what_fails_at_once_or_is_back_holds_up_no_other_of_its_kind() -> None:
     async def main() -> None:
         limiter = ConcurrencyLimiter(total=1, per_account=9, per_region=9)

@@ -6,7 +6,7 @@ holds nothing while it waits for a retry.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -36,6 +36,7 @@ from poolcensus.flow.breaker import PATIENCE, State
 from poolcensus.flow.retry_quota import RetryQuota
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
     from poolcensus.aws.call import Call, CallObserver, CallWatch, Confirmation
@@ -223,7 +224,7 @@ class Client:
                 await self._renew(call, watch, rests=rests)
             # In the last round everybody has a call, and nobody else needs the places.
             doubtful = (in_silence or watch.failing) and breakers.state(endpoint) is not State.LAST_ROUND
-            with self._away(call) if doubtful else _NOTHING:
+            with self._in_doubt(call, watch) if doubtful else _NOTHING:
                 await self.limiter.acquire(place, ahead=ahead, doubtful=doubtful)
             self.in_flight += 1
             try:
@@ -251,6 +252,12 @@ class Client:
             # and the call goes before those that have not had a place yet: otherwise sessions that are
             # shorter than the queue would be renewed for ever.
             ahead = True
+
+    @contextmanager
+    def _in_doubt(self, call: Call[object], watch: CallWatch) -> Iterator[None]:
+        """Wait for one of the few places of those who call what may be away: others take their time there."""
+        with self._away(call), watch.waiting(self.breakers.now):
+            yield
 
     def _note_unused(self, watch: CallWatch) -> None:
         """Note that credentials ended while a call waited for its place. Raises ExpiredError for too many."""

@@ -69,9 +69,10 @@ class ConcurrencyLimiter:
         self._doubtful = 0
         self._rest_for_each_second = max(self._PLACES_FOR_ONE_DOUBTFUL / total - 1, 0.0)
         self._doubtful_since = 0.0
-        self._rest_ends = 0.0
-        self._quiet = 0.0
-        self._quiet_timer: asyncio.TimerHandle | None = None
+        # What ends the time in which doubtful calls have no place; the second one while nobody else calls.
+        self._rest: asyncio.TimerHandle | None = None
+        self._quiet: asyncio.TimerHandle | None = None
+        self._longest_quiet = 0.0
         self._accounts: dict[str, int] = {}
         self._endpoints: dict[tuple[str, str], int] = {}
         self._ahead = _Waiters()
@@ -122,26 +123,26 @@ class ConcurrencyLimiter:
                 self._take(waiter.key, doubtful=waiter.doubtful)
                 waiters.remove(waiter)
                 waiter.place.set_result(None)
-        if self._rest_ends and not self._in_flight:
-            self._quiet_timer = asyncio.get_running_loop().call_later(self._quiet, self._end_rest)
+        if self._rest is not None and not self._in_flight:
+            self._quiet = asyncio.get_running_loop().call_later(self._longest_quiet, self._end_rest)
 
     def _begin_rest(self) -> None:
         """Leave the places to others after a doubtful call, by the time that it took."""
-        now = asyncio.get_running_loop().time()
-        took = now - self._doubtful_since
-        self._rest_ends = now + took * self._rest_for_each_second
-        self._quiet = took * self._NOBODY_ELSE_FOR
+        loop = asyncio.get_running_loop()
+        took = loop.time() - self._doubtful_since
+        self._rest = loop.call_later(took * self._rest_for_each_second, self._end_rest)
+        self._longest_quiet = took * self._NOBODY_ELSE_FOR
 
     def _end_rest(self) -> None:
-        self._quiet_timer = None
-        self._rest_ends = 0.0
+        for timer in (self._rest, self._quiet):
+            if timer is not None:
+                timer.cancel()
+        self._rest = self._quiet = None
         self._hand_on()
 
     def _takes_doubtful(self) -> bool:
         """Whether one more doubtful call may have a place."""
-        if self._doubtful >= self._most_doubtful:
-            return False
-        return not self._rest_ends or asyncio.get_running_loop().time() >= self._rest_ends
+        return self._doubtful < self._most_doubtful and self._rest is None
 
     def _take(self, key: CallKey, *, doubtful: bool) -> bool:
         """Take a place if there is one now, and say whether there was."""
@@ -156,11 +157,11 @@ class ConcurrencyLimiter:
             or (doubtful and not self._takes_doubtful())
         ):
             return False
-        if self._quiet_timer is not None:
-            self._quiet_timer.cancel()
-            self._quiet_timer = None
+        if self._quiet is not None:
+            self._quiet.cancel()
+            self._quiet = None
         if doubtful and self._rest_for_each_second:
-            self._doubtful_since, self._rest_ends = asyncio.get_running_loop().time(), 0.0
+            self._doubtful_since = asyncio.get_running_loop().time()
         self._in_flight += 1
         self._doubtful += doubtful
         self._accounts[account_id] = in_account + 1
