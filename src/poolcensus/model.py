@@ -331,7 +331,7 @@ class FailureGroup:
     asked for fewer calls (`ThrottledError`), did not accept the credentials that the role was to be assumed
     with (`CredentialsNotAccepted`), did not answer (`NoReply`) or could not be understood (`BadReply`), and
     in which this machine lacked something for the call (`LocalLimit`).
-    `opt_in` says that an account has to enable each of the regions.
+    `opt_in` says that in most of the accounts, only regions failed that an account has to enable.
     """
 
     outcome: Outcome

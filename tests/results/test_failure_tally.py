@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from ended_census import result
@@ -10,6 +12,9 @@ from poolcensus.errors import BadReply, LocalLimit, NoReply
 from poolcensus.model import Outcome
 from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.results.failure_tally import FailureTally
+
+if TYPE_CHECKING:
+    from poolcensus.model import TargetResult
 
 
 @pytest.mark.parametrize(
@@ -122,3 +127,15 @@ def test_a_region_that_does_not_know_the_credentials_may_be_disabled_where_it_ca
     failed = [result(1, region, outcome=Outcome.ERROR, code=code) for region in regions]
     (group,) = FailureTally(WORKSPACES_POOLS, failed).groups()
     assert remedy_of(group).startswith(advice)
+
+
+def test_what_few_accounts_have_besides_is_no_advice_for_the_others() -> None:
+    def failed(account: int, region: str) -> TargetResult:
+        return result(account, region, outcome=Outcome.ERROR, code="UnrecognizedClientException")
+
+    opt_in = [failed(account, "il-central-1") for account in range(2, 5)]
+    (group,) = FailureTally(WORKSPACES_POOLS, [*opt_in, failed(1, "eu-west-1")]).groups()
+    assert remedy_of(group).startswith("The region may not be enabled")
+    always_on = [failed(account, "eu-west-1") for account in range(5, 8)]
+    (group,) = FailureTally(WORKSPACES_POOLS, [*opt_in, *always_on]).groups()
+    assert remedy_of(group).startswith("AWS no longer knows")

@@ -58,7 +58,7 @@ def failure_kind_of(result: TargetResult, operation: Operation | None) -> Failur
 
 
 class _Group:
-    __slots__ = ("accounts", "codes", "regions", "roles", "targets")
+    __slots__ = ("accounts", "always_on", "codes", "regions", "roles", "targets")
 
     def __init__(self) -> None:
         self.targets = 0
@@ -66,6 +66,8 @@ class _Group:
         self.regions: set[str] = set()
         self.roles: set[str | None] = set()
         self.accounts: dict[str, FailedAccount] = {}
+        # The accounts of which a region failed that none of them has to enable.
+        self.always_on: set[str] = set()
 
 
 class FailureTally:
@@ -74,6 +76,7 @@ class FailureTally:
     def __init__(self, operation: Operation | None, results: Iterable[TargetResult] = ()) -> None:
         self._operation = operation
         self._groups: dict[FailureKind, _Group] = {}
+        self._always_on = always_on_regions()
         for result in results:
             self.add(result)
 
@@ -87,6 +90,8 @@ class FailureTally:
         group.targets += 1
         group.codes.add(result.error_code)
         group.regions.add(result.region)
+        if result.region in self._always_on:
+            group.always_on.add(result.account_id)
         if result.outcome is Outcome.ASSUME_ROLE_FAILED:
             group.roles.add(found[1] if (found := _ROLE.search(message)) else None)
         before = group.accounts.get(result.account_id)
@@ -101,7 +106,6 @@ class FailureTally:
         Those of as many accounts are in the order of the outcomes, with what is unexplained at the end.
         Each names some of its accounts, as many as `examples` says: those in which most regions failed.
         """
-        always_on = always_on_regions()
         return tuple(
             FailureGroup(
                 kind.outcome,
@@ -116,7 +120,7 @@ class FailureTally:
                 examples=tuple(nsmallest(examples, group.accounts.values(), key=_most_regions)),
                 organization=kind.organization,
                 role_trouble=kind.role_trouble,
-                opt_in=always_on.isdisjoint(group.regions),
+                opt_in=len(group.always_on) * 2 < len(group.accounts),
             )
             # Which way is met first is chance, and two runs are to be compared.
             for kind, group in sorted(self._groups.items(), key=_most_accounts)

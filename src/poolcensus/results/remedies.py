@@ -81,7 +81,7 @@ ROLE_REMEDIES: Final[Mapping[str | None, str]] = {
 def remedy_of_outcome(outcome: Outcome, code: str | None, *, opt_in: bool = False) -> str:
     """Return what would mend an outcome other than `access_denied`, by the code of its targets.
 
-    `opt_in` says that all of them are in regions that an account has to enable.
+    `opt_in` says that most of their accounts have them only in regions that an account has to enable.
     """
     if outcome is Outcome.TIMED_OUT:
         return _OF_TIMEOUTS.get(code) or REMEDIES[outcome]
