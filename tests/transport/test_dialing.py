@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import os
 import resource
 import socket
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 
 from descriptors import descriptors
 from network_lab import EIGHT, listening, needs_loopback_network, note_connects, relay, resolve
@@ -24,6 +26,7 @@ from poolcensus.aws.transport import addresses, dialing
 from poolcensus.aws.transport.failures import failure_of
 from poolcensus.aws.transport.fast import FastTransport
 from poolcensus.aws.transport.http1 import Connection
+from poolcensus.aws.transport.names import look_up
 from poolcensus.aws.transport.tls import Trust
 from poolcensus.errors import (
     CallError,
@@ -404,6 +407,77 @@ async def test_a_look_up_that_hangs_has_one_thread_whoever_waits_for_it(
     # Who comes afterwards asks anew.
     await ask()
     assert len(began) == 2
+
+
+async def test_a_look_up_that_fails_when_nobody_waits_any_more_is_not_told_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    over, told = threading.Event(), []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+
+    def getaddrinfo(*_: object, **__: object) -> object:
+        over.wait()
+        raise socket.gaierror(socket.EAI_AGAIN, "try again")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    known, peer = addresses.Addresses(), addresses.HostPort(NAME, 80)
+    with anyio.move_on_after(0.01):
+        await known.of(peer)
+    over.set()
+    with anyio.fail_after(30):
+        while known._lookups:
+            await anyio.sleep(0.001)
+    gc.collect()
+    await checkpoint()
+    assert not told
+
+
+@pytest.mark.parametrize("error", [UnicodeError("label too long"), MemoryError("none left")])
+async def test_a_look_up_ends_whatever_it_raises(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def getaddrinfo(*_: object, **__: object) -> object:
+        raise error
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    with anyio.fail_after(30), pytest.raises(type(error)):
+        await look_up(NAME, 80)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+async def test_a_look_up_that_breaks_off_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    def getaddrinfo(*_: object, **__: object) -> object:
+        raise SystemError("a bug of the C library")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    with anyio.fail_after(30), pytest.raises(OSError, match="broke off"):
+        await look_up(NAME, 80)
+
+
+async def test_a_look_up_that_gets_no_thread_is_a_limit_of_this_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        async with opened() as transport:
+            error = await _fails(transport, 80)
+    assert isinstance(error, LocalLimitError)
+    assert "no thread or port left" in error.message
+
+
+async def test_a_look_up_that_is_cancelled_takes_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    over, told = threading.Event(), []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait() and [])
+    looked_up = look_up(NAME, 80)
+    (thread,) = (each for each in threading.enumerate() if each.name.startswith("look up") and each.daemon)
+    looked_up.cancel()
+    over.set()
+    thread.join()
+    await checkpoint()
+    assert looked_up.cancelled()
+    assert not told
 
 
 async def test_a_connection_that_the_system_gives_up_is_no_limit_of_ours(

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import time
 from collections import defaultdict
+from functools import partial
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -78,15 +79,22 @@ class Addresses:
         if running is None:
             # As bytes: a string goes through a codec whose error for a label that is too long is no OSError.
             running = self._lookups[peer] = look_up(peer.host.encode(), peer.port)
-            running.add_done_callback(lambda _: self._lookups.pop(peer))
+            running.add_done_callback(partial(self._end_look_up, peer))
+        # Not shield(), which reports what nobody waits for any more to the loop's exception handler.
+        await asyncio.wait((running,))
         try:
-            return await asyncio.shield(running)
+            return running.result()
         except socket.gaierror as error:
             raise copy_of_error(error) from None
         except OSError as error:
             # Where the C library can't open its files, it names one error or another. This names the limit.
             socket.socket().close()
             raise copy_of_error(error) from None
+
+    def _end_look_up(self, peer: HostPort, ended: asyncio.Future[list[AddrInfoType]]) -> None:
+        del self._lookups[peer]
+        # Otherwise one that failed when nobody waited any more would be reported.
+        ended.exception()
 
     def _keep(self, peer: HostPort, said: Iterable[AddrInfoType]) -> tuple[AddrInfoType, ...]:
         found = _interleaved(said)

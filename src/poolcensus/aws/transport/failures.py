@@ -34,6 +34,11 @@ LIMITS = {
         LocalLimit.OTHER,
         "this machine has no memory left for it (a lower `concurrency` needs less)",
     ),
+    # Of a thread that is to look up a name, and of connect().
+    errno.EAGAIN: (
+        LocalLimit.OTHER,
+        "this machine has no thread or port left for it (a lower `concurrency` needs fewer)",
+    ),
 }
 _NO_PORT = (LocalLimit.OTHER, "this machine has no port left for it (a lower `concurrency` needs fewer)")
 _NO_ROUTE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN})
