@@ -574,15 +574,15 @@ async def test_a_region_that_stays_away_is_waited_for_by_one_batch(
     assert not any(known[2:])
 
 
-def identities(monkeypatch: pytest.MonkeyPatch, kind: FaultKind, *, good: int) -> None:
-    """Have GetCallerIdentity fail but for the first so many calls, of which the run itself makes one."""
+def identities(monkeypatch: pytest.MonkeyPatch, kind: FaultKind, *, good: int, bad: float = inf) -> None:
+    """Have GetCallerIdentity fail so often, after so many good calls, of which the run itself makes one."""
     asked: list[Call] = []
 
     def choose(_: Injector, call: Call, page: object) -> Fault | None:
         if call.operation != "GetCallerIdentity":
             return None
         asked.append(call)
-        return Fault(kind) if len(asked) > good else None
+        return Fault(kind) if good < len(asked) <= good + bad else None
 
     monkeypatch.setattr(Injector, "choose", choose)
     monkeypatch.setattr(identity, "_PATIENCE", msgspec.structs.replace(identity._PATIENCE, max_attempts=1))
@@ -668,6 +668,21 @@ async def test_an_sts_that_stays_silent_is_waited_for_by_one_batch_of_each_worke
     }
     # Some are sent before the last of the workers has waited, and not all that there would be.
     assert len(workers.tasks) < 60 / 5
+
+
+async def test_no_batch_is_sent_without_accounts_once_sts_is_back(
+    lab: Start, by: Use, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = await lab(accounts=30, faults=("html:0",))
+    identities(monkeypatch, FaultKind.RESET, good=2, bad=1)
+    monkeypatch.setattr(patience, "PATIENCE", 0.0)
+    monkeypatch.setattr(spread, "PATIENCE", 0.0)
+    monkeypatch.setattr(spread, "_MOST_IN_A_BATCH", 5)
+    workers = by(InThreads(1))
+    snapshot = await here.collect()
+    assert not verify(snapshot)
+    assert [len(decode_task(task).accounts) for task in workers.tasks] == [5, 5]
+    assert snapshot.manifest.totals.targets == 30 * 3
 
 
 async def test_a_hub_role_that_is_refused_in_mid_run_costs_what_it_costs_without_workers(

@@ -160,6 +160,11 @@ class SpreadEngine:
                 continue
             key = f"{self._spread.snapshot_id}-{self._opened.name or 'all'}-{self._batches + 1}"
             if await self._slots.take(key):
+                if not self._waiting:
+                    # A batch that left its slot to this one has ended all that waited.
+                    self._slots.leave(key)
+                    self._slots.end(key)
+                    continue
                 self._batches += 1
                 self._under_way[key] = self._next_batch()
                 group.start_soon(self._run_batch, key, self._under_way[key])
