@@ -574,6 +574,51 @@ async def test_a_region_that_stays_away_is_waited_for_by_one_batch(
     assert not any(known[2:])
 
 
+async def test_what_a_batch_is_told_to_answer_and_has_not_called_is_not_told_on(lab: Start, by: Use) -> None:
+    here = await lab(accounts=3)
+    elsewhere = Endpoint("sa-east-1", "workspaces")
+    handed: list[PartResult] = []
+
+    class Told(InThreads):
+        async def run(self, key: str, task: bytes) -> bytes:
+            told = msgspec.structs.replace(decode_task(task), answered=frozenset({elsewhere}))
+            return await super().run(key, encode_task(told))
+
+    def note(_: PartTask, data: bytes) -> bytes:
+        handed.append(msgspec.msgpack.decode(data, type=PartResult))
+        return data
+
+    by(Told(1, note))
+    await here.collect()
+    (result,) = handed
+    called = {Endpoint(region, "workspaces") for region in here.simulator.world.config.regions}
+    assert result.answered >= called
+    assert elsewhere not in result.answered | result.silent
+
+
+async def test_what_one_batch_finds_silent_is_taken_from_what_all_have_heard(
+    lab: Start, by: Use, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = await lab(accounts=30)
+    monkeypatch.setattr(spread, "_MOST_IN_A_BATCH", 5)
+    one, other = Endpoint("eu-west-1", "workspaces"), Endpoint("sa-east-1", "workspaces")
+    news = iter(({"answered": {one}}, {"answered": {other}}, {"silent": {one}}))
+
+    def spoil(_: PartTask, data: bytes) -> bytes:
+        result = msgspec.msgpack.decode(data, type=PartResult)
+        found = {"answered": (), "silent": (), **next(news, {})}
+        return msgspec.msgpack.encode(
+            msgspec.structs.replace(result, **{name: frozenset(each) for name, each in found.items()})
+        )
+
+    workers = by(InThreads(1, spoil))
+    await here.collect()
+    told = [decode_task(task).answered for task in workers.tasks]
+    assert told[:4] == [set(), {one}, {one, other}, {other}]
+    assert len(told) > 4
+    assert set(told[4:]) == {frozenset({other})}
+
+
 def identities(monkeypatch: pytest.MonkeyPatch, kind: FaultKind, *, good: int, bad: float = inf) -> None:
     """Have GetCallerIdentity fail so often, after so many good calls, of which the run itself makes one."""
     asked: list[Call] = []

@@ -69,13 +69,15 @@ class PartMessage(msgspec.Struct, frozen=True):
 class PartResult(msgspec.Struct, frozen=True):
     """What a worker hands back: the files of a snapshot, or the error that ended it, and what it logged.
 
-    `answered` is that of the task and what has answered in the part, without what is silent at its end.
+    `answered` is what has answered in the part and the task did not tell of. `silent` is what the task told
+    of and is silent at the end of the part.
     """
 
     files: dict[str, bytes]
     error: PartFailure | None
     messages: tuple[PartMessage, ...]
     answered: frozenset[Endpoint] = frozenset()
+    silent: frozenset[Endpoint] = frozenset()
 
 
 _ERRORS: Final[Mapping[str, type[FatalError]]] = {

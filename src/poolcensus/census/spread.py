@@ -191,7 +191,7 @@ class SpreadEngine:
             result = decode_result(await self._sent_out(key, encode_task(task)))
             self._log(result.messages)
             # What is gone for good costs a minute in batches that are under way, not in those that follow.
-            self._answered = self._answered - task.answered | result.answered
+            self._answered = (self._answered | result.answered) - result.silent
             await self._put(snapshot_of(result, f"batch {key}"), batch)
         except WorkerLostError as error:
             await self._end(self._targets_of(batch), Outcome.ERROR, _WORKER_LOST, str(error))

@@ -50,19 +50,21 @@ def take_part(task: bytes) -> bytes:
     messages: list[PartMessage] = []
     files: dict[str, bytes] = {}
     error: PartFailure | None = None
-    answered: frozenset[Endpoint] = frozenset()
+    known = part.answered
     try:
         with _kept(messages, part.log_level), TemporaryDirectory(prefix="poolcensus-") as folder:
-            snapshot_id, answered = anyio.run(partial(_take, part, folder), backend="asyncio")
+            snapshot_id, known = anyio.run(partial(_take, part, folder), backend="asyncio")
             files = {file.name: file.read_bytes() for file in Path(folder, snapshot_id).iterdir()}
     # Those of the system are its folder for temporary files: it is full, or not there.
     except (CensusError, OSError) as failure:
         error = part_failure(failure)
-    return msgspec.msgpack.encode(PartResult(files, error, tuple(messages), answered))
+    # What the part was told of, and has not called, is no news.
+    result = PartResult(files, error, tuple(messages), known - part.answered, part.answered - known)
+    return msgspec.msgpack.encode(result)
 
 
 async def _take(task: PartTask, folder: str) -> tuple[str, frozenset[Endpoint]]:
-    """Publish the snapshot of a part in a folder. Return its id, and the `answered` of its result."""
+    """Publish the snapshot of a part in a folder. Return its id, and what is known to answer at its end."""
     settings = with_secrets(task.settings, task.secrets, task.organization, os.environ)
     operation = operation_named(task.operation)
     if operation is None:
@@ -80,8 +82,8 @@ async def _take(task: PartTask, folder: str) -> tuple[str, frozenset[Endpoint]]:
             breakers = opened.aws.client.breakers
             breakers.add_answered(task.answered)
             manifest = await publication.collect(organizations, store)
-            answered = breakers.answered
-    return manifest.snapshot_id, answered
+            known = breakers.answered
+    return manifest.snapshot_id, known
 
 
 class _Keeping(logging.Handler):
