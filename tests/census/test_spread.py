@@ -318,6 +318,24 @@ async def test_what_workers_log_is_logged_once(lab: Start, by: Use, caplog: pyte
     ]
 
 
+async def test_what_a_worker_has_logged_is_logged_though_its_batch_ends_in_vain(
+    lab: Start, by: Use, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    here = await lab(accounts=30, faults=("html:0",))
+    identities(monkeypatch, FaultKind.HTML, good=2)
+
+    def spoil(_: PartTask, data: bytes) -> bytes:
+        result = msgspec.msgpack.decode(data, type=PartResult)
+        if result.error is None:
+            return data
+        told = (PartMessage(logging.WARNING, "STS is asked by a proxy"),)
+        return msgspec.msgpack.encode(msgspec.structs.replace(result, messages=told))
+
+    by(InThreads(1, spoil))
+    await here.collect()
+    assert "STS is asked by a proxy" in caplog.messages
+
+
 async def test_a_worker_names_the_host_whose_clock_is_wrong(lab: Start, by: Use) -> None:
     here = await lab(accounts=3, clock_offset=1200.0)
     handed: list[PartResult] = []

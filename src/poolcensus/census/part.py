@@ -157,16 +157,18 @@ def part_failure(error: CensusError | OSError) -> PartFailure:
 
 
 def decode_result(data: bytes) -> PartResult:
-    """Return what a worker has handed back. Raises the FatalError that ended its part.
+    """Return what a worker has handed back."""
+    return msgspec.msgpack.decode(data, type=PartResult)
+
+
+def error_of(failure: PartFailure) -> FatalError:
+    """Return the error that ended a part.
 
     Wrong settings of a worker are none of the caller's, whose run has made calls.
     """
-    result = msgspec.msgpack.decode(data, type=PartResult)
-    if result.error is not None:
-        error = _ERRORS[result.error.kind](result.error.message)
-        error.failed_call = result.error.failed_call
-        raise error
-    return result
+    error = _ERRORS[failure.kind](failure.message)
+    error.failed_call = failure.failed_call
+    return error
 
 
 def snapshot_of(result: PartResult, name: str) -> Snapshot:

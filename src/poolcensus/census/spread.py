@@ -16,6 +16,7 @@ from poolcensus.census.part import (
     PartTask,
     decode_result,
     encode_task,
+    error_of,
     settings_of_parts,
     snapshot_of,
 )
@@ -190,6 +191,8 @@ class SpreadEngine:
             task = self._task(batch)
             result = decode_result(await self._sent_out(key, encode_task(task)))
             self._log(result.messages)
+            if result.error is not None:
+                raise error_of(result.error)
             # What is gone for good costs a minute in batches that are under way, not in those that follow.
             self._answered = (self._answered | result.answered) - result.silent
             await self._put(snapshot_of(result, f"batch {key}"), batch)
