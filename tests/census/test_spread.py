@@ -9,6 +9,7 @@ import re
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
 from itertools import count
 from math import inf
@@ -25,14 +26,22 @@ from poolcensus.aws.credentials import identity, patience
 from poolcensus.census import Census, spread
 from poolcensus.census import api as census_api
 from poolcensus.census.cluster import open_workers
-from poolcensus.census.part import PartMessage, PartResult, PartTask, decode_task, encode_task
+from poolcensus.census.part import (
+    PartFailure,
+    PartMessage,
+    PartResult,
+    PartTask,
+    decode_task,
+    encode_task,
+    part_failure,
+)
 from poolcensus.census.taking import take_part
 from poolcensus.config.cluster import EngineKind
 from poolcensus.config.secrets import VARIABLE, environment_of, without_secrets
 from poolcensus.errors import CredentialsError, FatalError, NotPublishedError, SettingsError
 from poolcensus.flow import breaker
 from poolcensus.flow.breaker import Endpoint
-from poolcensus.model import Outcome, Shard
+from poolcensus.model import FailedCall, Outcome, Shard
 from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.results.failure_tally import FailureTally
 from poolcensus.scope.given import GivenListing
@@ -43,7 +52,7 @@ from poolcensus.workers import WorkerLostError, dask
 from two_organizations import FOUR, ONE, THREE, TWO
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
     from pathlib import Path
 
     from census_lab import Lab
@@ -731,6 +740,91 @@ async def test_an_sts_that_stays_silent_is_waited_for_by_one_batch_of_each_worke
     }
     # Some are sent before the last of the workers has waited, and not all that there would be.
     assert len(workers.tasks) < 60 / 5
+
+
+def in_vain(worker: str, seconds: float = breaker.PATIENCE) -> bytes:
+    """What a worker hands back that STS has not answered."""
+    failed_call = FailedCall(Outcome.UNREACHABLE, "ConnectTimeout", "no connection", "request-1")
+    failure = PartFailure("STS is silent", "other", worker, seconds, failed_call)
+    return msgspec.msgpack.encode(PartResult({}, failure, ()))
+
+
+class OneAfterTheOther(InThreads):
+    """Two workers that run one task at a time. `failures` has what comes of some, by their numbers."""
+
+    def __init__(self, failures: Mapping[int, bytes]) -> None:
+        super().__init__(2)
+        self._failures = failures
+        self._lock = anyio.Lock()
+        self._taken = count(1)
+
+    async def run(self, key: str, task: bytes) -> bytes:
+        async with self._lock:
+            number = next(self._taken)
+            if number not in self._failures:
+                return await super().run(key, task)
+            self.tasks.append(task)
+            return self._failures[number]
+
+
+@pytest.mark.parametrize(
+    ("failures", "all_sent"),
+    [
+        pytest.param({2: in_vain("a"), 3: in_vain("a"), 4: in_vain("a")}, True, id="one worker"),
+        pytest.param({2: in_vain("a"), 4: in_vain("b")}, True, id="not in a row"),
+        pytest.param({2: in_vain("a", 59.0), 3: in_vain("b", 59.0)}, True, id="waited less"),
+        pytest.param({2: in_vain("a"), 3: in_vain("b")}, False, id="each worker"),
+    ],
+)
+async def test_accounts_are_given_up_once_each_worker_has_waited_in_vain(
+    lab: Start, by: Use, monkeypatch: pytest.MonkeyPatch, failures: dict[int, bytes], all_sent: bool
+) -> None:
+    here = await lab(accounts=60)
+    monkeypatch.setattr(spread, "_LEAST_IN_A_BATCH", 5)
+    monkeypatch.setattr(spread, "_MOST_IN_A_BATCH", 5)
+    workers = by(OneAfterTheOther(failures))
+    snapshot = await here.collect()
+    assert not verify(snapshot)
+    sent = [len(decode_task(task).accounts) for task in workers.tasks]
+    assert set(sent) == {5}
+    assert (len(sent) == 12) == all_sent
+    ended = {each.account_id for each in snapshot.targets() if each.outcome is Outcome.ASSUME_ROLE_FAILED}
+    assert len(ended) == 60 - 5 * (len(sent) - len(failures))
+
+
+async def test_a_worker_tells_how_long_it_has_waited_for_sts(
+    lab: Start, by: Use, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = await lab(accounts=60, faults=("html:0",))
+    identities(monkeypatch, FaultKind.RESET, good=2)
+    for each in (patience, spread):
+        monkeypatch.setattr(each, "PATIENCE", 0.5)
+    failures: list[PartFailure] = []
+
+    def note(_: PartTask, data: bytes) -> bytes:
+        result = msgspec.msgpack.decode(data, type=PartResult)
+        if result.error is not None:
+            failures.append(result.error)
+        return data
+
+    by(InThreads(1, note))
+    await here.collect()
+    (failure,) = failures
+    assert failure.seconds >= 0.5
+
+
+def test_each_thread_of_a_worker_has_a_name_of_its_own() -> None:
+    both = threading.Barrier(2, timeout=20)
+
+    def name(_: int) -> str:
+        both.wait()
+        first, second = (part_failure(FatalError("no reply"), 60.0).worker for _ in range(2))
+        both.wait()
+        assert first == second
+        return first
+
+    with ThreadPoolExecutor(2) as pool:
+        assert len(set(pool.map(name, range(2)))) == 2
 
 
 async def test_no_batch_is_sent_without_accounts_once_sts_is_back(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import platform
-from typing import TYPE_CHECKING, Final, Literal
+import threading
+from typing import Final, Literal
 
 import msgspec
 
@@ -18,9 +20,6 @@ from poolcensus.scope.account_choice import ORGANIZATION, paths_among
 from poolcensus.snapshot import Snapshot
 from poolcensus.snapshot.info import read_manifest
 from poolcensus.storage.memory import MemoryFiles
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 # A part sends back so many, and a run logs so many of all its parts: one that warns of each account would
 # have as many as it has accounts.
@@ -50,11 +49,14 @@ class PartFailure(msgspec.Struct, frozen=True):
     """What ended a part, and of which kind it is.
 
     `credentials`: the worker has none, or AWS does not accept them. `deadline`: its time was over before it
-    could ask an account. `other`: all else. `failed_call` is as in FatalError.
+    could ask an account. `other`: all else. `worker` names the thread that the part ran in, among those of
+    all workers, and `seconds` is how long it ran. `failed_call` is as in FatalError.
     """
 
     message: str
     kind: Literal["credentials", "deadline", "other"]
+    worker: str
+    seconds: float
     failed_call: FailedCall | None = None
 
 
@@ -80,11 +82,6 @@ class PartResult(msgspec.Struct, frozen=True):
     silent: frozenset[Endpoint] = frozenset()
 
 
-_ERRORS: Final[Mapping[str, type[FatalError]]] = {
-    "credentials": CredentialsError,
-    "deadline": DeadlineError,
-    "other": FatalError,
-}
 _PLAIN: Final = Settings()
 _OF_THE_WHOLE: Final = (
     *NARROWING,
@@ -138,8 +135,8 @@ def this_worker() -> str:
     return f"A worker on {platform.node() or 'a host without a name'}"
 
 
-def part_failure(error: CensusError | OSError) -> PartFailure:
-    """Return what a worker hands back of the error that ended its part, with the host that it is on."""
+def part_failure(error: CensusError | OSError, seconds: float) -> PartFailure:
+    """Return what a worker hands back of the error that ended its part, `seconds` after its begin."""
     reason = str(error)
     if isinstance(error, OSError):
         reason = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else reason
@@ -147,13 +144,22 @@ def part_failure(error: CensusError | OSError) -> PartFailure:
         reason += " (TMPDIR says where a worker has its temporary files)"
     message = f"{this_worker()} failed: {reason}"
     failed_call = error.failed_call if isinstance(error, FatalError) else None
+    return PartFailure(message, _kind_of(error), _this_thread(), seconds, failed_call)
+
+
+def _kind_of(error: CensusError | OSError) -> Literal["credentials", "deadline", "other"]:
     match error:
         case CredentialsError():
-            return PartFailure(message, "credentials", failed_call)
+            return "credentials"
         case DeadlineError():
-            return PartFailure(message, "deadline", failed_call)
+            return "deadline"
         case _:
-            return PartFailure(message, "other", failed_call)
+            return "other"
+
+
+def _this_thread() -> str:
+    # A worker runs as many parts at a time as it has threads, and each of these is one of the slots.
+    return f"{platform.node()} {os.getpid()} {threading.get_ident()}"
 
 
 def decode_result(data: bytes) -> PartResult:
@@ -162,11 +168,11 @@ def decode_result(data: bytes) -> PartResult:
 
 
 def error_of(failure: PartFailure) -> FatalError:
-    """Return the error that ended a part.
+    """Return the error that ends a run whose part has failed.
 
     Wrong settings of a worker are none of the caller's, whose run has made calls.
     """
-    error = _ERRORS[failure.kind](failure.message)
+    error = (CredentialsError if failure.kind == "credentials" else FatalError)(failure.message)
     error.failed_call = failure.failed_call
     return error
 

@@ -29,7 +29,6 @@ from poolcensus.errors import (
     AssumeRoleError,
     CallError,
     CredentialsError,
-    DeadlineError,
     FatalError,
     SnapshotError,
     first_reason_raised,
@@ -45,7 +44,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from poolcensus.census.part import PartMessage
+    from poolcensus.census.part import PartFailure, PartMessage
     from poolcensus.census.worker_slots import WorkerSlots
     from poolcensus.config import Settings
     from poolcensus.engine.deadlines import Deadline
@@ -115,7 +114,8 @@ class SpreadEngine:
         self._changed = anyio.Event()
         self._logged: set[str] = set()
         self._has_parts = False
-        self._waited_in_vain = 0
+        # By which workers, since a batch last came back.
+        self._waited_in_vain: set[str] = set()
         self._answered: frozenset[Endpoint] = frozenset()
         self._ended = TargetSet()
         self.counts = RunCounts(opened.listing, opened.aws.client.counts)
@@ -186,31 +186,18 @@ class SpreadEngine:
         return tuple(self._waiting.popleft() for _ in range(size))
 
     async def _run_batch(self, key: str, batch: tuple[Account, ...]) -> None:
-        sent_at = anyio.current_time()
         try:
             task = self._task(batch)
             result = decode_result(await self._sent_out(key, encode_task(task)))
             self._log(result.messages)
             if result.error is not None:
-                raise error_of(result.error)
-            # What is gone for good costs a minute in batches that are under way, not in those that follow.
-            self._answered = (self._answered | result.answered) - result.silent
-            await self._put(snapshot_of(result, f"batch {key}"), batch)
+                await self._end_failed(key, batch, result.error)
+            else:
+                # What is gone for good costs a minute in batches that are under way, and not in later ones.
+                self._answered = (self._answered | result.answered) - result.silent
+                await self._put(snapshot_of(result, f"batch {key}"), batch)
         except WorkerLostError as error:
             await self._end(self._targets_of(batch), Outcome.ERROR, _WORKER_LOST, str(error))
-        except DeadlineError:
-            # None of it was begun.
-            message = deadlines.message(self._deadline.seconds, Outcome.CANCELLED)
-            await self._end(self._targets_of(batch), Outcome.CANCELLED, DEADLINE, message)
-        except FatalError as error:
-            # What has kept workers from their first batch keeps them from all.
-            if error.failed_call is None or not self._has_parts:
-                raise
-            _log.info("%s", error)
-            if self._is_last_in_vain(anyio.current_time() - sent_at):
-                batch = self._under_way[key] = (*batch, *self._waiting)
-                self._waiting.clear()
-            await self._end_in_vain(batch, error.failed_call)
         except SnapshotError as error:
             raise FatalError(f"what a worker brought can't be used: {error}") from error
         del self._under_way[key]
@@ -230,7 +217,8 @@ class SpreadEngine:
                 f"a worker calls AWS as account {its}, and this run as account {mine}. Give the workers"
                 " credentials of the same account."
             )
-        self._has_parts, self._waited_in_vain = True, 0
+        self._has_parts = True
+        self._waited_in_vain.clear()
         expected = {(each.account.id, each.region) for each in self._targets_of(batch)}
 
         def claim(result: TargetResult) -> None:
@@ -293,13 +281,30 @@ class SpreadEngine:
     def _targets_of(self, accounts: Iterable[Account]) -> Iterator[Target]:
         return (Target(account, region) for account in accounts for region in self._regions_of(account))
 
-    def _is_last_in_vain(self, seconds: float) -> bool:
-        """Whether batches are sent no more, after one that could not be begun in so many seconds.
+    async def _end_failed(self, key: str, batch: tuple[Account, ...], failure: PartFailure) -> None:
+        """End the targets of a batch that has failed. Raises the FatalError where that ends the run."""
+        if failure.kind == "deadline":
+            message = deadlines.message(self._deadline.seconds, Outcome.CANCELLED)
+            await self._end(self._targets_of(batch), Outcome.CANCELLED, DEADLINE, message)
+            return
+        # What has kept workers from their first batch keeps them from all.
+        if failure.failed_call is None or not self._has_parts:
+            raise error_of(failure)
+        _log.info("%s", failure.message)
+        if self._is_last_in_vain(failure):
+            batch = self._under_way[key] = (*batch, *self._waiting)
+            self._waiting.clear()
+        await self._end_in_vain(batch, failure.failed_call)
 
-        Where STS is silent, each takes a minute and more, and a run may have a hundred of them.
+    def _is_last_in_vain(self, failure: PartFailure) -> bool:
+        """Whether batches are sent no more, after one that could not be begun.
+
+        Where STS is silent, each takes a minute and more, and a run may have a hundred of them. Where one
+        worker alone can't reach it, the others go on.
         """
-        self._waited_in_vain += seconds >= PATIENCE
-        return self._waited_in_vain >= self._slots.count
+        if failure.seconds >= PATIENCE:
+            self._waited_in_vain.add(failure.worker)
+        return len(self._waited_in_vain) >= self._slots.count
 
     async def _end_in_vain(self, batch: tuple[Account, ...], failed: FailedCall) -> None:
         """End the targets of accounts that no call was made for, as a run without workers ends them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -51,13 +52,14 @@ def take_part(task: bytes) -> bytes:
     files: dict[str, bytes] = {}
     error: PartFailure | None = None
     known = part.answered
+    began = time.monotonic()
     try:
         with _kept(messages, part.log_level), TemporaryDirectory(prefix="poolcensus-") as folder:
             snapshot_id, known = anyio.run(partial(_take, part, folder), backend="asyncio")
             files = {file.name: file.read_bytes() for file in Path(folder, snapshot_id).iterdir()}
     # Those of the system are its folder for temporary files: it is full, or not there.
     except (CensusError, OSError) as failure:
-        error = part_failure(failure)
+        error = part_failure(failure, time.monotonic() - began)
     # What the part was told of, and has not called, is no news.
     result = PartResult(files, error, tuple(messages), known - part.answered, part.answered - known)
     return msgspec.msgpack.encode(result)
