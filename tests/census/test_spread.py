@@ -35,6 +35,7 @@ from poolcensus.census.part import (
     encode_task,
     part_failure,
 )
+from poolcensus.census.spread import SpreadEngine
 from poolcensus.census.taking import take_part
 from poolcensus.config.cluster import EngineKind
 from poolcensus.config.secrets import VARIABLE, environment_of, without_secrets
@@ -788,8 +789,31 @@ async def test_accounts_are_given_up_once_each_worker_has_waited_in_vain(
     sent = [len(decode_task(task).accounts) for task in workers.tasks]
     assert set(sent) == {5}
     assert (len(sent) == 12) == all_sent
-    ended = {each.account_id for each in snapshot.targets() if each.outcome is Outcome.ASSUME_ROLE_FAILED}
+    failed = [each for each in snapshot.targets() if each.outcome is Outcome.ASSUME_ROLE_FAILED]
+    assert {each.request_id for each in failed} == {"request-1"}
+    ended = {each.account_id for each in failed}
     assert len(ended) == 60 - 5 * (len(sent) - len(failures))
+
+
+async def test_a_deadline_that_passes_while_accounts_are_given_up_leaves_none_of_them_out(
+    lab: Start, by: Use, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = await lab(accounts=60)
+    monkeypatch.setattr(spread, "_LEAST_IN_A_BATCH", 5)
+    monkeypatch.setattr(spread, "_MOST_IN_A_BATCH", 5)
+    given_up: list[int] = []
+
+    async def hang(_: SpreadEngine, batch: tuple[Account, ...], failed: FailedCall) -> None:
+        given_up.append(len(batch))
+        await anyio.sleep_forever()
+
+    monkeypatch.setattr(SpreadEngine, "_end_in_vain", hang)
+    by(OneAfterTheOther({2: in_vain("a"), 3: in_vain("b")}))
+    snapshot = await here.collect(deadline=3)
+    assert not verify(snapshot)
+    assert max(given_up) > 5
+    found = {(each.account_id, each.region) for each in snapshot.targets()}
+    assert len(found) == snapshot.manifest.totals.targets == 60 * 3
 
 
 async def test_a_worker_tells_how_long_it_has_waited_for_sts(
