@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import re
 import time
 from typing import TYPE_CHECKING
@@ -58,3 +59,6 @@ async def test_a_clock_that_is_put_right_in_mid_run_is_told_of_as_such(
     wrong, right = (each for each in caplog.messages if "clock" in each)
     assert re.match(r"this machine's clock is 1(199|200) s behind AWS's", wrong)
     assert right == "this machine's clock agrees with AWS's: calls are signed with its time again"
+    # As others of the run on this machine say it.
+    once = [each.__dict__["once"] for each in caplog.records if "clock" in each.message]
+    assert once == [f"clock of {platform.node()} off", f"clock of {platform.node()} right"]
