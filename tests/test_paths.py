@@ -74,6 +74,32 @@ def test_a_rename_that_was_made_counts_whatever_is_said_of_it(
     assert not exists(old)
 
 
+def test_a_link_that_was_renamed_counts_as_such_whatever_it_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.symlink_to("nothing")
+    new.symlink_to("nothing else")
+    lost = lose_replies(monkeypatch, "rename", "new", errno.EIO)
+    rename(old, new)
+    assert lost == ["new"]
+    assert new.readlink() == Path("nothing")
+
+
+def test_another_link_to_the_same_is_not_the_one_that_was_to_be_renamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "as it was said")
+
+    old, new = tmp_path / "old", tmp_path / "new"
+    for each in (old, new):
+        each.symlink_to(tmp_path)
+    monkeypatch.setattr(os, "rename", fail)
+    with pytest.raises(OSError, match="as it was said"):
+        rename(old, new)
+
+
 @pytest.mark.parametrize("there", [False, True])
 def test_a_rename_that_was_not_made_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool

@@ -24,10 +24,13 @@ def fail(*args, **kwargs):
 shutil.rmtree = fail
 """
 NO_LATEST = """
-import os, pathlib
-def fail(*args, **kwargs):
-    raise OSError(5, os.strerror(5))
-pathlib.Path.replace = fail
+import os
+rename = os.rename
+def fail(path, target, *args, **kwargs):
+    if os.path.basename(target) == "latest":
+        raise OSError(5, os.strerror(5))
+    rename(path, target, *args, **kwargs)
+os.rename = fail
 """
 # The lock's descriptor closes, and says that it could not.
 NO_CLOSE = """

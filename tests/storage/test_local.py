@@ -89,7 +89,7 @@ async def test_the_commits_system_calls_come_in_an_order_that_survives_a_power_c
         ("rename", ID),
         ("fsync", tmp_path.name),
         ("symlink", f".latest-{ID}"),
-        ("replace", "latest"),
+        ("rename", "latest"),
         ("fsync", tmp_path.name),
     ]
 
@@ -265,7 +265,7 @@ async def test_a_ledger_that_is_gone_is_not_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("call", "name"), [("fsync", "dest"), ("symlink", LATER_ID), ("replace", f".latest-{LATER_ID}")]
+    ("call", "name"), [("fsync", "dest"), ("symlink", LATER_ID), ("rename", f".latest-{LATER_ID}")]
 )
 async def test_a_failure_after_the_rename_is_a_warning_since_the_snapshot_is_published(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, call: str, name: str
@@ -297,6 +297,27 @@ async def test_a_link_whose_reply_is_lost_is_made(
     assert lost == [f".latest-{LATER_ID}"]
     assert os.readlink(tmp_path / "latest") == LATER_ID  # noqa: PTH115 - as it is, not resolved
     assert sorted(each.name for each in tmp_path.iterdir()) == [".lock", ID, LATER_ID, "latest"]
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("number", OF_RENAMES)
+@pytest.mark.parametrize("with_links", [True, False])
+async def test_a_latest_whose_reply_is_lost_is_in_place(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    number: int,
+    with_links: bool,
+) -> None:
+    name = "latest" if with_links else "latest.json"
+    if not with_links:
+        monkeypatch.setattr(Path, "symlink_to", lambda *_: refuse_link(errno.EPERM))
+    await make(tmp_path)
+    lost = lose_replies(monkeypatch, "rename", "latest", number)
+    await make(tmp_path, LATER_ID)
+    assert lost == [name]
+    assert LocalSource(tmp_path).latest() == LATER_ID
+    assert sorted(each.name for each in tmp_path.iterdir()) == [".lock", ID, LATER_ID, name]
     assert caplog.text == ""
 
 

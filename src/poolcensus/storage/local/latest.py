@@ -7,7 +7,7 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
-from poolcensus.paths import is_link
+from poolcensus.paths import is_link, rename
 from poolcensus.storage.local.files import sync_file, sync_folder, write_all
 from poolcensus.storage.local.reading import latest_in, named_in_file, published_ids, read_manifest
 from poolcensus.storage.local.stale import LATEST_PREFIX
@@ -53,7 +53,7 @@ def renew_latest(dest: Path, snapshot_id: str, choice: LatestChoice, file_mode: 
         if needs_file:
             with _removed_on_error(made):
                 _write(made, latest_object(newest), file_mode)
-                made.replace(dest / LATEST_NAME)
+                rename(made, dest / LATEST_NAME)
     sync_folder(dest)
 
 
@@ -88,7 +88,7 @@ def _link(dest: Path, made: Path, newest: str) -> bool:
             raise
         return False
     _check_that_it_is_ours(dest / LATEST)
-    made.replace(dest / LATEST)
+    rename(made, dest / LATEST)
     return True
 
 
