@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 EARLIER_ID = "20261122T020000Z-ffffff"
+LATEST_ID = "20261125T020000Z-000000"
 
 
 def refuse_link(error: int) -> NoReturn:
@@ -298,6 +299,47 @@ async def test_a_link_whose_reply_is_lost_is_made(
     assert os.readlink(tmp_path / "latest") == LATER_ID  # noqa: PTH115 - as it is, not resolved
     assert sorted(each.name for each in tmp_path.iterdir()) == [".lock", ID, LATER_ID, "latest"]
     assert caplog.text == ""
+
+
+async def test_a_link_in_the_way_of_a_new_one_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    await make(tmp_path)
+    (tmp_path / f".latest-{LATER_ID}").symlink_to(ID)
+    await make(tmp_path, LATER_ID)
+    assert os.readlink(tmp_path / "latest") == LATER_ID  # noqa: PTH115 - as it is, not resolved
+    # One that is only said to be there can't be removed.
+    real = os.symlink
+
+    def refuse_first(*given: Any) -> None:
+        monkeypatch.setattr(os, "symlink", real)
+        refuse_link(errno.EEXIST)
+
+    monkeypatch.setattr(os, "symlink", refuse_first)
+    await make(tmp_path, LATEST_ID)
+    assert os.readlink(tmp_path / "latest") == LATEST_ID  # noqa: PTH115 - as it is, not resolved
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("call", ["symlink", "open"])
+async def test_a_name_that_is_said_to_be_taken_is_no_file_of_somebody_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, call: str
+) -> None:
+    await make(tmp_path)
+    if call == "open":
+        monkeypatch.setattr(Path, "symlink_to", lambda *_: refuse_link(errno.EPERM))
+    real: Callable[..., Any] = getattr(os, call)
+
+    def refuse(*given: Any, **options: Any) -> object:
+        if any(str(each).endswith(f".latest-{LATER_ID}") for each in given[:2]):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), *given[:1])
+        return real(*given, **options)
+
+    monkeypatch.setattr(os, call, refuse)
+    await make(tmp_path, LATER_ID)
+    assert [info.id for info in list_snapshots(tmp_path)] == [ID, LATER_ID]
+    assert "`latest` may still name the snapshot before it: File exists" in caplog.text
+    assert "left alone" not in caplog.text
 
 
 @pytest.mark.parametrize("number", OF_RENAMES)

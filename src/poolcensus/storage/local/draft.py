@@ -23,7 +23,7 @@ from poolcensus.paths import exists, rename
 from poolcensus.storage.advice import explained
 from poolcensus.storage.base import JOURNAL_NAME, Addition, Draft, DraftFile
 from poolcensus.storage.local.files import names_file, sync_file, sync_folder, write_all
-from poolcensus.storage.local.latest import renew_latest
+from poolcensus.storage.local.latest import ForeignLatestError, renew_latest
 from poolcensus.storage.local.stale import DRAFT_PREFIX, REFUSED_PREFIX, StaleDrafts
 from poolcensus.storage.naming import LATEST, passed_over
 
@@ -181,7 +181,7 @@ class FolderDraft(Draft):
             renew_latest(self._dest, self.snapshot_id, latest, self._modes.file)
             if latest.is_passed_over:
                 _log.warning("%s", passed_over(self.snapshot_id, self._dest, LATEST, latest.newest))
-        except FileExistsError as error:
+        except ForeignLatestError as error:
             _log.warning(
                 "snapshot %s is published in %s, without the link to it: no run has made %s, which was left"
                 " alone. Rename it to have the link.",

@@ -23,10 +23,14 @@ if TYPE_CHECKING:
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
+class ForeignLatestError(FileExistsError):
+    """What is called `latest` was put there by somebody else: runs put nothing there but links."""
+
+
 def renew_latest(dest: Path, snapshot_id: str, choice: LatestChoice, file_mode: int) -> None:
     """Have `latest` name what is chosen once `snapshot_id` is published, and `latest.json` if it is there.
 
-    Blocks. Raises `OSError`.
+    Blocks. Raises ForeignLatestError where something else is in its place; `OSError`.
     """
     # Not the new one where a merge, or a clock that went back, publishes behind the newest, or where its own
     # clock went ahead. It is named anew all the same: a run that was killed may have published it and not
@@ -68,9 +72,9 @@ def _removed_on_error(made: Path) -> Iterator[None]:
 
 
 def _check_that_it_is_ours(latest: Path) -> None:
-    """Raise `FileExistsError` for what somebody else has put there: runs put nothing there but links."""
+    """Raise ForeignLatestError unless it is a link, or not there."""
     if os.path.lexists(latest) and not is_link(latest):
-        raise FileExistsError(errno.EEXIST, "no run has made it", str(latest))
+        raise ForeignLatestError(errno.EEXIST, "no run has made it", str(latest))
 
 
 def _link(dest: Path, made: Path, newest: str) -> bool:
@@ -81,7 +85,7 @@ def _link(dest: Path, made: Path, newest: str) -> bool:
         except FileExistsError:
             # No other run has this name. A network file system may have made the link, lost the reply and
             # been asked for it once more.
-            made.unlink()
+            made.unlink(missing_ok=True)
             made.symlink_to(newest)
     except OSError as error:
         if error.errno not in _NO_LINKS:
