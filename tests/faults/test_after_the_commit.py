@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -75,6 +76,21 @@ async def publish_last(self, *given, **options):
     threading.Thread.start = fail
     return manifest
 SnapshotWriter.publish = publish_last
+"""
+# What the library or the command raises once the snapshot is published.
+RAISED = """
+from poolcensus.snapshot.writer import SnapshotWriter
+publish_first = SnapshotWriter.publish
+async def publish_and_fail(self, *given, **options):
+    await publish_first(self, *given, **options)
+    raise {}
+SnapshotWriter.publish = publish_and_fail
+"""
+RAISED_LATER = """
+from poolcensus.cli import metrics
+def fail(*given, **options):
+    raise {}
+metrics.write_metrics = fail
 """
 NO_OUTPUT = "import os; os.close(1)"
 NO_ERRORS = "import os; os.close(2)"
@@ -159,6 +175,44 @@ def test_a_signal_then_ends_what_hangs_and_changes_no_code(trial: Trial) -> None
 
 def test_a_signal_then_ends_it_where_no_thread_can_say_so(trial: Trial) -> None:
     trial.collect(0, LATE_SIGNAL + NO_THREAD, "--metrics-file", "metrics.prom")
+
+
+@pytest.mark.parametrize("step", [RAISED, RAISED_LATER], ids=["run", "metrics"])
+@pytest.mark.parametrize(
+    ("error", "name"),
+    [
+        ("TypeError('a bug')", "TypeError"),
+        ("RuntimeError('changed size')", "RuntimeError"),
+        ("MemoryError()", "MemoryError"),
+        ("ExceptionGroup('two', [OSError(5, 'x'), KeyError('x')])", "ExceptionGroup"),
+    ],
+)
+def test_a_defect_changes_no_code_and_keeps_its_traceback(
+    trial: Trial, step: str, error: str, name: str
+) -> None:
+    options = ("--metrics-file", "metrics.prom")
+    said, *traceback = trial.collect(0, step.format(error), *options)
+    assert said.endswith(f"was published before this: unexpected {name}")
+    assert "Traceback (most recent call last):" in traceback[0]
+    assert any(name in each for each in traceback)
+
+
+def test_a_defect_is_in_a_log_in_json_with_its_traceback(trial: Trial) -> None:
+    said = trial.collect(
+        3, RAISED.format("TypeError('a bug')"), "--log-format", "json", "--role-name", "NoSuchRole"
+    )
+    lines = [json.loads(each) for each in said]
+    (told,) = (each for each in lines if each["level"] == "CRITICAL")
+    assert told["message"] == "unexpected TypeError: please report it"
+    assert "TypeError: a bug" in told["exc_info"]
+    assert any(each["message"].endswith("before this: unexpected TypeError") for each in lines)
+    assert not any("code" in each for each in lines)
+
+
+def test_what_the_machine_causes_is_a_line(trial: Trial) -> None:
+    for error, words in (("OSError(5, 'gone')", "[Errno 5] gone"), ("TimeoutError()", "TimeoutError")):
+        (said,) = trial.collect(0, RAISED.format(error))
+        assert said.endswith(f"was published before this: {words}")
 
 
 @pytest.mark.parametrize(

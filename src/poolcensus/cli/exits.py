@@ -119,6 +119,12 @@ def is_of_threads(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and str(error) == "can't start new thread"
 
 
+def is_bug(error: Exception) -> bool:
+    """Whether it is a defect of the program: nothing that a person or the machine has caused."""
+    caused = (click.ClickException, click.Abort, OSError, _census_error())
+    return not (isinstance(error, caused) or is_of_threads(error))
+
+
 @contextmanager
 def report() -> Iterator[ExitStatus]:
     """End what a person or the machine caused with a few lines and a code; a bug keeps its traceback.
@@ -128,15 +134,13 @@ def report() -> Iterator[ExitStatus]:
     outcome = ExitStatus()
     try:
         yield outcome
-    except (click.ClickException, click.Abort, KeyboardInterrupt, StoppedError, OSError) as error:
-        _end_with(error, outcome)
-    except _census_error() as error:
+    except (KeyboardInterrupt, StoppedError) as error:
         _end_with(error, outcome)
     except Exception as error:
         from poolcensus.cli import logs
 
         # A program reads the log: it gets the traceback of a bug in a line, too.
-        if not (is_of_threads(error) or logs.bug(error)):
+        if is_bug(error) and not logs.bug(error):
             raise
         _end_with(error, outcome)
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import sys
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from poolcensus.cli import logs
-from poolcensus.cli.exits import ExitCode, StoppedError, drop_output
+from poolcensus.cli.exits import ExitCode, StoppedError, drop_output, is_bug
 from poolcensus.cli.running import ending_with, run
 from poolcensus.cli.trouble import complain, on_terminal
-from poolcensus.errors import CensusError, reason_of
+from poolcensus.errors import reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
-    from contextlib import AbstractContextManager
 
     from poolcensus.config import Settings
     from poolcensus.model import Manifest
@@ -31,7 +30,8 @@ def run_to_publish(
 ) -> tuple[Snapshot, bool]:
     """Run `body`. Return what it has published, and whether a signal came after that.
 
-    `published` returns the snapshot once there is one: what goes wrong from then on is a warning.
+    `published` returns the snapshot once there is one: what goes wrong from then on is told of, and changes
+    nothing.
     """
 
     def decided() -> int | None:
@@ -40,24 +40,48 @@ def run_to_publish(
 
     try:
         return run(body, decided), False
-    except (StoppedError, CensusError, OSError, RuntimeError, MemoryError) as error:
-        # The last two, too: to end an event loop takes threads, which the system may not have any more.
+    except StoppedError:
         snapshot = published()
         if snapshot is None:
             raise
-        stopped = isinstance(error, StoppedError)
-        what = "when the signal came" if stopped else f"before this: {str(error) or type(error).__name__}"
-        complain(f"snapshot {snapshot.manifest.snapshot_id} was published {what}")
-        return snapshot, stopped
+        complain(_stopped_after(snapshot.manifest))
+        return snapshot, True
+    except Exception as error:
+        # A defect, too: a caller that is told of no snapshot would take the census again.
+        snapshot = published()
+        if snapshot is None:
+            raise
+        _tell_of(error, snapshot.manifest)
+        return snapshot, False
 
 
-def standing(manifest: Manifest | None) -> AbstractContextManager[None]:
-    """Have a signal in the block change nothing about what was published, nor about the exit code."""
+@contextmanager
+def standing(manifest: Manifest | None) -> Iterator[None]:
+    """Have nothing in the block, signal or exception, change what was published or the exit code.
+
+    Where `manifest` is None, nothing was, and all goes on as it does elsewhere.
+    """
     if manifest is None:
-        return nullcontext()
-    return ending_with(
-        code_of_snapshot(manifest), f"snapshot {manifest.snapshot_id} was published when the signal came"
-    )
+        yield
+        return
+    with ending_with(code_of_snapshot(manifest), _stopped_after(manifest)):
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - a defect, too: as where the run itself raises it
+            _tell_of(error, manifest)
+
+
+def _stopped_after(manifest: Manifest) -> str:
+    return f"snapshot {manifest.snapshot_id} was published when the signal came"
+
+
+def _tell_of(error: Exception, manifest: Manifest) -> None:
+    """Say what went wrong after this was published, a bug with its traceback."""
+    is_defect = is_bug(error)
+    words = f"unexpected {type(error).__name__}" if is_defect else str(error) or type(error).__name__
+    complain(f"snapshot {manifest.snapshot_id} was published before this: {words}")
+    if is_defect and not logs.bug(error):
+        sys.excepthook(type(error), error, error.__traceback__)
 
 
 def scope_lines(published: Snapshot | None, before: SnapshotInfo | None, settings: Settings) -> Iterator[str]:
