@@ -366,3 +366,28 @@ async def test_what_ends_a_run_is_done_where_no_thread_can_be_started(
     monkeypatch.setattr(threading.Thread, "start", fail)
     await threads.OneAtATime().finish(done.set)
     assert done.is_set()
+
+
+@pytest.mark.parametrize("of", ["run", "finish"])
+async def test_where_no_thread_can_be_started_what_ends_a_run_is_left_to_the_call_that_hangs(
+    monkeypatch: pytest.MonkeyPatch, of: str
+) -> None:
+    def fail(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threads, "ABORT_SECONDS", 0.0)
+    calls = threads.OneAtATime()
+    hangs = Hanging()
+    done = threading.Event()
+    async with anyio.create_task_group() as group:
+        group.start_soon(getattr(calls, of), hangs.wait)
+        while not hangs.begun.is_set():
+            await anyio.sleep(0.002)
+        group.cancel_scope.cancel()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", fail)
+        # Were it to wait in the event loop, nobody would let the disk go on.
+        await calls.finish(done.set)
+    assert not done.is_set()
+    hangs.go_on.set()
+    assert await anyio.to_thread.run_sync(done.wait, 20)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
@@ -29,6 +30,7 @@ class OneAtATime:
     def __init__(self) -> None:
         self._limiter = anyio.CapacityLimiter(1)
         self._mutex = threading.Lock()
+        self._left: deque[Callable[[], None]] = deque()
 
     async def run(self, call: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
         """Return the result of a blocking `call`, made in a worker thread while no other one runs.
@@ -39,10 +41,13 @@ class OneAtATime:
         wanted = True
 
         def alone() -> _T:
-            with self._mutex:
-                if not wanted:
-                    raise RuntimeError("nobody waits for this call any more")
-                return call(*args)
+            try:
+                with self._mutex:
+                    if not wanted:
+                        raise RuntimeError("nobody waits for this call any more")
+                    return call(*args)
+            finally:
+                self._make_left()
 
         try:
             return await to_thread.run_sync(alone, limiter=self._limiter, abandon_on_cancel=True)
@@ -58,14 +63,18 @@ class OneAtATime:
         loop = asyncio.get_running_loop()
         ended = anyio.Event()
 
-        def alone() -> None:
+        def make() -> None:
             try:
-                with self._mutex:
-                    call()
+                call()
             finally:
                 # The loop may have ended meanwhile.
                 with suppress(RuntimeError):
                     loop.call_soon_threadsafe(ended.set)
+
+        def alone() -> None:
+            with self._mutex:
+                make()
+            self._make_left()
 
         # Of its own: the thread of a pool would not begin what is not waited for any more.
         thread = threading.Thread(target=alone, name="poolcensus clearing up", daemon=True)
@@ -73,6 +82,17 @@ class OneAtATime:
             thread.start()
         except RuntimeError:
             # The system has no thread left, and what this releases would be held as long as the process is.
-            alone()
+            self._left.append(make)
+            self._make_left()
         with anyio.move_on_after(ABORT_SECONDS, shield=True):
             await ended.wait()
+
+    def _make_left(self) -> None:
+        """Make the calls that have no thread of their own, unless another is under way, whose thread will."""
+        while self._left and self._mutex.acquire(blocking=False):
+            try:
+                # Another thread may have made it before this one had the mutex.
+                if self._left:
+                    self._left.popleft()()
+            finally:
+                self._mutex.release()
