@@ -368,6 +368,41 @@ async def test_a_worker_that_has_stopped_in_its_start_is_ended_with_it() -> None
     assert not [each for each in begun if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
 
 
+async def test_a_worker_that_has_stopped_in_the_place_of_another_is_ended_with_it() -> None:
+    before = {each.pid for each in _processes()}
+    with anyio.fail_after(30):
+        async with dask_workers(tasks.backward, count=1):
+            (lost,) = (each for each in _processes() if each.pid not in before)
+            before.add(lost.pid)
+            lost.kill()
+            while not (begun := [each for each in _processes() if each.pid not in before]):
+                await anyio.sleep(0.01)
+            for each in begun:
+                each.send_signal(signal.SIGSTOP)
+    assert not [each for each in begun if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+
+
+async def test_a_worker_that_does_not_start_in_time_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_START_SECONDS", 2.0)
+    tasks_before = len(asyncio.all_tasks())
+    before = {each.pid for each in _processes()}
+
+    async def suspend() -> None:
+        while not (begun := [each for each in _processes() if each.pid not in before]):
+            await anyio.sleep(0.01)
+        for each in begun:
+            each.send_signal(signal.SIGSTOP)
+
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as group:
+            group.start_soon(suspend)
+            with pytest.raises(FatalError, match="No workers after 2 s"):
+                await _opened()
+            # Dask goes on with its start until it sees that the process is gone, and closes what it has open.
+            while len(asyncio.all_tasks()) > tasks_before:
+                await anyio.sleep(0.01)
+
+
 async def _opened() -> None:
     async with dask_workers(tasks.backward, count=1):
         pytest.fail("a worker that has stopped has started")

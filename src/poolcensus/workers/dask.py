@@ -41,6 +41,8 @@ _START_SECONDS: Final = 120.0
 _STOPPED_START_SECONDS: Final = 10.0
 # A worker that is left has nothing to hand over, and may be in the middle of a task that nobody waits for.
 _WORKER_CLOSE_SECONDS: Final = 0.5
+# Longer than Dask takes to end one that is there, and short in the four seconds that a stop has.
+_KILL_SECONDS: Final = 1.0
 # What a run that is stopped has to be gone in, less what puts its snapshot away.
 _CLOSE_SECONDS: Final = 2.0
 _PREFIX: Final = "poolcensus-"
@@ -298,10 +300,18 @@ async def _close_cluster(cluster: Any) -> None:
         with suppress(TimeoutError):
             await nanny.close(timeout=_WORKER_CLOSE_SECONDS)
 
+    async def kill_late() -> None:
+        await anyio.sleep(_KILL_SECONDS)
+        _kill(cluster)
+
     with anyio.move_on_after(_STOPPED_START_SECONDS, shield=True):
-        async with anyio.create_task_group() as group:
-            for nanny in cluster.workers.values():
-                group.start_soon(end, nanny)
+        async with anyio.create_task_group() as killing:
+            # Dask waits for one that starts, as in place of a lost one, and then forgets its process.
+            killing.start_soon(kill_late)
+            async with anyio.create_task_group() as group:
+                for nanny in cluster.workers.values():
+                    group.start_soon(end, nanny)
+            killing.cancel_scope.cancel()
     # Dask's check that each worker had started, which one that is given up in its start has not.
     with suppress(AssertionError):
         await _close(cluster)
