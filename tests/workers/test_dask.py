@@ -346,6 +346,8 @@ async def test_an_interrupt_is_this_process_s_alone() -> None:
 
 
 async def test_a_worker_that_has_stopped_is_taken_for_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    # It looks as often, so that it may take twice as long.
+    assert 2 * module._SILENT_SECONDS <= 60
     # Dask waits for ten heartbeats at least, which come twice a second.
     monkeypatch.setattr(module, "_SILENT_SECONDS", 1)
     async with dask_workers(tasks.backward, count=1) as workers:

@@ -34,7 +34,8 @@ _CONNECT_SECONDS: Final = 15.0
 _LOOK_SECONDS: Final = 0.5
 # A worker that says nothing for so long has stopped, and is replaced. One that is merely busy says something
 # twice a second all the same, on a slow machine every few seconds: its tasks are in a thread of their own.
-_SILENT_SECONDS: Final = 60
+# Dask looks as often for what has been silent longer: a worker is given up within twice this.
+_SILENT_SECONDS: Final = 30
 # A process takes about a second of a core to start, and a machine with many cores starts many.
 _START_SECONDS: Final = 120.0
 # A process that starts, also in place of a lost one, can't be asked to end: what it is given to be there.
@@ -337,7 +338,7 @@ def _private(folder: str) -> Iterator[None]:
     }
     settings = {
         "temporary-directory": folder,
-        # Also how often it looks. Dask's five minutes would be up to ten.
+        # Dask's five minutes would be up to ten.
         "distributed.scheduler.worker-ttl": f"{_SILENT_SECONDS} s",
         **pages,
     }
