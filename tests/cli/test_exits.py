@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 from descriptors import needs_dev_full
 from poolcensus import errors
 from poolcensus.cli import logs, main, standard_output
-from poolcensus.cli.exits import StoppedError, code_of, report
+from poolcensus.cli.exits import NO_THREADS, StoppedError, code_of, report
 from poolcensus.config import Settings
 from poolcensus.exit_error import exit_error
 from poolcensus.scope.joining import naming
@@ -61,6 +62,16 @@ def test_every_way_to_end_has_its_code_and_a_line(
     assert said.err.startswith("poolcensus: ")
     assert said.err.endswith("\n")
     assert "Traceback" not in said.err
+
+
+@pytest.mark.parametrize("is_group", [False, True])
+def test_what_can_be_done_about_a_limit_on_threads_is_said(
+    is_group: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = RuntimeError("can't start new thread")
+    with report():
+        fail(ExceptionGroup("x", [error]) if is_group else error)
+    assert capsys.readouterr().err == f"poolcensus: {NO_THREADS}\n"
 
 
 def test_every_problem_has_its_own_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -190,6 +201,32 @@ def test_a_pipe_that_does_not_block_takes_everything(
             named.flush()
         assert len(read) > 1
         assert b"".join(read) + reader.read() == text.encode()
+
+
+def test_a_pipe_that_does_not_block_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    waited: list[bytes] = []
+
+    class ReadMeanwhile:
+        def __init__(self) -> None:
+            self._poll = real()
+            self.register = self._poll.register
+
+        def poll(self) -> list[tuple[int, int]]:
+            assert self._poll.poll(0) == []
+            waited.append(os.read(reading, 1 << 20))
+            return self._poll.poll()
+
+    real = select.poll
+    monkeypatch.setattr(select, "poll", ReadMeanwhile)
+    with open(reading, "rb"), open(writing, "wb", buffering=0) as raw:  # noqa: PTH123 - a descriptor
+        while raw.write(b"x" * (1 << 16)) is not None:
+            pass
+        with standard_output._Output(writing, "wb", closefd=False) as output:
+            output._wait()
+        assert waited
+        assert raw.write(b"x") == 1
 
 
 def lines_of(err: str) -> list[dict[str, object]]:

@@ -94,6 +94,21 @@ async def test_a_snapshot_that_is_removed_once_it_was_found_is_said_to_be(
     assert str(caught.value) == f"{removed[0]} was removed while it was read"
 
 
+@pytest.mark.parametrize("ref", ["latest", ID])
+async def test_a_snapshot_that_loses_its_manifest_once_it_was_found_is_not_said_to_be_removed(
+    dest: Path, monkeypatch: pytest.MonkeyPatch, ref: str
+) -> None:
+    real = LocalFiles.manifest
+
+    def manifest(files: LocalFiles) -> bytes:
+        (files.path / "manifest.json").unlink()
+        return real(files)
+
+    monkeypatch.setattr(LocalFiles, "manifest", manifest)
+    with pytest.raises(SnapshotError, match=r"is not a snapshot: it has no manifest\.json"):
+        Snapshot.open(ref, dest)
+
+
 async def test_the_beginning_of_an_id_is_enough(dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for ref in ("20261123", "20261123T020000Z-3f9a1", "20261123T"):
         assert Snapshot.open(ref, dest).id == ID
