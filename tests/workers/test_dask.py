@@ -386,6 +386,13 @@ async def test_a_worker_that_has_stopped_in_the_place_of_another_is_ended_with_i
 
 async def test_a_worker_that_does_not_start_in_time_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_START_SECONDS", 2.0)
+    real, clusters = module._close, []
+
+    async def close(cluster: Any) -> None:
+        clusters.append(cluster)
+        await real(cluster)
+
+    monkeypatch.setattr(module, "_close", close)
     tasks_before = len(asyncio.all_tasks())
     before = {each.pid for each in _processes()}
 
@@ -403,6 +410,8 @@ async def test_a_worker_that_does_not_start_in_time_is_ended(monkeypatch: pytest
             # Dask goes on with its start until it sees that the process is gone, and closes what it has open.
             while len(asyncio.all_tasks()) > tasks_before:
                 await anyio.sleep(0.01)
+    # Otherwise it would warn of a cluster that was left open.
+    assert [each.status.name for each in clusters] == ["closed"]
 
 
 async def _opened() -> None:

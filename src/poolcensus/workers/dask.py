@@ -313,9 +313,12 @@ async def _close_cluster(cluster: Any) -> None:
                 for nanny in cluster.workers.values():
                     group.start_soon(end, nanny)
             killing.cancel_scope.cancel()
-    # Dask's check that each worker had started, which one that is given up in its start has not.
-    with suppress(AssertionError):
+    try:
         await _close(cluster)
+    except AssertionError:
+        # Dask's check that each worker had started, which one that is given up in its start has not. It
+        # would warn of a cluster that nobody has closed.
+        cluster.status = _import().Status.closed
     _kill(cluster)
 
 
