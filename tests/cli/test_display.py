@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pty
+import re
 import sys
 import termios
 from contextlib import suppress
@@ -18,8 +19,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from poolcensus.analysis.account_failures import failures_by_account
-from poolcensus.cli import logs, summaries, tables
-from poolcensus.cli.display import display
+from poolcensus.cli import background, logs, summaries, tables
+from poolcensus.cli.display import display, live
 from poolcensus.cli.pace import Pace, Pacer
 from poolcensus.cli.progress import line, shown
 from poolcensus.cli.wording import duration
@@ -253,6 +254,90 @@ def test_a_terminal_that_is_stopped_before_the_run_holds_up_nothing(
         said = b""
         while not (HIDE_CURSOR in said and SHOW_CURSOR in said):
             said += reader.read(4096)
+
+
+def test_a_terminal_that_nobody_reads_holds_up_neither_the_run_nor_its_log(
+    progress: Progress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal, inside = pty.openpty()
+    monkeypatch.setenv("TERM", "xterm")
+    texts = [f"something is odd: {number}" for number in range(600)]
+
+    async def whole() -> None:
+        async with shown(lambda: progress, ProgressMode.ALWAYS):
+            for each in texts:
+                await anyio.sleep(0.2)
+                logs.warning(each)
+
+    with os.fdopen(inside, "w") as stderr, os.fdopen(terminal, "rb", buffering=0) as reader:
+        monkeypatch.setattr(sys, "stderr", stderr)
+        logs.configure(Settings())
+        on_virtual_time(whole)
+        said = b""
+        while SHOW_CURSOR not in said:
+            said += reader.read(4096)
+        assert background.settle()
+    assert re.findall(r"something is odd: \d+", said.decode()) == texts
+
+
+def test_frames_are_left_out_while_one_is_written(
+    progress: Progress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal, inside = pty.openpty()
+    monkeypatch.setenv("TERM", "xterm")
+    with os.fdopen(inside, "w") as stderr, os.fdopen(terminal, "rb", buffering=0) as reader:
+        monkeypatch.setattr(sys, "stderr", stderr)
+        termios.tcflow(inside, termios.TCOOFF)
+        with live(lambda: progress) as refresh:
+            for _ in range(99):
+                refresh()
+        termios.tcflow(inside, termios.TCOON)
+        said = b""
+        while SHOW_CURSOR not in said:
+            said += reader.read(4096)
+        assert background.settle()
+    assert b"3 of 4+ targets" not in said
+
+
+def test_a_terminal_that_is_read_has_everything_when_the_display_ends(
+    progress: Progress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal, inside = pty.openpty()
+    monkeypatch.setenv("TERM", "xterm")
+
+    async def whole() -> None:
+        async with shown(lambda: progress, ProgressMode.ALWAYS):
+            logs.warning("the last word")
+        os.write(inside, b"after the display")
+
+    with os.fdopen(inside, "w") as stderr, os.fdopen(terminal, "rb", buffering=0) as reader:
+        monkeypatch.setattr(sys, "stderr", stderr)
+        logs.configure(Settings())
+        anyio.run(whole)
+        said = b""
+        while b"after the display" not in said:
+            said += reader.read(4096)
+    assert b"the last word" in said.partition(SHOW_CURSOR)[0]
+    assert said.endswith(b"after the display")
+
+
+def test_a_stopped_terminal_that_hangs_up_takes_only_the_display_with_it(
+    progress: Progress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal, inside = pty.openpty()
+    monkeypatch.setenv("TERM", "xterm")
+
+    async def whole() -> None:
+        async with shown(lambda: progress, ProgressMode.ALWAYS):
+            await anyio.sleep(1)
+            os.close(terminal)
+            await anyio.sleep(60)
+
+    with os.fdopen(inside, "w") as stderr:
+        monkeypatch.setattr(sys, "stderr", stderr)
+        termios.tcflow(inside, termios.TCOOFF)
+        on_virtual_time(whole)
+        assert background.settle()
 
 
 def test_a_pipe_that_nobody_reads_holds_up_nothing(

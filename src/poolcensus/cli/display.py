@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import threading
+import sys
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -12,16 +11,17 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from poolcensus.cli.background import BackgroundStream
 from poolcensus.cli.pace import UNKNOWN, Pace, Pacer
 from poolcensus.cli.tables import console, text
-from poolcensus.cli.trouble import is_writable
 from poolcensus.cli.wording import covered, duration
 from poolcensus.format.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import TextIO
 
-    from rich.console import Console, RenderableType
+    from rich.console import RenderableType
 
     from poolcensus.model import Progress
 
@@ -32,40 +32,39 @@ MAX_SLOW = 3
 
 @contextmanager
 def live(read: Callable[[], Progress]) -> Iterator[Callable[[], None]]:
-    """Yield a display of what `read` says, for the time of the block, which has to call for each refresh."""
-    screen = console(stderr=True)
+    """Yield a display of what `read` says, for the time of the block, which has to call for each refresh.
+
+    Nothing waits for the terminal meanwhile, nor do log lines: a thread writes them between the frames.
+    """
+    stream = _in_background(sys.stderr)
+    screen = console(stderr=True, file=stream)
     shown = Live(console=screen, auto_refresh=False, transient=True)
     # A terminal that goes away takes the display with it, not the census.
     with suppress(OSError):
-        _without_waiting(screen, shown.start)
+        shown.start()
     try:
         pacer = Pacer()
 
         def refresh() -> None:
-            progress = read()
-            shown.update(display(progress, pacer.pace(progress)), refresh=True)
+            # Whoever sees nothing of this frame has no use for the next one behind it.
+            if stream is None or not stream.behind:
+                progress = read()
+                shown.update(display(progress, pacer.pace(progress)), refresh=True)
 
         yield refresh
     finally:
         with suppress(OSError):
-            _without_waiting(screen, shown.stop)
+            shown.stop()
+        if stream is not None:
+            stream.end()
 
 
-def _without_waiting(screen: Console, action: Callable[[], None]) -> None:
-    """Run what writes to the terminal; while that is stopped, a thread writes it once it goes on."""
-    if is_writable(screen.file):
-        action()
-        return
-    descriptor, encoding = screen.file.fileno(), screen.encoding
-    with screen.capture() as captured:
-        action()
-    data = captured.get().encode(encoding, "replace")
-
-    def write() -> None:
-        with suppress(OSError):
-            os.write(descriptor, data)
-
-    threading.Thread(target=write, daemon=True).start()
+def _in_background(stream: TextIO) -> BackgroundStream | None:
+    try:
+        return BackgroundStream(stream)
+    except (OSError, RuntimeError, ValueError):
+        # What is no file of the system never waits, and without a thread a terminal may.
+        return None
 
 
 def display(progress: Progress, pace: Pace = UNKNOWN) -> RenderableType:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from poolcensus.cli import background
 from poolcensus.signals import ENDING
 from poolcensus.temporary import remove_all
 
@@ -208,6 +209,7 @@ def end(code: int) -> NoReturn:
     for each in ENDING:
         # The code is known, and little is left to wait for.
         signal.signal(each, signal.SIG_IGN)
+    background.settle()
     last = time.monotonic() + _LAST_THREADS
     for thread in threading.enumerate():
         if thread is threading.current_thread() or thread.daemon:

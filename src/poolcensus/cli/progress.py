@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 import click
 
-from poolcensus.cli import logs
+from poolcensus.cli import background, logs
 from poolcensus.cli.pace import UNKNOWN, Pace, Pacer
 from poolcensus.cli.trouble import is_writable, on_terminal
 from poolcensus.cli.wording import covered, duration
@@ -65,9 +65,15 @@ async def _lines(read: Callable[[], Progress]) -> AsyncIterator[None]:
 @asynccontextmanager
 async def _display(display: AbstractContextManager[Callable[[], None]]) -> AsyncIterator[None]:
     # A display of its own thread would read the counters while the event loop changes them.
-    with display as refresh:
-        async with _repeated(refresh, 1 / REFRESHES_PER_SECOND):
-            yield
+    try:
+        with display as refresh:
+            async with _repeated(refresh, 1 / REFRESHES_PER_SECOND):
+                yield
+    finally:
+        # What is said after it comes behind the log lines, and finds the cursor where the display began.
+        with anyio.CancelScope(shield=True):
+            for _ in background.unsettled():
+                await anyio.sleep(background.STEP)
 
 
 @asynccontextmanager

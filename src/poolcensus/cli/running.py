@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 
-from poolcensus.cli import logs
+from poolcensus.cli import background, logs
 from poolcensus.cli.exits import NO_THREADS, StoppedError, is_of_threads
 from poolcensus.cli.trouble import complain, is_writable
 from poolcensus.errors import FatalError
@@ -203,7 +203,8 @@ def _tell_of_exit(code: int) -> None:
 
 
 def _leave(code: int) -> None:
-    if sys.stderr is not None and sys.stderr.isatty() and not logs.is_json():
+    is_settled = background.settle()
+    if is_settled and sys.stderr is not None and sys.stderr.isatty() and not logs.is_json():
         # The progress display hides the cursor and won't get to show it again.
         _write_at_once(_SHOW_CURSOR)
     remove_all()

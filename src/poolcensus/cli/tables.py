@@ -20,6 +20,7 @@ from poolcensus.model import Outcome, SnapshotStatus
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
     from datetime import datetime
+    from typing import IO
 
     from rich.console import RenderableType
 
@@ -43,13 +44,17 @@ _REGIONS_NAMED = 2
 _KNOWN = "known gap"
 
 
-def console(*, stderr: bool = False) -> Console:
-    """Return a console that prints what it is given: no markup, no highlighting, no emoji codes."""
+def console(*, stderr: bool = False, file: IO[str] | None = None) -> Console:
+    """Return a console that prints what it is given: no markup, no highlighting, no emoji codes.
+
+    It prints to `file` where there is one, to standard error or to standard output.
+    """
     environment = {name: value for name, value in os.environ.items() if name not in _SIZES}
     for name in _SIZES & os.environ.keys():
         if re.fullmatch("0*[1-9][0-9]{0,3}", os.environ[name]):
             environment[name] = os.environ[name]
     made = Console(
+        file=file,
         stderr=stderr,
         # rich leaves bold and dim on, which are colours on many terminals: https://no-color.org
         color_system=None if environment.get("NO_COLOR") else "auto",
