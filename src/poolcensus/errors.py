@@ -59,7 +59,21 @@ class DeadlineError(FatalError):
 
 
 class SettingsError(FatalError):
-    """A setting or an argument is wrong. Nothing has been called."""
+    """A setting or an argument is wrong. Nothing has been called.
+
+    The message has each of its `lines` in a line, and those are the problems: one may be about a path whose
+    name holds a line break.
+    """
+
+    def __init__(self, *problems: str, advice: str | None = None) -> None:
+        super().__init__("\n".join(problems), advice=advice)
+        *before, last = problems
+        self.lines = (*before, last if advice is None else f"{last}{self._BETWEEN}{advice}")
+
+    def begin_with(self, words: str) -> None:
+        super().begin_with(words)
+        first, *others = self.lines
+        self.lines = (f"{words}{first}", *others)
 
 
 class ScopeError(SettingsError):

@@ -76,13 +76,15 @@ def test_what_can_be_done_about_a_limit_on_threads_is_said(
 
 def test_every_problem_has_its_own_line(capsys: pytest.CaptureFixture[str]) -> None:
     with report():
-        fail(errors.SettingsError("one\ntwo"))
+        fail(errors.SettingsError("one", "two"))
     assert capsys.readouterr().err == "poolcensus: one\npoolcensus: two\n"
 
 
 @pytest.mark.parametrize(
     "error",
     [
+        errors.SettingsError("a\nb"),
+        errors.CredentialsError("a\nb"),
         errors.SnapshotError("a\nb"),
         errors.DestinationError("a\nb"),
         click.UsageError("a\nb"),
@@ -95,11 +97,18 @@ def test_a_name_of_two_lines_is_one_line(error: Exception, capsys: pytest.Captur
     assert capsys.readouterr().err.startswith(r"poolcensus: a\nb")
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.OrganizationError("none is left.", advice="Check `accounts`, or set `deadline`."),
+        errors.ScopeError("none is left.", advice="Check `accounts`, or set `deadline`."),
+    ],
+)
 def test_an_error_of_one_organization_names_no_option_for_what_its_table_sets(
-    capsys: pytest.CaptureFixture[str],
+    error: errors.FatalError, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with report(), naming("gov"):
-        fail(errors.OrganizationError("none is left.", advice="Check `accounts`, or set `deadline`."))
+        fail(error)
     assert capsys.readouterr().err == (
         "poolcensus: Organization gov: none is left. Check accounts, or set --deadline.\n"
     )
@@ -237,7 +246,7 @@ def lines_of(err: str) -> list[dict[str, object]]:
 @pytest.mark.parametrize(
     ("error", "code", "message"),
     [
-        (errors.SettingsError("one\ntwo"), 2, "one\ntwo"),
+        (errors.SettingsError("one", "two"), 2, "one\ntwo"),
         (errors.ScopeError("no such unit"), 1, "no such unit"),
         (click.UsageError("no such option"), 2, "no such option"),
         (errors.FatalError('a "name"\x1b[2J'), 1, 'a "name"\x1b[2J'),

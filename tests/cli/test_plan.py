@@ -241,3 +241,18 @@ def test_a_list_of_several_organizations_is_refused_before_any_call(
     assert main(["plan", "--output", "list.json"]) == 2
     assert "writes the list of one Organization" in capsys.readouterr().err
     assert not Path("list.json").exists()
+
+
+@pytest.mark.parametrize(
+    "option", ["--config", "--accounts-from", "--accounts-snapshot", "--external-id-file"]
+)
+def test_a_file_with_a_name_of_two_lines_is_one_line(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", option, "a\nb.txt"]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert r"a\nb.txt" in said
+
+
+def test_every_wrong_setting_has_its_own_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--page-size", "0", "--metrics-file", "", "--ou", "a\nb"]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert [each.split(":")[1] for each in said] == [" --ou", " --page-size"]

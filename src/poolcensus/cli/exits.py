@@ -165,11 +165,17 @@ def _end_with(error: BaseException, outcome: ExitStatus) -> None:
 
 
 def _lines(error: BaseException, words: str) -> list[str]:
-    """Return what is said in lines: one of a snapshot, a file or an option, whose name may have others."""
-    from poolcensus.errors import DestinationError, SnapshotError
+    """Return what is said in lines: one a problem, however many the name of a file in it has."""
+    from poolcensus.cli.trouble import with_options
+    from poolcensus.errors import QueryError, SettingsError
 
-    is_one = isinstance(error, (click.ClickException, DestinationError, OSError, SnapshotError))
-    return [words] if is_one and words else words.splitlines()
+    match error:
+        case SettingsError() if words:
+            return [with_options(each, error.organization) for each in error.lines]
+        case QueryError():
+            # DuckDB shows below its words where in the SQL the mistake is.
+            return words.splitlines()
+    return [words] if words else []
 
 
 def _words(error: BaseException) -> str:

@@ -32,5 +32,5 @@ class InvalidSettingsError(SettingsError, ValueError):
     """Settings can't be made of these values. `problems` are all of them: single values, then clashes."""
 
     def __init__(self, problems: tuple[SettingProblem, ...]) -> None:
-        super().__init__("\n".join(each.at(each.key) for each in problems))
+        super().__init__(*(each.at(each.key) for each in problems))
         self.problems = problems

@@ -229,7 +229,7 @@ def load_with_places(
     except InvalidSettingsError as error:
         problems += (_placed(each, given) for each in error.problems)
     if problems:
-        raise SettingsError("\n".join(problems))
+        raise SettingsError(*problems)
     if settings.accounts_snapshot is not None and "self" in settings.accounts_from:
         # A list of higher rank takes its place: the manifest must not name the caller's account.
         others = tuple(each for each in settings.accounts_from if each != "self")
