@@ -50,6 +50,10 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(sys, "prefix", str(found))
     monkeypatch.setattr(sys, "executable", str(python))
     monkeypatch.setenv("HOME", str(tmp_path / "a user"))
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    (tmp_path / "packages").mkdir()
+    (tmp_path / "packages" / "pip.py").touch()
+    monkeypatch.syspath_prepend(tmp_path / "packages")
     monkeypatch.chdir(tmp_path)
     return found
 
@@ -65,12 +69,35 @@ def test_an_environment_of_a_tool_is_made_again_by_the_tool_where_it_is(
     environment: Path, monkeypatch: pytest.MonkeyPatch, mark: str, command: str, place: str
 ) -> None:
     (environment / mark).touch()
-    assert installation("query") == f"{BEGINS}{command}"
     # As step 8 of the README has it, the tool of whoever types this would look elsewhere.
     home = environment.parents[2]
-    for other in (str(home.parent / "root"), ""):
+    for other in (str(home), str(home.parent / "root"), "/", ""):
         monkeypatch.setenv("HOME", other)
         assert installation("query") == f"{BEGINS}{place.format(home=home)} {command}"
+
+
+@pytest.mark.parametrize(
+    ("folder", "data"),
+    [
+        (".local/share/pipx/venvs", ""),
+        (".local/pipx/venvs", ""),
+        ("Library/Application Support/pipx/venvs", ""),
+        ("data/pipx/venvs", "data"),
+        (".local/share/uv/tools", ""),
+        ("data/uv/tools", "data"),
+    ],
+)
+def test_a_tool_finds_its_usual_folders_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, data: str
+) -> None:
+    mark, tool = ("uv-receipt.toml", "uv tool") if "/uv/" in folder else ("pipx_metadata.json", "pipx")
+    found = tmp_path / folder / "poolcensus"
+    found.mkdir(parents=True)
+    (found / mark).touch()
+    monkeypatch.setattr(sys, "prefix", str(found))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / data) if data else "")
+    assert installation("query") == f"{BEGINS}{tool} install --force '.[query]'"
 
 
 def test_another_environment_takes_it_by_its_own_pip(
@@ -86,6 +113,9 @@ def test_another_environment_takes_it_by_its_own_pip(
     assert installation("query") == f"{BEGINS}{whole} {pip}"
     (environment.parent / "src" / "poolcensus").mkdir(parents=True)
     assert installation("query") == f"{BEGINS}poolcensus/bin/python3 {pip}"
+    monkeypatch.setitem(sys.modules, "pip", None)
+    uv = "uv pip install --python poolcensus/bin/python3 '.[query]'"
+    assert installation("query") == f"{BEGINS}{uv}"
 
 
 @pytest.mark.parametrize("module", _PLACES)

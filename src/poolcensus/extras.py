@@ -7,6 +7,7 @@ import shlex
 import shutil
 import sys
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -17,11 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
 # The file that each leaves in the environment of a program, the name of the tool, the variable that
-# says where such environments are, and which of the environment's parents it names.
+# says where such environments are, which of the environment's parents it names, and where that is without
+# it in the user's folder of data.
 _TOOLS: Final = (
-    ("pipx_metadata.json", "pipx", "PIPX_HOME", 1),
-    ("uv-receipt.toml", "uv tool", "UV_TOOL_DIR", 0),
+    ("pipx_metadata.json", "pipx", "PIPX_HOME", 1, "pipx"),
+    ("uv-receipt.toml", "uv tool", "UV_TOOL_DIR", 0, "uv/tools"),
 )
+# Where pipx looks, too: https://pipx.pypa.io/latest/how-to/configure-paths/
+_OTHER_FOLDERS: Final = (".local/pipx", "Library/Application Support/pipx")
 
 
 def need(extra: str) -> str:
@@ -35,10 +39,20 @@ def installation(extra: str) -> str:
     The package is on no index, so that no one command has it. Blocks.
     """
     tool = _tool()
-    if tool is None:
-        command = f"{_python()} -m pip install '.[{extra}]'"
-        return f"Install poolcensus with its extra {extra}, in a checkout: {command}"
-    return f"Install poolcensus with its extra {extra}, in a checkout: {tool} install --force '.[{extra}]'"
+    if tool is not None:
+        return (
+            f"Install poolcensus with its extra {extra}, in a checkout: {tool} install --force '.[{extra}]'"
+        )
+    python = _python()
+    if find_spec("pip") is not None:
+        return (
+            f"Install poolcensus with its extra {extra}, in a checkout: {python} -m pip install '.[{extra}]'"
+        )
+    # uv makes environments without pip.
+    return (
+        f"Install poolcensus with its extra {extra}, in a checkout: uv pip install --python {python}"
+        f" '.[{extra}]'"
+    )
 
 
 @contextmanager
@@ -64,12 +78,13 @@ def not_loaded(error: ImportError, library: str, modules: Collection[str], extra
 def _tool() -> str | None:
     """Return what a shell calls the tool by that made this environment; None where none did."""
     environment = Path(sys.prefix)
-    for mark, tool, variable, level in _TOOLS:
+    for mark, tool, variable, level, usual in _TOOLS:
         if exists(environment / mark):
             folder = environment.parents[level]
-            # In the user's home, the tool finds its environments by itself.
-            in_home = folder.is_relative_to(os.environ.get("HOME", ""))
-            return tool if in_home else f"{variable}={shlex.quote(str(folder))} {tool}"
+            home, data = os.environ.get("HOME", ""), os.environ.get("XDG_DATA_HOME") or ".local/share"
+            # Where the tool finds its environments by itself.
+            own = {Path(home, data, usual), *(Path(home, each) for each in _OTHER_FOLDERS)}
+            return tool if folder in own else f"{variable}={shlex.quote(str(folder))} {tool}"
     return None
 
 
