@@ -258,6 +258,12 @@ def test_an_export_into_a_snapshot_is_refused(dest: Path) -> None:
     assert not inside.exists()
 
 
+def test_where_nobody_can_look_for_a_snapshot_it_says_so(dest: Path, tmp_path: Path) -> None:
+    output = tmp_path / ("x" * 300) / day_id(23)
+    with pytest.raises(DestinationError, match=f"^Could not write {output}: File name too long"):
+        export(output, dest)
+
+
 def test_a_full_disk_is_a_sentence_with_the_name_of_the_file(dest: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     code = (

@@ -13,7 +13,9 @@ import pytest
 from census_lab import result_of
 from poolcensus.aws.region_status import management
 from poolcensus.aws.region_status.management import ManagementLookups
+from poolcensus.aws.region_status.status import RegionStatus
 from poolcensus.census import Census
+from poolcensus.errors import CallerExpiredError
 from poolcensus.model import Outcome
 from poolcensus.simulator.faults import Injector
 from poolcensus.simulator.members import Members
@@ -120,7 +122,10 @@ async def test_pools_in_regions_that_were_disabled_since_are_told_of(lab: Start,
 
 
 async def test_what_is_told_of_such_pools_can_be_copied_and_pickled(lab: Start) -> None:
-    await (await lab(accounts=5, pools_per_target=2)).collect()
+    async with Census((await lab(accounts=5, pools_per_target=2)).settings()) as census:
+        await census.collect()
+        # No target is of an outcome that hides any.
+        assert pickle.loads(pickle.dumps(census.hidden)) == copy.deepcopy(census.hidden) == {}
     here = await lab(accounts=5, pools_per_target=2, opt_in_disabled=1.0)
     async with Census(here.settings()) as census:
         told = [census.hidden]
@@ -280,6 +285,22 @@ async def test_a_plan_names_the_accounts_that_do_not_say(lab: Start) -> None:
     # Nobody is asked, and nobody has kept silent.
     async with Census(here.settings(region_status="off")) as census:
         assert (await census.plan()).region_status_unknown == ()
+
+
+async def test_a_caller_that_has_expired_is_no_refusal_of_a_role(
+    lab: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = await lab(accounts=3, opt_in_disabled=0.5)
+
+    async def expired(*_: object, **__: object) -> None:
+        raise CallerExpiredError("no more", code="ExpiredToken", status=403)
+
+    monkeypatch.setattr(RegionStatus, "disabled", expired)
+    async with Census(here.settings()) as census:
+        plan = await census.plan()
+    assert {*plan.region_status_reasons.values()} == {"could not assume the role: ExpiredToken"}
+    # What a run comes to does not follow from that.
+    assert plan.calls["workspaces:DescribeWorkspacesPools"] == plan.targets
 
 
 @pytest.mark.parametrize("source", ["member", "management"])

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import io
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -7,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from poolcensus.cli.trouble import complain, failures, hidden_items, outdated_gaps, with_options
+from poolcensus.cli.trouble import complain, failures, hidden_items, is_writable, outdated_gaps, with_options
 from poolcensus.errors import BadReply, LocalLimit, NoReply
 from poolcensus.format.text import printable
 from poolcensus.model import HIDING, KnownGap, OperationInfo, Outcome, OutdatedGap
@@ -25,6 +27,15 @@ POOLS = WORKSPACES_POOLS.info
 
 def _lines(uncovered: list[TargetResult]) -> list[str]:
     return [*failures(FailureTally(WORKSPACES_POOLS, uncovered).groups())]
+
+
+def test_what_can_not_be_asked_whether_it_takes_bytes_has_its_own_error() -> None:
+    class Gone(io.StringIO):
+        def fileno(self) -> int:
+            raise OSError(errno.EIO, "Input/output error")
+
+    assert is_writable(Gone())
+    assert is_writable(io.StringIO())
 
 
 def test_every_account_is_counted_however_many_there_are(result: Callable[..., TargetResult]) -> None:

@@ -131,6 +131,14 @@ HEALTHY = {
 LATE = {name for name in CASES if name.startswith(("PoolcensusStale", "PoolcensusNeverWhole"))}
 
 
+def test_a_host_whose_first_week_it_is_has_that_week_to_be_whole() -> None:
+    """As promtool tests it, where there is one."""
+    (whole,) = (" ".join(each["expr"].split()) for each in rules() if each["alert"] == "PoolcensusNeverWhole")
+    metric = "poolcensus_last_complete_timestamp_seconds"
+    assert f"time() - {metric} > 7 * 86400 " in whole
+    assert whole.endswith(f" and ({metric} > 0 or {metric} offset 7d)")
+
+
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not there")
 def test_promtool_takes_every_expression_and_each_alert_fires_for_its_reason_alone(tmp_path: Path) -> None:
     (tmp_path / "rules.yml").write_text(RULES.read_text(encoding="utf-8"))

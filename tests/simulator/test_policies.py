@@ -293,6 +293,21 @@ def test_the_prefix_of_a_listing_is_a_key_of_conditions(
     assert s3.list_multipart_uploads(**asked("census/a"))["Bucket"] == "census"
 
 
+def test_whether_a_bucket_is_there_is_asked_for_no_prefix(start: Start) -> None:
+    identity = policy({}, listing("census/*", "Deny"))
+    running = start(SimulatorConfig(world=world(caller=PolicySet(identity=identity))))
+    s3 = running.client("s3")
+    s3.create_bucket(Bucket="census")
+
+    def ask_with_prefix(params: dict[str, Any], **_: Any) -> None:
+        params["url"] += "?prefix=census%2Fa"
+
+    assert refusal(s3.list_objects_v2, Bucket="census", Prefix="census/a")[1] == 403
+    s3.meta.events.register("before-call.s3.HeadBucket", ask_with_prefix)
+    # No policy is in the way of what the simulator then does not have.
+    assert refusal(s3.head_bucket, Bucket="census")[1] == 501
+
+
 @pytest.mark.parametrize(("endpoint", "denied"), [(None, True), (policy({}), False)])
 def test_calls_go_through_an_endpoint_where_it_has_a_policy(
     start: Start, endpoint: Document | None, denied: bool

@@ -244,6 +244,7 @@ _NO_MATCH = "Member must satisfy regular expression pattern:"
         ({"TokenCode": "12345a"}, "12345a", "tokenCode", rf"{_NO_MATCH} [\d]*"),
         ({"Policy": ""}, "", "policy", f"{_TOO_SHORT} 1"),
         ({"Policy": "{" * 2049}, "{" * 2049, "policy", f"{_TOO_LONG} 2048"),
+        ({"Tags": [{"Key": "", "Value": "a"}]}, "", "tags.1.member.key", f"{_TOO_SHORT} 1"),
         ({"Tags": [{"Key": "a" * 129, "Value": ""}]}, "a" * 129, "tags.1.member.key", f"{_TOO_LONG} 128"),
         ({"Tags": [{"Key": "a", "Value": "b" * 257}]}, "b" * 257, "tags.1.member.value", f"{_TOO_LONG} 256"),
         (
