@@ -48,10 +48,10 @@ class FatalError(CensusError):
         self.organization: str | None = None
         self.failed_call: FailedCall | None = None
 
-    def begin_with(self, words: str) -> None:
-        """Put `words` before the problem, and so before the message."""
-        self.args = (f"{words}{self}", *self.args[1:])
-        self.problem = f"{words}{self.problem}"
+    def begin_with(self, words: str, *, in_place_of: int = 0) -> None:
+        """Put `words` before the problem, and so the message, or in place of its first characters."""
+        self.args = (f"{words}{str(self)[in_place_of:]}", *self.args[1:])
+        self.problem = f"{words}{self.problem[in_place_of:]}"
 
 
 class DeadlineError(FatalError):
@@ -70,10 +70,10 @@ class SettingsError(FatalError):
         *before, last = problems
         self.lines = (*before, last if advice is None else f"{last}{self._BETWEEN}{advice}")
 
-    def begin_with(self, words: str) -> None:
-        super().begin_with(words)
+    def begin_with(self, words: str, *, in_place_of: int = 0) -> None:
+        super().begin_with(words, in_place_of=in_place_of)
         first, *others = self.lines
-        self.lines = (f"{words}{first}", *others)
+        self.lines = (f"{words}{first[in_place_of:]}", *others)
 
 
 class ScopeError(SettingsError):

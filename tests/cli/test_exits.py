@@ -429,6 +429,8 @@ def test_what_would_go_to_a_standard_output_that_is_closed_is_an_error(
         ("collect", "--engine", "dask", "--scheduler", "tls://user:sEcretpw@host:1"),
         ("export", "--output", "s3://AKIA:sEcretpw@bucket/x"),
         ("collect", "--accounts-from", "https://user:sEcretpw@host/x.csv"),
+        ("collect", "--config", "https://user:sEcretpw@host/x.toml"),
+        ("collect", "--dest", "https://user:sEcretpw@host/x"),
     ],
 )
 def test_a_password_in_what_is_refused_is_not_shown(

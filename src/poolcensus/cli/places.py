@@ -34,11 +34,10 @@ def both_on_standard_output(other: str) -> str:
 
 def name_place(error: SettingsError, ctx: click.Context) -> None:
     """Have a message that begins with a setting begin with the place where that stands."""
-    words = str(error)
     places: Mapping[tuple[str | None, str], str] = ctx.meta.get(_KEY, {})
-    if (found := _BEGINNING.match(words)) is None:
+    if (found := _BEGINNING.match(str(error))) is None:
         return
     name, key = found["name"], found["key"]
     place = places.get((name, key)) or places.get((None, key))
     if place is not None:
-        error.args = (f"{place}{found['then']}{words[found.end() :]}", *error.args[1:])
+        error.begin_with(f"{place}{found['then']}", in_place_of=found.end())
