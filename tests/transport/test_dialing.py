@@ -470,8 +470,9 @@ async def test_a_look_up_that_is_cancelled_takes_no_answer(monkeypatch: pytest.M
     over, told = threading.Event(), []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait() and [])
+    before = {*threading.enumerate()}
     looked_up = look_up(NAME, 80)
-    (thread,) = (each for each in threading.enumerate() if each.name.startswith("look up") and each.daemon)
+    (thread,) = (each for each in threading.enumerate() if each not in before)
     looked_up.cancel()
     over.set()
     thread.join()
