@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 STEP = 0.01
+"""Seconds between two looks at what is left to write: nobody notices that the end waits for one."""
+# Half a second: longer than a slow connection takes between two pieces, and short in the four seconds that a
+# stop has.
 _STEPS_WITHOUT_A_BYTE = 50
-# What a terminal takes before one sees that it does.
+# In pieces, so that a terminal that takes them slowly is seen to take some.
 _CHUNK = 512
 
 _open: list[BackgroundStream] = []
@@ -47,6 +50,7 @@ class BackgroundStream(io.StringIO):
 
     @property
     def behind(self) -> bool:
+        """Whether something is left to write."""
         return bool(self._left)
 
     def isatty(self) -> bool:
