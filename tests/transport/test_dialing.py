@@ -442,14 +442,22 @@ async def test_a_look_up_ends_whatever_it_raises(monkeypatch: pytest.MonkeyPatch
         await look_up(NAME, 80)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 async def test_a_look_up_that_breaks_off_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[threading.Thread] = []
+    told: list[str] = []
+
     def getaddrinfo(*_: object, **__: object) -> object:
+        threads.append(threading.current_thread())
         raise SystemError("a bug of the C library")
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(threading, "excepthook", lambda args: told.append(str(args.exc_value)))
     with anyio.fail_after(30), pytest.raises(OSError, match="broke off"):
         await look_up(NAME, 80)
+    # It tells of its end before it tells of the defect.
+    for thread in threads:
+        await anyio.to_thread.run_sync(thread.join)
+    assert told == ["a bug of the C library"]
 
 
 async def test_a_look_up_that_gets_no_thread_is_a_limit_of_this_machine(
