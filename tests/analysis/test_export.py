@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from dataclasses import replace
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
@@ -23,7 +24,7 @@ from poolcensus.analysis.views import items_view, targets_view
 from poolcensus.config import load_settings
 from poolcensus.errors import DamagedSnapshotError, DestinationError, SettingsError, SnapshotError
 from poolcensus.model import ColumnType, Compression, Outcome
-from snapshot.making import POOLS, folder_of, target
+from snapshot.making import POOLS, folder_of, result, target
 
 if TYPE_CHECKING:
     from poolcensus.analysis.database import Database
@@ -99,6 +100,20 @@ def test_every_snapshot_is_a_file_of_its_date_with_the_rows_of_the_views(dest: P
                 for row in rows
             ]
         assert found == expected
+
+
+def test_text_that_duckdb_can_not_read_is_exported_from_the_ledger_alone(tmp_path: Path) -> None:
+    """One file has been written by then, and the other is written anew."""
+    dest = tmp_path / "snapshots"
+    refused = replace(result(target(2), Outcome.ACCESS_DENIED), error_message="no \ud800 here")
+    written(dest, day_id(23), {target(1): [{"PoolId": "a"}], target(2): refused})
+    for _ in range(2):
+        pools, targets = export(tmp_path / "out", dest).files
+        assert pq.read_table(in_memory(pools)).column("pool_id").to_pylist() == ["a"]
+        assert pq.read_table(in_memory(targets)).column("error_message").to_pylist() == [
+            None,
+            "no \ufffd here",
+        ]
 
 
 @pytest.mark.parametrize("view", VIEWS, ids=lambda view: str(view.name))

@@ -23,7 +23,7 @@ from poolcensus.errors import DamagedSnapshotError, DestinationError, QueryError
 from poolcensus.extras import loading
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
     from types import TracebackType
 
@@ -129,14 +129,16 @@ class Database:
         self.connection.execute("SET enable_external_access = false")
         self.connection.execute("SET lock_configuration = true")
 
-    def run(self, sql: str, lines_before: int = 0) -> None:
-        """Run a statement over whole files. `lines_before` are those that stand before the user's own SQL.
+    def run(self, sql: str, lines_before: int = 0, prepare: Callable[[], None] | None = None) -> None:
+        """Run a statement over whole files, once more where a file had to be repaired for it.
+
+        `lines_before` are those that stand before the user's own SQL. `prepare` is called before each run.
 
         Raises `QueryError` where DuckDB can't, and `SnapshotError` where a file is not what its manifest
         says, whatever DuckDB made of it.
         """
         try:
-            self._run(sql)
+            self._run(sql, prepare)
         except self._duckdb.InvalidInputException as error:
             self.staging.check()
             if not any(sign in str(error) for sign in _OF_A_FILE):
@@ -144,7 +146,7 @@ class Database:
             if not self.staging.repair():
                 raise DamagedSnapshotError(self._damage(error)) from error
             try:
-                self._run(sql)
+                self._run(sql, prepare)
             except (self._duckdb.IOException, self._duckdb.OutOfMemoryException) as second:
                 raise self._no_room(second) from second
             except self._duckdb.Error as second:
@@ -180,18 +182,22 @@ class Database:
         """
         # DuckDB takes a path that begins with ~ or file: for another, and none that is not UTF-8.
         link = self.staging.folder / f"written-{path.name}"
-        link.symlink_to(made.absolute())
+
+        def place() -> None:
+            # Where a run fails, DuckDB removes what it was to write.
+            link.unlink(missing_ok=True)
+            link.symlink_to(made.absolute())
+
         # A temporary file of DuckDB's own would have a mode and a name of its own.
         options = "FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false"
         try:
-            self.run(f"COPY ({select}) TO {literal(str(link))} ({options})")
+            self.run(f"COPY ({select}) TO {literal(str(link))} ({options})", prepare=place)
         except DestinationError as error:
             cause = str(error.__cause__).partition("\n")[0]
             if str(link) not in cause:
                 raise
             raise DestinationError(f"Could not write {path}: {_reason(cause)}.") from error
         finally:
-            # Where writing fails, DuckDB removes what it was to write.
             link.unlink(missing_ok=True)
 
     def _damage(self, error: duckdb.Error) -> str:
@@ -213,7 +219,9 @@ class Database:
             " folder that has room."
         )
 
-    def _run(self, sql: str) -> None:
+    def _run(self, sql: str, prepare: Callable[[], None] | None) -> None:
+        if prepare is not None:
+            prepare()
         try:
             self.connection.execute(sql)
         except RuntimeError as error:
