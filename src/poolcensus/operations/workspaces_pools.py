@@ -24,6 +24,7 @@ from poolcensus.operations.operation import (
     Listing,
     Operation,
     Refusal,
+    value_at,
 )
 
 if TYPE_CHECKING:
@@ -93,22 +94,14 @@ def _offered_in(region: str) -> bool:
     )
 
 
+_IN_USE = ("CapacityStatus", "ActiveUserSessions")
+_CAPACITY = ("CapacityStatus", "ActualUserSessions")
+_BUCKET = ("ApplicationSettings", "S3BucketName")
+
+
 def _sessions(pool: JsonObject) -> str:
-    capacity = pool.get("CapacityStatus")
-    if not isinstance(capacity, dict):
-        return ""
-    active, actual = capacity.get("ActiveUserSessions"), capacity.get("ActualUserSessions")
-    return "/".join(str(each) for each in (active, actual) if each is not None)
-
-
-def _bucket(pool: JsonObject) -> JsonValue:
-    settings = pool.get("ApplicationSettings")
-    return settings.get("S3BucketName") if isinstance(settings, dict) else None
-
-
-def _active_sessions(pool: JsonObject) -> object:
-    capacity = pool.get("CapacityStatus")
-    return capacity.get("ActiveUserSessions") if isinstance(capacity, dict) else None
+    counts = (value_at(pool, keys) for keys in (_IN_USE, _CAPACITY))
+    return "/".join(str(each) for each in counts if each is not None)
 
 
 _TEXT, _INTEGER = ColumnType.TEXT, ColumnType.INTEGER
@@ -135,13 +128,8 @@ _FIELDS = (
         ("CapacityStatus", "AvailableUserSessions"),
         "sessions that nobody uses",
     ),
-    Field(
-        "actual_user_sessions",
-        _INTEGER,
-        ("CapacityStatus", "ActualUserSessions"),
-        "sessions that are available or in use",
-    ),
-    Field("active_user_sessions", _INTEGER, ("CapacityStatus", "ActiveUserSessions"), "sessions in use"),
+    Field("actual_user_sessions", _INTEGER, _CAPACITY, "sessions that are available or in use"),
+    Field("active_user_sessions", _INTEGER, _IN_USE, "sessions in use"),
     Field(
         "application_settings_status",
         _TEXT,
@@ -149,12 +137,7 @@ _FIELDS = (
         "whether application settings persist: ENABLED or DISABLED",
     ),
     Field("settings_group", _TEXT, ("ApplicationSettings", "SettingsGroup"), "path prefix in the bucket"),
-    Field(
-        "s3_bucket_name",
-        _TEXT,
-        ("ApplicationSettings", "S3BucketName"),
-        "bucket of persistent application settings",
-    ),
+    Field("s3_bucket_name", _TEXT, _BUCKET, "bucket of persistent application settings"),
     Field(
         "disconnect_timeout_in_seconds",
         _INTEGER,
@@ -207,7 +190,13 @@ WORKSPACES_POOLS = Operation(
         ItemColumn("Pool", lambda pool: pool.get("PoolId")),
         ItemColumn("Pool name", lambda pool: pool.get("PoolName"), rank=2, least=10),
         ItemColumn("State", lambda pool: pool.get("State"), rank=1),
-        ItemColumn("Sessions", _sessions, is_number=True, sorted_by=_active_sessions, rank=4),
+        ItemColumn(
+            "Sessions",
+            _sessions,
+            is_number=True,
+            sorted_by=lambda pool: value_at(pool, _IN_USE),
+            rank=4,
+        ),
         ItemColumn(
             "Created",
             lambda pool: str(pool.get("CreatedAt") or "")[:10],
@@ -222,13 +211,13 @@ WORKSPACES_POOLS = Operation(
         state=("State",),
         errors=("Errors",),
         error_code="ErrorCode",
-        in_use=("CapacityStatus", "ActiveUserSessions"),
-        capacity=("CapacityStatus", "ActualUserSessions"),
+        in_use=_IN_USE,
+        capacity=_CAPACITY,
         volatile=("CapacityStatus",),
         details=(
             ItemColumn("Bundle", lambda pool: pool.get("BundleId")),
             ItemColumn("Directory", lambda pool: pool.get("DirectoryId")),
-            ItemColumn("S3 bucket", _bucket),
+            ItemColumn("S3 bucket", lambda pool: value_at(pool, _BUCKET)),
         ),
         end_of_support=EndOfSupport(date(2027, 12, 31), _END_OF_SUPPORT),
     ),
