@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from poolcensus.aws.credentials.identity import _caller, _explained_error
 from poolcensus.aws.credentials.sts import sts_region
-from poolcensus.aws.faults import classify
+from poolcensus.aws.faults import error_of
 from poolcensus.aws.transport.protocol import Reply
 from poolcensus.errors import BadResponseError, CredentialsError, FatalError
 from poolcensus.flow.retry import RetryPolicy
@@ -97,7 +97,8 @@ def test_any_arn_is_a_caller_or_a_bad_response(arn: str, account: str) -> None:
 def test_only_credentials_are_blamed_on_the_credentials(
     status: int, code: str, about_credentials: bool, words: str
 ) -> None:
-    told = _explained_error(classify(code, "some message", status=status, headers={}))
+    body = b"<Error><Code>%b</Code><Message>some message</Message></Error>" % code.encode()
+    told = _explained_error(error_of(Reply(status, {}, body)))
     assert words in str(told)
     assert isinstance(told, CredentialsError) is about_credentials
 

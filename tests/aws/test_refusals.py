@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from poolcensus.aws.faults import classify, error_of, parse_xml, server_time
+from poolcensus.aws.faults import error_of, parse_xml, server_time
 from poolcensus.aws.refusals.redaction import redact, without
 from poolcensus.aws.refusals.table import TABLE, denial_in
 from poolcensus.aws.transport.protocol import Reply
@@ -565,8 +565,9 @@ def test_any_reply_is_an_error_that_can_be_read(body: bytes, status: int, header
 
 @settings(max_examples=100)
 @given(st.text(max_size=30), st.text(max_size=200), st.integers(400, 599))
-def test_classify_takes_any_text(code: str, message: str, status: int) -> None:
-    assert isinstance(classify(code, message, status=status, headers={}), CallError)
+def test_an_error_may_have_any_text(code: str, message: str, status: int) -> None:
+    body = codec.dumps({"__type": code, "message": message})
+    assert isinstance(error_of(reply(body, status)), CallError)
 
 
 _BOMB = '<!DOCTYPE a [<!ENTITY b "no">]><a>&b;</a>'

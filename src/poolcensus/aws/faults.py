@@ -36,28 +36,9 @@ def error_of(reply: Reply, region: str = "", operation: Operation | None = None)
 
     `region` and `operation` are what was called: some refusals mean another thing there.
     """
-    code, message = _json_error(reply.body) or _xml_error(reply.body) or ("", "")
-    header_code = reply.headers.get(ERROR_HEADER, "")
-    return classify(
-        _plain_code(code or header_code),
-        message,
-        status=reply.status,
-        headers=reply.headers,
-        region=region,
-        operation=operation,
-    )
-
-
-def classify(
-    code: str,
-    message: str,
-    *,
-    status: int,
-    headers: Mapping[str, str],
-    region: str = "",
-    operation: Operation | None = None,
-) -> CallError:
-    """Return the exception for an error's code, message, status and headers."""
+    status, headers = reply.status, reply.headers
+    body_code, message = _json_error(reply.body) or _xml_error(reply.body) or ("", "")
+    code = _plain_code(body_code or headers.get(ERROR_HEADER, ""))
     kind = error_class_of(code, status, message, operation)
     kind, message = in_region(kind, message, region, operation)
     if 300 <= status < 400:
