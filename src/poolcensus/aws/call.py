@@ -30,6 +30,12 @@ UNKNOWN_ACCOUNT: Final = "caller"
 """Stands for the account in the key of sts:GetCallerIdentity, which is what finds the account out."""
 
 
+@lru_cache
+def api_name_of(method: str) -> str:
+    """Return what a service's API calls the operation of a method of the SDK: AssumeRole for assume_role."""
+    return "".join(word.capitalize() for word in method.split("_"))
+
+
 class Redact(Protocol):
     """Takes secrets out of an error: its own, and others that it is given."""
 

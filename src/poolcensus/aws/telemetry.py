@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import nullcontext
-from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from poolcensus.aws.call import UNKNOWN_ACCOUNT
+from poolcensus.aws.call import UNKNOWN_ACCOUNT, api_name_of
 from poolcensus.aws.refusals.redaction import redact
 from poolcensus.aws.transport.protocol import request_id
 from poolcensus.errors import CallError
@@ -169,10 +168,4 @@ def _account(call: Call[object]) -> str | None:
 def _name(call: Call[object]) -> str:
     if call.operation is not None:
         return call.operation.api_name
-    return _named(call.template.operation.method)
-
-
-@lru_cache
-def _named(method: str) -> str:
-    """Return the name of the API for a method of the SDK's: AssumeRole for assume_role."""
-    return "".join(word.capitalize() for word in method.split("_"))
+    return api_name_of(call.template.operation.method)
