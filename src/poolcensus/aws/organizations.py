@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from poolcensus.aws.call import Call, CallWatch
+from poolcensus.aws.call import Call, CallWatch, api_name_of
 from poolcensus.aws.json_api import bad_response, json_object, list_pages
 from poolcensus.aws.organization_failures import (
     failed_listing,
@@ -89,11 +89,9 @@ class Organization:
         self._limit = AdaptiveLimit(max(TAGS_AT_ONCE // concurrent_runs, 1))
         self.calls: Counter[str] = Counter()
 
-    async def accounts(self) -> AsyncGenerator[tuple[ListedAccount, ...]]:
+    def accounts(self) -> AsyncGenerator[tuple[ListedAccount, ...]]:
         """Yield every account of the Organization, whatever its state, a page at a time."""
-        async with aclosing(self._list("list_accounts", {}, "Accounts")) as pages:
-            async for page in pages:
-                yield tuple(_listed(each) for each in page)
+        return self._accounts("list_accounts", {})
 
     async def accounts_under(self, unit: str) -> AsyncGenerator[tuple[ListedAccount, ...]]:
         """Yield every account under a root or an organizational unit, at any depth."""
@@ -155,9 +153,13 @@ class Organization:
             finally:
                 self._limit.ended(throttled=watch.throttles > 0)
 
-    async def _accounts_of(self, parent: str) -> AsyncGenerator[tuple[ListedAccount, ...]]:
-        request = {"ParentId": parent}
-        async with aclosing(self._list("list_accounts_for_parent", request, "Accounts")) as pages:
+    def _accounts_of(self, parent: str) -> AsyncGenerator[tuple[ListedAccount, ...]]:
+        return self._accounts("list_accounts_for_parent", {"ParentId": parent})
+
+    async def _accounts(
+        self, method: str, request: Mapping[str, JsonValue]
+    ) -> AsyncGenerator[tuple[ListedAccount, ...]]:
+        async with aclosing(self._list(method, request, "Accounts")) as pages:
             async for page in pages:
                 yield tuple(_listed(each) for each in page)
 
@@ -283,4 +285,4 @@ def _path(paths: JsonValue, account_id: str, organization_id: str | None) -> str
 
 
 def _iam_action(method: str) -> str:
-    return _SERVICE + ":" + "".join(word.capitalize() for word in method.split("_"))
+    return f"{_SERVICE}:{api_name_of(method)}"

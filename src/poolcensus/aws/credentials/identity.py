@@ -114,8 +114,12 @@ async def ask_identity(
     policy: RetryPolicy,
     *,
     optional: bool = False,
+    idle: bool = False,
 ) -> Caller:
-    """Return who the credentials of a source belong to. `optional` is as in `Call`. Raises CallError."""
+    """Return who the credentials of a source belong to. Raises CallError.
+
+    `optional` and `idle` are as in `Call`.
+    """
     call = Call(
         await _template(sdk, region),
         _BODY,
@@ -124,6 +128,7 @@ async def ask_identity(
         _caller,
         awaited=True,
         optional=optional,
+        idle=idle,
     )
     return await client.call(call, watch=CallWatch(), retrier=Retrier(policy))
 
@@ -210,18 +215,8 @@ def _fatal_error(error: CallError, default_region: str | None) -> FatalError:
 
 async def ask_anything(sdk: Sdk, client: Client, source: CredentialSource, region: str) -> None:
     """Ask STS once who the caller is, to see whether anything answers. Whatever it says is an answer."""
-    call = Call(
-        await _template(sdk, region),
-        _BODY,
-        CallKey(UNKNOWN_ACCOUNT, region, "sts"),
-        source,
-        _caller,
-        awaited=True,
-        optional=True,
-        idle=True,
-    )
     with suppress(CallError):
-        await client.call(call, watch=CallWatch(), retrier=Retrier(_ONCE))
+        await ask_identity(sdk, client, source, region, _ONCE, optional=True, idle=True)
 
 
 def _caller(reply: Reply) -> Caller:
