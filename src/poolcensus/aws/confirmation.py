@@ -17,7 +17,6 @@ from poolcensus.operations import Query
 if TYPE_CHECKING:
     from poolcensus.aws.client import Client
     from poolcensus.aws.sdk.access import Sdk
-    from poolcensus.aws.transport.protocol import Reply
 
 # The target waits for it; without an answer it is called again, and this after it.
 _BRIEF = Retrier(RetryPolicy(max_attempts=4, max_unrecognized=1, max_without_reply=2, longest_wait=2.0))
@@ -40,11 +39,9 @@ class ConfirmationElsewhere:
         # Not the body of the call: IDs and page tokens of one region are an error in another.
         body = operation.encode(operation.listings(Query())[0], None)
         key = call.key._replace(region=self._region)
-        elsewhere = Call(template, body, key, call.source, _as_it_is, optional=True, operation=operation)
+        elsewhere = Call(
+            template, body, key, call.source, lambda reply: reply, optional=True, operation=operation
+        )
         # Who is denied is known, which has been noted; all else says nothing of the credentials.
         with suppress(CallError):
             await self._client.call(elsewhere, watch=CallWatch(), retrier=_BRIEF)
-
-
-def _as_it_is(reply: Reply) -> Reply:
-    return reply

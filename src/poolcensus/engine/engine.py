@@ -349,15 +349,15 @@ class Engine:
         for opened in list(self._open):
             # One that has not been called has only waited.
             outcome = Outcome.TIMED_OUT if opened.watch.attempts else Outcome.CANCELLED
-            self._end(opened, self._late(opened, outcome, deadline.seconds))
+            self._end(opened, self._late(opened, outcome))
         for target in self._schedule.rest():
             # Open before it waits: where the wait is cancelled, it is counted with the others.
             opened = self._opened(target)
             await self._sink.room()
-            self._end(opened, self._late(opened, Outcome.CANCELLED, deadline.seconds))
+            self._end(opened, self._late(opened, Outcome.CANCELLED))
 
-    def _late(self, opened: OpenTarget, outcome: Outcome, seconds: float) -> TargetResult:
-        message = deadlines.message(seconds, outcome)
+    def _late(self, opened: OpenTarget, outcome: Outcome) -> TargetResult:
+        message = deadlines.message(self._limits.deadline.seconds, outcome)
         return self._result(opened, outcome, code=DEADLINE, message=message)
 
     def _count_unfinished(self) -> None:

@@ -34,8 +34,7 @@ from poolcensus.flow.concurrency import CallKey
 from poolcensus.flow.retry import Retrier
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
-    from xml.etree.ElementTree import Element
+    from collections.abc import Awaitable, Callable, Mapping
 
     from poolcensus.aws.call import Redact
     from poolcensus.aws.client import Client
@@ -305,7 +304,9 @@ def role_session(reply: Reply) -> RoleSession:
     """Return the session of a reply. Raises BadResponseError where it has none."""
     root = parse_xml(reply.body)
     found = root.find(".//{*}Credentials") if root is not None else None
-    values = {child.tag.rpartition("}")[2]: (child.text or "").strip() for child in _children(found)}
+    values = {
+        child.tag.rpartition("}")[2]: (child.text or "").strip() for child in (() if found is None else found)
+    }
     try:
         moment = datetime.fromisoformat(values["Expiration"])
         # AWS writes UTC; without a zone it would be read as this machine's time.
@@ -326,7 +327,3 @@ def role_session(reply: Reply) -> RoleSession:
     # From the reply on: what came before, in a queue or at a slow STS, takes nothing from the session. The
     # fraction of a second that the Date leaves out is less than a tenth of any session of AWS's.
     return RoleSession(credentials, lifetime, time.monotonic() + lifetime)
-
-
-def _children(element: Element | None) -> Iterable[Element]:
-    return () if element is None else element
