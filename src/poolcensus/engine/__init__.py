@@ -1,1 +1,1 @@
-"""Runs targets to their outcomes. Knows no service."""
+"""The engine: runs each target to exactly one outcome. It knows no service."""

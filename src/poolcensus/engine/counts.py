@@ -1,4 +1,4 @@
-"""What the run of an Organization has come to so far."""
+"""The counts of a run over one Organization."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 
 class RunCounts:
-    """Counts accounts and targets, how these have ended, and the calls that were made for them.
+    """Counts the accounts and targets of a run, the outcomes, and the requests that were sent.
 
-    The engine adds to `accounts` and `targets` as they are listed, and sets `listed` once all of them are.
-    `done` counts the targets that have a result. `calls` are those of this process, which counts them itself.
+    The engine adds to `accounts` and `targets` as accounts are listed, and sets `listed` after the last one.
+    `done` counts the targets that have a result. `calls` is updated by the client of this process.
     """
 
     def __init__(self, listing: ListsAccounts, calls: CallCounts) -> None:
         self._listing = listing
         self._calls = calls
-        # Those of the run that this one goes on with, and of workers.
+        # Requests of the interrupted run that this one continues, and of workers.
         self._calls_of_others = CallCounts()
         self._started = time.monotonic()
         self.listed = False
@@ -43,22 +43,22 @@ class RunCounts:
         self.outcomes[result.outcome] += 1
 
     def take_unfinished(self, targets: int) -> None:
-        """Count targets that have no result, since the run ended early."""
-        # A count of zero would say that there are some.
+        """Count targets that have no result because the run ended early."""
+        # With a count of zero, the outcome would still be listed in the manifest.
         if targets:
             self.outcomes[Outcome.CANCELLED] += targets
 
     def add_former_calls(self, restored: TargetResult) -> None:
-        """Add the calls that the run before this one has made for a target that was covered.
+        """Add the requests that the interrupted run sent for a covered target.
 
-        Each of its pages, or the refusal that says that there is none, took one; the others were retries.
+        Each page took one request, and so did a refusal in place of a page. The others were retries.
         """
         self._calls_of_others.requests += restored.attempts
         self._calls_of_others.retries += max(restored.attempts - max(restored.pages, 1), 0)
         self._calls_of_others.throttles += restored.throttles
 
     def add_calls_of_worker(self, part: Totals) -> None:
-        """Add the calls that a worker has made for its part of the run."""
+        """Add the requests that a worker sent for its part of the run."""
         others = self._calls_of_others
         others.requests += part.requests
         others.retries += part.retries
@@ -66,7 +66,7 @@ class RunCounts:
         others.assume_role_calls += part.assume_role_calls
 
     def totals(self) -> Totals:
-        """Return what the run has come to."""
+        """Return the totals of the run so far."""
         calls, others = self._calls, self._calls_of_others
         return Totals(
             targets=self.targets,
@@ -80,7 +80,7 @@ class RunCounts:
         )
 
     def progress(self, in_flight: int, slowest: tuple[tuple[Target, float], ...] = ()) -> Progress:
-        """Return where the run is, with what is in flight and the open targets that have run longest."""
+        """Return the progress of the run, given the calls in flight and the slowest open targets."""
         return Progress(
             elapsed=time.monotonic() - self._started,
             listing=not self.listed,

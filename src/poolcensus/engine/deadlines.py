@@ -1,4 +1,4 @@
-"""The deadline of a run, and what the ledger says of the targets that it cut off."""
+"""The deadline of a run, and the ledger's messages for the targets that it ends."""
 
 from __future__ import annotations
 
@@ -24,26 +24,29 @@ _WHEN: Final = {
 
 
 class Deadline(NamedTuple):
-    """When a run ends: `seconds` after it began, which is `at` on the event loop's clock."""
+    """When a run has to end: `seconds` after its start, which is `at` on the event loop's clock."""
 
     seconds: float
     at: float
 
     @classmethod
     def after(cls, seconds: float | None) -> Self:
-        """Return the deadline of a run that begins now; for None, one that never passes."""
+        """Return the deadline of a run that starts now. For None it never passes."""
         return cls(inf, inf) if seconds is None else cls(seconds, anyio.current_time() + seconds)
 
     @contextmanager
     def bounding(self, what: str) -> Iterator[anyio.CancelScope]:
-        """Bound the block. Raises DeadlineError where this passes before `what`, which is its end."""
+        """Limit the block to the deadline. Raises DeadlineError if it passes before the block has ended.
+
+        `what` says in the message what the end of the block is.
+        """
         with anyio.CancelScope(deadline=self.at) as scope:
             yield scope
         if scope.cancelled_caught:
             raise self.passed_before(what)
 
     def passed_before(self, what: str) -> DeadlineError:
-        """Return the error of a run that has nothing to publish, since this passed before `what`."""
+        """Return the error of a run that has nothing to publish: the deadline passed before `what`."""
         return DeadlineError(f"The deadline of {self.seconds:g} s passed before {what}.")
 
 
@@ -51,12 +54,12 @@ NO_DEADLINE: Final = Deadline(inf, inf)
 
 
 def message(seconds: float, outcome: Outcome) -> str:
-    """Return the message of a target that a deadline of so many seconds ended with this outcome."""
+    """Return the message of a target that a deadline ended with this outcome."""
     return f"the run's deadline of {seconds:g} s passed {_WHEN[outcome]}"
 
 
 def of_whole_run(result: TargetResult, deadline: Deadline) -> TargetResult:
-    """Return the result of a target of a part with the deadline of the whole run, where one ended it."""
+    """Return a result of a part of a run. If a deadline ended it, its message names the whole run's."""
     if result.error_code != DEADLINE:
         return result
     return replace(result, error_message=message(deadline.seconds, result.outcome))

@@ -1,4 +1,4 @@
-"""Runs the targets: opens them, hands their pages to a sink, and gives each exactly one outcome."""
+"""The engine: opens targets, hands their pages to a sink, and gives each target exactly one outcome."""
 
 from __future__ import annotations
 
@@ -36,16 +36,19 @@ if TYPE_CHECKING:
     from poolcensus.tracing import Tracing
 
 SLOWEST_SHOWN = 3
-# Where three of four open targets wait for a retry or a role, calls are still all in flight.
+# With four open targets for each call, the limit of calls in flight is reached even if three of four targets
+# wait for a retry or a role.
 _OPEN_FOR_EACH_CALL = 4
-# Two looks are less than the first round trip to a region next door, and a hundred a second cost nothing.
+# Seconds between two measurements of the event loop. Two of them take less time than the first round trip to
+# a nearby region, and a hundred a second cost next to nothing.
 _BETWEEN_LOOKS = 0.01
-# So few calls are lost on a region that turns out to be silent; one that answers gets its room at once.
+# How many targets a region's window begins with. Few calls are wasted if the region turns out to be silent,
+# and a region that answers gets a larger window at once.
 _FIRST_IN_A_REGION = 8
 
 
 class Engine:
-    """One run over all targets. `long` has those to start first: see `Schedule`."""
+    """One run over all targets of an Organization. `long` are the targets to open first: see `Schedule`."""
 
     def __init__(
         self,
@@ -69,13 +72,13 @@ class Engine:
         self._pauses = aws.client.pauses
         self._work_in_hand = aws.client.work
         self._fitted = FittedConcurrency(limits.concurrency)
-        # As many targets may be open as may call, and one more for each that can't call now; but not
-        # without end, and never all in one account or region.
+        # As many targets may be open as calls may be in flight, and one more for each target that can't make
+        # a call now. This limit bounds them all; the schedule bounds those of an account and a region.
         self._open_limit = _OPEN_FOR_EACH_CALL * limits.concurrency
         self._choice = regions
         self._regions = regions.regions
-        # With fewer accounts than its breaker needs, a region that is silent is not noticed before each of
-        # them has made all of its attempts. What they send has its places all the same.
+        # A window smaller than the number of accounts that opens a circuit breaker would hide a silent region
+        # until each open target had used up its attempts. Windows don't limit calls in flight: places do.
         accounts = min(aws.client.breakers.accounts, _FIRST_IN_A_REGION)
         first = max(min(limits.concurrency // len(self._regions), _FIRST_IN_A_REGION), accounts)
         most = max(limits.per_region, accounts)
@@ -88,7 +91,7 @@ class Engine:
             paused_in=self._pauses.in_region,
             silent_of=self._pauses.silent_of,
             resting=self._pauses.resting,
-            # As of the targets that wait for something, so that neither takes memory without end.
+            # The limit of open targets, too: neither may use memory without bound.
             most_resting=self._open_limit,
             long=long,
         )
@@ -102,8 +105,8 @@ class Engine:
     async def run(self) -> None:
         """Run every target to its outcome.
 
-        Raises the FatalError that ended the run early. When it is cancelled, no target is left open and
-        none has an outcome that it did not earn: those without one are counted as `cancelled`.
+        Raises the FatalError that ended the run early. If it is cancelled, no target stays open, and targets
+        without a result are counted as `cancelled`.
         """
         try:
             with first_reason_raised(), anyio.CancelScope(deadline=self._limits.deadline.at) as scope:
@@ -114,7 +117,7 @@ class Engine:
             self._count_unfinished()
 
     def progress(self) -> Progress:
-        """Where the run is."""
+        """Return the progress of the run."""
         now = time.monotonic()
         by_age = sorted(self._open, key=lambda each: each.watch.started)[:SLOWEST_SHOWN]
         slowest = tuple((each.target, now - each.watch.started) for each in by_age)
@@ -157,7 +160,7 @@ class Engine:
 
     def _ahead(self) -> int:
         size = self._fitted.size
-        # As many accounts as all the calls need, where each has few of them.
+        # At least as many accounts as are needed to fill all places if each account has few calls.
         bound = -(-size // self._limits.per_account)
         return max(size // len(self._regions) * _OPEN_FOR_EACH_CALL, bound, _OPEN_FOR_EACH_CALL)
 
@@ -173,8 +176,8 @@ class Engine:
                     self.counts.targets += len(self._choice.of(account))
                     if (rest := await self._former.rest_of(account)) is not None:
                         self._schedule.add((rest,))
-                    if self._former.is_there:
-                        # A file of accounts is one batch: some are called while others are put in.
+                    if self._former.is_resuming:
+                        # A file of accounts is one batch: some targets are opened while others are restored.
                         self._open_more()
                 self._open_more()
             self.counts.listed = True
@@ -188,12 +191,12 @@ class Engine:
             self._group.start_soon(self._work, opened)
 
     async def _prepare(self, account: Account) -> None:
-        # Once for the account, before its targets are open: a dozen of them would wait for the same role.
+        # The role is assumed once for the account, before its targets are open. Otherwise a dozen open
+        # targets would wait for the same role. An error is ignored here, because each target meets it again.
         with suppress(CallError):
-            # Each target will hear for itself what went wrong.
             await self._aws.broker.source(account.id).get()
             if not self._opt_in.isdisjoint(self._choice.of(account)):
-                # What an account says of these takes a call, and matters nowhere else.
+                # Only targets in opt-in regions wait for the region status, which takes a call.
                 self._schedule.ready(account, later=self._opt_in)
                 self._open_more()
                 await self._aws.region_status.disabled(account.id)
@@ -203,7 +206,7 @@ class Engine:
     def _open_next(self) -> OpenTarget | None:
         are_open, pauses = len(self._open), self._pauses
         enough_may_call = are_open - pauses.count >= self._fitted.size
-        # Those that wait for a region which does not answer are bounded by its window.
+        # Targets that wait for a silent region are bounded by its window.
         too_many_open = are_open - pauses.silent >= self._open_limit
         if enough_may_call or too_many_open:
             return None
@@ -220,9 +223,9 @@ class Engine:
         return opened
 
     async def _work(self, opened: OpenTarget | None) -> None:
-        # A task goes on with the next target instead of ending, and stays in its scope while nothing is
-        # overdue: most targets are one call long, and a task and a scope for each would cost as much as
-        # the call's own bookkeeping.
+        # A task continues with the next target instead of ending, and keeps its cancel scope until a target
+        # is overdue. Most targets take one call: a task and a scope for each would cost as much as the rest
+        # of the call's bookkeeping.
         tracing = self._tracing
         while opened is not None:
             with anyio.CancelScope() as scope:
@@ -249,14 +252,14 @@ class Engine:
 
     def _open_following(self) -> OpenTarget | None:
         following = self._open_next()
-        # An account has as many targets as there are regions: more often there is nothing to prepare.
+        # A new account is needed only once in as many targets as there are regions.
         if following is None or self.counts.done % len(self._regions) == 0:
             self._open_more()
         return following
 
     async def _result_of(self, opened: OpenTarget) -> TargetResult:
         target = opened.target
-        # A page that has been read and can't be put down takes more memory than a call not made.
+        # Wait before the call: a page that the sink has no room for would take memory.
         if self._sink.full():
             await self._room_for(opened)
         try:
@@ -275,7 +278,7 @@ class Engine:
     def _failed(self, opened: OpenTarget, error: CallError) -> TargetResult:
         if not opened.pages or not error.outcome.covered:
             return self._result(opened, error.outcome, error)
-        # A refusal that says why there is nothing is no answer where there was something.
+        # A refusal can't mean that the target has no pools if pages were read before.
         message = f"refused after {opened.pages:,} page{'s' if opened.pages > 1 else ''}: {error.message}"
         return replace(self._result(opened, Outcome.ERROR, error), error_message=message)
 
@@ -286,7 +289,7 @@ class Engine:
         if failed.number < opened.watch.attempts:
             late = f"{late}; the attempt before the last one failed: {failed.message} ({failed.code})"
             return self._result(opened, Outcome.TIMED_OUT, message=late)
-        # It waits for its next attempt: what holds it up is what the last one was answered.
+        # The target was waiting for its next attempt, so the last attempt's error is the reason.
         result = self._result(opened, failed.outcome, failed)
         return replace(result, error_message=f"{late}; the last attempt failed: {failed.message}")
 
@@ -306,7 +309,7 @@ class Engine:
                 await self._room_for(opened)
 
     async def _room_for(self, opened: OpenTarget) -> None:
-        # The time is the reader's or the disk's, and it is work all the same.
+        # The time is not the target's: the reader or the disk is slow. It still counts as work in hand.
         with self._work_in_hand, opened.watch.waiting():
             await self._sink.room()
 
@@ -347,11 +350,11 @@ class Engine:
         if not self.counts.listed:
             raise deadline.passed_before("all accounts were listed")
         for opened in list(self._open):
-            # One that has not been called has only waited.
+            # A target without an attempt was only waiting.
             outcome = Outcome.TIMED_OUT if opened.watch.attempts else Outcome.CANCELLED
             self._end(opened, self._late(opened, outcome))
         for target in self._schedule.rest():
-            # Open before it waits: where the wait is cancelled, it is counted with the others.
+            # The target is opened before the wait, so that it is counted if the wait is cancelled.
             opened = self._opened(target)
             await self._sink.room()
             self._end(opened, self._late(opened, Outcome.CANCELLED))
@@ -367,7 +370,7 @@ class Engine:
 
 
 def _status_note(as_of: float | None) -> str | None:
-    """Return what the ledger says of a region status that is not of this run."""
+    """Return the ledger's message for a region status of an earlier run, from epoch seconds."""
     if as_of is None:
         return None
     return f"by the account's region status of {rfc3339_of_epoch(as_of)}, from an earlier run"

@@ -1,4 +1,4 @@
-"""What an interrupted run has finished goes in as accounts are listed, before anything is called for them."""
+"""Restores the targets that an interrupted run has finished, as their accounts are listed."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 class FormerTargets:
-    """The targets that an interrupted run has finished, put into the sink of the run that goes on with it.
+    """Puts the finished targets of an interrupted run into the sink of the run that continues it.
 
-    `unfinished` counts the targets of the account that is being looked at which have no result yet.
+    `unfinished` counts the targets without a result in the account that is being restored.
     """
 
     def __init__(
@@ -38,15 +38,15 @@ class FormerTargets:
         self.unfinished = 0
 
     @property
-    def is_there(self) -> bool:
-        """Whether the run goes on with another one."""
+    def is_resuming(self) -> bool:
+        """Whether the run continues an interrupted one."""
         return self._former is not None
 
     async def rest_of(self, account: Account) -> Account | None:
-        """Put in what was finished of an account, and return it with the regions that are left, if any are.
+        """Restore an account's finished targets. Return the account with its other regions, or None.
 
-        A run that ends early has lost none of it then: until all accounts are listed, what the former run
-        left is kept.
+        If this run ends early too, nothing is lost: the draft of the interrupted run is kept until all
+        accounts are listed.
         """
         former = self._former
         if former is None:
@@ -56,7 +56,8 @@ class FormerTargets:
             return account
         left = []
         self.unfinished = len(targets)
-        # Work, as a call is: a region that is silent meanwhile is not all that is left.
+        # Restoring counts as work, as a call does. Otherwise silent regions would seem to be all that is
+        # left.
         with self._work:
             for target in targets:
                 await self._sink.room()

@@ -1,4 +1,4 @@
-"""What an engine is, and what it is given: where pages go, what a former run has done, and its limits."""
+"""The interfaces of an engine: the engine itself, its sink, the run that it continues, and its limits."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ if TYPE_CHECKING:
 
 
 class Sink(Protocol):
-    """Where a run puts what it sees.
+    """The destination of a run's pages and results.
 
-    The pages of a target come in order, one at a time, and then exactly one result. All are taken at once,
-    even where the sink is full: whoever has more to put, or calls for it, waits for room first. So no target
-    is ever half done. What a sink raises ends the run, but for the CallError of a page, which ends its
+    For each target the engine calls `page` for its pages, in order, and then `done` exactly once. Both return
+    at once, even if the sink is full: the engine awaits `room` before it makes a call. So no target is ever
+    half done. An exception that a sink raises ends the run, except a CallError of `page`, which ends the
     target.
     """
 
     def full(self) -> bool:
-        """Whether nothing should be called for at the moment. Calls that are under way may still end."""
+        """Return whether no call should be made now. Calls in flight may still end."""
 
     async def room(self) -> None:
-        """Wait until it is not full."""
+        """Wait until the sink is not full."""
 
     def page(self, page: Page) -> None:
-        """Take one page of a target that is still being read."""
+        """Take a page of an open target."""
 
     def done(self, result: TargetResult, target: Target) -> None:
-        """Take a target's end: its pages count if the outcome is `ok`, and are void otherwise."""
+        """Take the result of a target. Unless its outcome is `ok`, its pages are dropped."""
 
 
 class TargetEngine(Protocol):
@@ -40,30 +40,30 @@ class TargetEngine(Protocol):
 
     @property
     def counts(self) -> RunCounts:
-        """What the run has come to so far."""
+        """The counts of the run so far."""
 
     async def run(self) -> None:
         """Run every target to its outcome. Raises the FatalError that ended the run early."""
 
     def progress(self) -> Progress:
-        """Where the run is."""
+        """Return the progress of the run."""
 
 
 class PreviousRun(Protocol):
-    """A run that was interrupted before this one, which goes on with it."""
+    """An interrupted run that this one continues."""
 
     def has(self, target: Target) -> bool:
-        """Whether it may have finished a target."""
+        """Return whether it may have finished a target."""
 
     async def restore(self, target: Target) -> TargetResult | None:
-        """Put into the sink what the former run read of a target, and say how the target ended.
+        """Copy a finished target's records into the sink, and return its result.
 
-        None for a target that it has not finished.
+        Return None for a target that was not finished.
         """
 
 
 class EngineLimits(msgspec.Struct, frozen=True):
-    """How much is open at a time, how long a target may take, in seconds, and when the run ends."""
+    """The limits of a run. `target_timeout` is in seconds; `deadline` is when the run has to end."""
 
     concurrency: int
     per_account: int
@@ -73,7 +73,7 @@ class EngineLimits(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, settings: Settings, deadline: Deadline) -> EngineLimits:
-        """Return the limits that settings give to a run with this deadline."""
+        """Return the limits in the settings, with a deadline."""
         return cls(
             concurrency=settings.concurrency,
             per_account=settings.per_account,

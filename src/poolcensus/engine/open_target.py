@@ -1,4 +1,4 @@
-"""A target that is open."""
+"""The state of an open target."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
 
 class OpenTarget(msgspec.Struct, eq=False):
-    """A target on its way. It is equal to itself alone: targets would be compared by their accounts.
+    """A target that is open, with its counts of pages and pools.
 
-    `scope` is None until its task has begun.
+    It is compared by identity, because comparing targets would compare their accounts. `scope` cancels the
+    target; it is None until the target's task has begun.
     """
 
     target: Target

@@ -1,4 +1,4 @@
-"""In which order targets are opened: spread over accounts and regions, never more than can make progress."""
+"""The order in which targets are opened: spread over accounts and regions, no more than can proceed."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
 
 class _AccountWork:
-    """One account that has been given out: how many of its targets are open, and how many are not done.
+    """An account that has been handed out to be prepared.
 
-    `unready` are the regions whose targets may not be opened yet.
+    `open` counts its open targets, and `left` those that have not ended. `unready` are the regions whose
+    targets may not be opened yet.
     """
 
     __slots__ = ("account", "left", "open", "unready")
@@ -36,25 +37,28 @@ class _AccountWork:
 class Schedule:
     """The accounts that are still to be prepared, and the targets that are still to be opened.
 
-    An account waits until `next_account` gives it out to be prepared (its role, its regions), and its targets
-    wait from when it is `ready` until `pop` opens them. So many accounts `ahead` are given out, and more only
-    while a region that may take more has fewer than that waiting: one that is slow holds up nobody. Nor does
-    one in `resting`, whose role is asked for again after a while; no more than `most_resting` are left out of
-    the count.
+    `next_account` hands out an account to be prepared, that is, to have its role assumed and its region
+    status looked up. After `ready`, its targets wait until `pop` opens them. An account has a target in each
+    of its own regions, or in each region of the run if it has none of its own. Its own regions are among the
+    run's.
 
-    An account has a target in each of its own regions, if it has some, and else in each of the run's. The
-    run's are all there are.
+    Accounts are prepared `ahead` of their targets: another one is handed out only if some region with room
+    has fewer than `ahead` accounts waiting, counting those in preparation. So a slow region does not hold up
+    the others. Accounts in `resting`, whose AssumeRole call waits for a retry, are left out of the count, up
+    to `most_resting` of them.
 
-    Regions take turns, so that they are used evenly, and each goes through the accounts in an order that is
-    shifted against the others', so that no account is asked everywhere at once. `windows` say how many
-    targets may be open in a region. Those that can make no call now, in `paused_in`, don't count; nor do
-    those of an account in `silent_of`, which wait for a region that does not answer.
+    Regions take turns, so that they are used evenly. Each region goes through the accounts in an order that
+    is shifted against the others', so that no account is called in all regions at once. `windows` limit how
+    many targets may be open in a region. Targets that can't make a call now, counted in `paused_in`, don't
+    count against the window; targets that wait for a silent region, counted by account in `silent_of`, don't
+    count against `per_account`.
 
-    `long` has the targets that are known to have many pages, by account id and region, with how many: a
-    chain of calls that can't overlap. They come before the others, and so do their accounts.
+    `long` has the number of pages of targets that are known to have many, by account ID and region. The calls
+    of a target can't overlap, so these targets and their accounts come first.
     """
 
-    # How far to look past accounts that have as much open as they may: those end soon and are asked then.
+    # How many accounts to skip in a queue because they have as many open targets as they may. Their targets
+    # end soon, and then they are next.
     _LOOK_AHEAD = 64
 
     def __init__(
@@ -87,23 +91,24 @@ class Schedule:
         self._waiting: deque[Account] = deque()
         self._preparing: dict[str, _AccountWork] = {}
         self._ready: list[tuple[_AccountWork, frozenset[str]]] = []
-        # By region, so that one without room holds up none of the others.
+        # By region, so that a region without room does not hold up the others.
         self._long: dict[str, list[tuple[int, _AccountWork]]] = {}
         self._queues: dict[str, deque[_AccountWork]] = {region: deque() for region in self._regions}
-        # The regions whose queue has no account.
+        # The regions whose queue is empty.
         self._idle = set(self._regions)
         self._turns = deque(self._regions)
         self._by_account: dict[str, _AccountWork] = {}
         self._undealt: Counter[frozenset[str]] = Counter()
-        # In a region that no account which is to come is asked in, nothing waits and nothing will.
+        # For each region, how many kinds of accounts (by their sets of regions) still have targets to be
+        # dealt out there. With none, no target will come to wait in the region.
         self._expected: Counter[str] = Counter()
         self._open_in: Counter[str] = Counter()
-        # Accounts of which a region still waits, whose other targets may be opened.
+        # Accounts with unready regions whose other targets may be opened.
         self._partly_ready: set[str] = set()
         self._unready_in: Counter[str] = Counter()
 
     def add(self, accounts: Iterable[Account]) -> None:
-        """Take accounts that have become known."""
+        """Add accounts."""
         for account in accounts:
             self._expect(self._regions_of(account), 1)
             longest = self._longest_of.get(account.id)
@@ -133,9 +138,9 @@ class Schedule:
         return account
 
     def ready(self, account: Account, *, later: frozenset[str] = frozenset()) -> None:
-        """Note that an account has been prepared: its targets may be opened.
+        """Mark an account as prepared: its targets may be opened.
 
-        Those in the regions of `later` wait until this is called once more for the account.
+        Targets in the regions of `later` wait until this method is called again for the account.
         """
         work = self._preparing[account.id]
         regions, work.unready = work.unready - later, work.unready & later
@@ -156,7 +161,7 @@ class Schedule:
             self._deal()
 
     def pop(self) -> Target | None:
-        """Return the next target to open, or None where nothing can be opened now."""
+        """Open the next target and return it, or return None if no target can be opened now."""
         if self._ready and self._has_idle_region():
             self._deal()
         if self._long and (found := self._take_long()) is not None:
@@ -168,9 +173,9 @@ class Schedule:
         return target
 
     def _pop_in_turn(self) -> tuple[Target | None, bool]:
-        """Open a target of the next region that can have one.
+        """Open a target in the next region that has room, and return it, or None.
 
-        Where there is none, say whether a region has room for it, and only accounts that may have no more.
+        The second value is true if a region has room, but only accounts that may not open another target.
         """
         is_held_up = False
         for _ in range(len(self._turns)):
@@ -186,7 +191,7 @@ class Schedule:
         return None, is_held_up
 
     def close(self, target: Target) -> bool:
-        """Note that a target has ended. Return whether it was the last of its account."""
+        """Mark a target as ended. Return whether it was the last one of its account."""
         self._open_in[target.region] -= 1
         work = self._by_account[target.account.id]
         work.open -= 1
@@ -197,7 +202,7 @@ class Schedule:
         return True
 
     def rest(self) -> Iterator[Target]:
-        """Yield every target that was never opened, and forget it."""
+        """Yield the targets that were never opened, and remove them from the schedule."""
         self._deal()
         for region, waiting in self._long.items():
             while waiting:
@@ -211,7 +216,7 @@ class Schedule:
             self._preparing[account.id] = self._begin(account)
         self._first.clear()
         self._waiting.clear()
-        # Whoever stops in between finds the others when asking again, and none of these twice.
+        # A caller that stops in between gets the others from the next call, and none of these twice.
         for account_id, work in list(self._preparing.items()):
             for region in [each for each in self._regions if each in work.unready]:
                 work.unready -= {region}
@@ -219,7 +224,7 @@ class Schedule:
             del self._preparing[account_id]
 
     def _count_resting(self) -> int:
-        # Where STS fails for all, not all accounts are taken in: each would be tried again and again.
+        # With the limit, a failing STS does not cause all accounts to be handed out and retried.
         resting = sum(
             account_id in self._preparing and account_id not in self._partly_ready
             for account_id in self._resting
@@ -234,16 +239,16 @@ class Schedule:
         return work
 
     def _expect(self, regions: frozenset[str], step: int) -> None:
-        """Count one account more, or one less, whose targets in these regions are still to be dealt out."""
+        """Add `step` (1 or -1) to the accounts whose targets in these regions are still to be dealt out."""
         before = self._undealt[regions]
         self._undealt[regions] += step
-        # A region counts once for all accounts that have the same regions: there are few kinds of them.
+        # All accounts with the same set of regions count once: there are few different sets.
         if 0 in {before, before + step}:
             for region in regions:
                 self._expected[region] += step
 
     def _has_idle_region(self) -> bool:
-        """Whether a region that has room has no account that waits for it, and one that is ready."""
+        """Return whether a region has room and an empty queue, and an account is ready for it."""
         return any(
             region not in self._long
             and self._has_room(region)
@@ -252,8 +257,8 @@ class Schedule:
         )
 
     def _is_short(self, least: int) -> bool:
-        """Whether fewer accounts than `least` wait for a region that could take more."""
-        # Most often as many as may be have been given out: then no region needs to be looked at.
+        """Return whether a region with room, and targets to come, has fewer than `least` accounts waiting."""
+        # Usually enough accounts have been handed out, and no region needs to be checked.
         if least <= 0:
             return False
         for region, queue in self._queues.items():
@@ -294,7 +299,7 @@ class Schedule:
         return work.open < self._per_account + self._silent_of.get(work.account.id, 0)
 
     def _take_long(self) -> tuple[_AccountWork, str] | None:
-        """Take the longest of the long targets that may be opened."""
+        """Remove the longest target that may be opened from `_long`, and return it, or None."""
         found: tuple[int, str, int] | None = None
         for region, waiting in self._long.items():
             if not self._has_room(region):

@@ -22,9 +22,9 @@ UNCOVERED_KEPT = 1000
 
 
 class ResultRecorder:
-    """Passes everything on to a sink. Keeps the first results that were not covered, and counts them all.
+    """A sink that forwards to another sink and records the targets that were not covered.
 
-    What fails as is expected counts as no failure.
+    It keeps the first of their results, and counts them in `tally`, except for failures that are expected.
     """
 
     def __init__(
@@ -63,14 +63,14 @@ class _StreamSink(Generic[T]):
 
 
 class PageSink(_StreamSink[Page]):
-    """Hands over pages as they are."""
+    """Puts the pages into a stream."""
 
     def page(self, page: Page) -> None:
         self._outlet.put((page,))
 
 
 class EventSink(_StreamSink["Page | TargetResult"]):
-    """Hands over pages as they are, and each target's result after its last page."""
+    """Puts the pages into a stream, and the result of each target after its last page."""
 
     def page(self, page: Page) -> None:
         self._outlet.put((page,))
@@ -80,14 +80,14 @@ class EventSink(_StreamSink["Page | TargetResult"]):
 
 
 class PoolSink(_StreamSink[PoolRecord]):
-    """Hands over the pools of each page, with where they were seen. `partitions` are by Organization."""
+    """Puts the pools of each page into a stream, as records. `partitions` are by Organization."""
 
     def __init__(self, outlet: Outlet[PoolRecord], partitions: Mapping[str | None, str]) -> None:
         super().__init__(outlet)
         self._partitions = partitions
 
     def page(self, page: Page) -> None:
-        # An empty batch would take room in the outlet, and wake the reader for nothing.
+        # An empty batch would take room in the outlet and wake the reader for nothing.
         if not page.pools:
             return
         account = page.target.account

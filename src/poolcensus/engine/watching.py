@@ -1,6 +1,6 @@
-"""What goes on beside the targets of a run, and for as long as there are some.
+"""The tasks that run beside the targets of a run, until the last target has ended.
 
-Each waits for something to happen, and changes what may be open or for how long.
+Each of them waits for an event, and changes how many targets may be open, or for how long.
 """
 
 from __future__ import annotations
@@ -18,17 +18,16 @@ if TYPE_CHECKING:
     from poolcensus.flow.breaker import CircuitBreakers
     from poolcensus.flow.windows import Window
 
-# Overdue targets are ended together that would be within so many seconds.
+# The shortest pause between two checks, in seconds, so that targets that are due soon are ended together.
 _SHORTEST_LOOK = 0.05
-# Where the network is away, it is asked for as often as a region that is.
+# Seconds between two calls that check the network: as between two probes of a silent region.
 _BETWEEN_DOUBTS = 5.0
 
 
 async def end_overdue(opened: AbstractSet[OpenTarget], target_timeout: float) -> None:
-    """Cancel each open target when its time is over, of which it has `target_timeout` seconds at first.
+    """Cancel each open target when its deadline passes. A new target has `target_timeout` seconds.
 
-    One task looks after all of them: a timer for each would be set and cleared more often than the target is
-    called.
+    One task checks all of them. A timer for each target would be set and cleared for nearly every call.
     """
     while True:
         now = time.monotonic()
@@ -41,7 +40,7 @@ async def end_overdue(opened: AbstractSet[OpenTarget], target_timeout: float) ->
 
 
 async def settle_doubts(breakers: CircuitBreakers, ask_anything: Callable[[], Awaitable[None]]) -> None:
-    """Have anything asked where it is in doubt whether it is a region that is silent or the network."""
+    """Call `ask_anything` when it is unknown whether a region is silent or the network is down."""
     in_doubt = breakers.in_doubt
     while True:
         await in_doubt.wait()
@@ -51,9 +50,9 @@ async def settle_doubts(breakers: CircuitBreakers, ask_anything: Callable[[], Aw
 
 
 async def give_last_rounds_room(breakers: CircuitBreakers, windows: Mapping[str, Window]) -> None:
-    """Widen the window of a region that is in its last round.
+    """Open the window of each region in its last round, so that all of its targets make their calls.
 
-    All that are left there have their calls: nobody else needs a place.
+    No other target needs the places then.
     """
     while True:
         await breakers.last_round_begun.wait()
