@@ -1,4 +1,4 @@
-"""How many calls may be in flight toward a service that counts them and does not say how many it allows."""
+"""A concurrency limit for a service that refuses too many calls at once without saying how many it allows."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 class AdaptiveLimit:
-    """A limit on concurrency that halves where a service throttles, and grows back by one at a time.
+    """A concurrency limit that halves when the service throttles, and otherwise grows back one by one.
 
-    That is additive increase, multiplicative decrease, as of TCP (RFC 5681): it finds the number that a
-    service allows, and finds it again when that changes.
+    This is additive increase, multiplicative decrease, as in TCP (RFC 5681). The limit converges to what the
+    service allows, and follows it when that changes.
     """
 
     def __init__(self, most: int) -> None:
@@ -25,20 +25,20 @@ class AdaptiveLimit:
 
     @property
     def size(self) -> int:
-        """How many may be in flight now."""
+        """The present limit."""
         return int(self._size)
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
-        """Hold a place while the block lasts, waiting for one where there is none."""
+        """Wait for a place, and hold it during the block."""
         async with self._limiter:
             yield
 
     def ended(self, *, throttled: bool) -> None:
-        """Note that what held a place has ended, and whether it was throttled meanwhile."""
+        """Adjust the limit after something that held a place has ended, throttled or not."""
         if throttled:
             self._size = max(self._size / 2, 1.0)
         else:
-            # One more for each round of calls that were not throttled.
+            # The limit grows by one with each round of calls of which none was throttled.
             self._size = min(self._size + 1 / self._size, self._most)
         self._limiter.total_tokens = self.size

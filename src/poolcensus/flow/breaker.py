@@ -1,7 +1,7 @@
-"""Circuit breakers: calls to what has stopped answering wait, and go on when it answers again.
+"""Circuit breakers: calls to an endpoint that has stopped answering wait until it answers again.
 
-A service of a region that is silent holds up nothing else: its calls hold no place while they wait, and
-single probes go out. What is still silent when everything else is done gets one last round.
+A silent endpoint holds up nothing else. Its calls hold no place while they wait, and only single probes are
+sent. An endpoint that is still silent when everything else is done gets one last round of calls.
 """
 
 from __future__ import annotations
@@ -21,26 +21,29 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("poolcensus")
 
-# The first probe follows at once, since most silences are connections that broke together. Later ones come
-# often enough that a service which is back is noticed within seconds, and seldom enough to be no load.
+# Seconds. The first probe follows at once, since most silences are connections that broke at the same time.
+# Later probes are frequent enough to notice within seconds that a service is back, and no load for it.
 _FIRST_PROBE = 0.1
 _LONGEST_BETWEEN_PROBES = 5.0
 PATIENCE: Final = 60.0
-"""Seconds for which a service that has answered before is waited for, and a network in which nothing answers.
+"""Seconds to wait for an endpoint that has answered before, or for a network in which nothing answers.
 
-They may only be away for a moment: a proxy or VPN that restarts takes less.
+They may be away for a moment only: a proxy or VPN restarts in less time.
 """
-# One that has never answered while others do may be closed for good, such as by a firewall. It is waited for
-# as long as a load balancer takes to put another host in the place of one that is gone.
+# Seconds to wait for an endpoint that has never answered, while others answer. It may be unreachable for
+# good, for instance behind a firewall. A load balancer takes about as long to replace a host that is gone.
 _PATIENCE_WITH_THE_UNKNOWN = 5.0
-# What answers now and then would use up this patience again and again: a reply gives back this much of it.
+# An endpoint that answers now and then could be waited for without end, so the seconds that were spent on it
+# add up. A reply gives back only this many of them.
 _PATIENCE_FOR_A_REPLY = 0.1
-# Between two calls a target has none under way for a moment: a task begins, or a result is handed on.
+# Seconds without work before silent endpoints count as all that is left. Between two calls a target has none
+# in flight for a moment: a task begins, or a result is handed on.
 _QUIET = 0.25
-# Calls that are refused at once have failed by the thousand in a second. Where each takes its whole time to
-# fail, those that are sent at the beginning are the round: the others would make a dead region cost minutes.
+# How many seconds a last round lasts. If calls are refused at once, thousands of them fail in that time. If
+# each call takes its whole timeout, only those that were sent in the first second are the round: otherwise a
+# dead region would cost minutes.
 _LAST_ROUND = 1.0
-# Ten times a second is often enough for what lasts seconds, and only while a circuit is open.
+# Seconds between two checks. They only happen while a circuit is open, for silences that last seconds.
 _TICK = 0.1
 
 
@@ -52,7 +55,7 @@ class Endpoint(NamedTuple):
 
 
 class State(Enum):
-    """What becomes of calls: they are sent; they wait, but for probes; they are sent for the last time."""
+    """The state of a circuit: calls are sent, wait (except probes), or are sent for the last time."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -60,7 +63,7 @@ class State(Enum):
 
 
 class Work:
-    """Counts what is being done: `with work` while it is, `with work.resting` while it waits in silence."""
+    """Counts the work in hand: `with work` surrounds work, and `with work.resting` a wait inside it."""
 
     __slots__ = ("count", "resting")
 
@@ -116,16 +119,16 @@ class _Circuit:
 
 
 class CircuitBreakers:
-    """A circuit breaker for each service of a region that calls have failed to reach.
+    """A circuit breaker for each endpoint that calls have failed to reach.
 
-    A circuit opens once calls for `accounts` different accounts have got no reply, with no reply to anyone in
-    between: one account's trouble is its own. Any reply closes it.
+    A circuit opens when calls for `accounts` different accounts have got no reply, with no reply to any call
+    in between: a failure of one account alone may be that account's own. Any reply closes the circuit.
 
-    Once silent endpoints are all that is left to call, by the count of `work`, either they or the network
-    may be away. `in_doubt` is set then, and the engine calls something that should answer. If anything
-    answers, a circuit is due for its last round after five seconds of silence. If nothing does, or if an
-    endpoint has answered earlier in the run, it is due after a minute. All last rounds begin together, since
-    one that comes back is work again, during which others may come back; `last_round_begun` is set then.
+    When only silent endpoints are left to call, as `work` counts it, either they are down or the network is.
+    `in_doubt` is set then, and the engine makes a call that should be answered. If anything answers, a
+    circuit is due for its last round after five seconds of silence. If nothing answers, or if the endpoint
+    has answered earlier in the run, it is due after a minute. All last rounds begin together, and
+    `last_round_begun` is set: an endpoint that comes back means new work, and others may come back meanwhile.
     """
 
     def __init__(self, *, accounts: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -145,25 +148,25 @@ class CircuitBreakers:
 
     @property
     def accounts(self) -> int:
-        """For how many accounts calls have to fail until a circuit opens."""
+        """For how many different accounts calls have to fail until a circuit opens."""
         return self._accounts
 
     def now(self) -> float:
-        """Return the time on the clock of the breakers, in seconds."""
+        """Return the time in seconds, on the clock of the breakers."""
         return self._clock()
 
     @property
     def last_reply(self) -> float:
-        """When anything last answered, on the clock of the breakers."""
+        """The time of the last reply from anything, on the clock of the breakers."""
         return self._last_reply
 
     @property
     def answered(self) -> frozenset[Endpoint]:
-        """What has answered in the run, without what is silent now."""
+        """The endpoints that have answered in the run, except those that are silent now."""
         return frozenset(each for each in self._answered if self.state(each) is State.CLOSED)
 
     def add_answered(self, endpoints: Iterable[Endpoint]) -> None:
-        """Add what has answered others of the same run."""
+        """Add endpoints that have answered other processes of the same run."""
         self._answered.update(endpoints)
 
     def state(self, endpoint: Endpoint) -> State:
@@ -173,7 +176,7 @@ class CircuitBreakers:
 
     @property
     def regions_in_last_round(self) -> frozenset[str]:
-        """The regions of the services that have their last round, or had it."""
+        """The regions of the endpoints whose last round has begun."""
         return frozenset(
             endpoint.region
             for endpoint, circuit in self._circuits.items()
@@ -181,12 +184,12 @@ class CircuitBreakers:
         )
 
     def is_the_network(self, endpoint: Endpoint) -> bool:
-        """Whether nothing else answered either when an endpoint's last round began."""
+        """Return whether nothing else answered either when the endpoint's last round began."""
         circuit = self._circuits.get(endpoint)
         return circuit is not None and circuit.state is State.LAST_ROUND and not circuit.network_answers
 
     def replied(self, endpoint: Endpoint) -> None:
-        """Note a reply, whatever it says."""
+        """Record a reply of an endpoint, whatever it says."""
         self._last_reply = self._clock()
         self._answered.add(endpoint)
         if self._patience_used and (used := self._patience_used.pop(endpoint, 0.0)) > _PATIENCE_FOR_A_REPLY:
@@ -203,14 +206,14 @@ class CircuitBreakers:
             _release(circuit)
 
     def failed(self, endpoint: Endpoint, account_id: str, sent_at: float, why: str) -> None:
-        """Note a call that got no reply, and when it was sent."""
+        """Record a call that got no reply. `sent_at` is on the clock of the breakers, `why` a clause."""
         circuit = self._circuits.get(endpoint)
         if circuit is None:
             circuit = self._circuits[endpoint] = _Circuit(endpoint, sent_at)
         circuit.why = why
         circuit.accounts.add(account_id)
         if circuit.state is State.OPEN:
-            # A probe may have taken longer than the time to the next.
+            # The probe may have taken longer than the time until the next one.
             circuit.next_probe = max(circuit.next_probe, self._clock() + circuit.between_probes)
         if circuit.state is State.CLOSED and len(circuit.accounts) >= self._accounts:
             circuit.state = State.OPEN
@@ -227,7 +230,7 @@ class CircuitBreakers:
 
     @contextmanager
     def need(self, endpoint: Endpoint) -> Iterator[None]:
-        """Count a call that has no other way than to wait until an endpoint answers."""
+        """Count a call that depends on an endpoint, during the block."""
         self._in_need[endpoint] += 1
         try:
             yield
@@ -235,9 +238,9 @@ class CircuitBreakers:
             self._in_need[endpoint] -= 1
 
     async def admit(self, endpoint: Endpoint, *, optional: bool = False) -> None:
-        """Wait until a call may be sent: as a probe, in the last round, or since the circuit is closed.
+        """Wait until a call may be sent: as a probe, in the last round, or because the circuit is closed.
 
-        An `optional` call does not wait. Raises SilentError for a call that is not to be sent.
+        An `optional` call does not wait. Raises SilentError if the call must not be sent.
         """
         circuit = self._circuits.get(endpoint)
         if circuit is None or circuit.state is State.CLOSED:
@@ -247,7 +250,7 @@ class CircuitBreakers:
             return
         now = self._clock()
         if not circuit.waiting and now >= circuit.next_probe:
-            _probing(circuit, now)
+            _schedule_next_probe(circuit, now)
             return
         if optional:
             raise _not_sent(circuit, now)
@@ -259,24 +262,24 @@ class CircuitBreakers:
             if turn in circuit.waiting:
                 circuit.waiting.remove(turn)
             else:
-                # The probe that it was to be is another's.
+                # The call was to be a probe. Let another call be that probe at once.
                 circuit.next_probe = now
             raise
 
     def is_over(self, endpoint: Endpoint) -> bool:
-        """Whether an endpoint has had its last round."""
+        """Return whether an endpoint's last round is over."""
         circuit = self._circuits.get(endpoint)
         return (
             circuit is not None and circuit.state is State.LAST_ROUND and self._clock() >= circuit.round_ends
         )
 
     def refuse_after_last_round(self, endpoint: Endpoint) -> None:
-        """Raise SilentError where an endpoint has had its last round."""
+        """Raise SilentError if the endpoint's last round is over."""
         if self.is_over(endpoint):
             raise _not_sent(self._circuits[endpoint], self._clock())
 
     def close(self) -> None:
-        """Stop the timer. Nobody waits any more."""
+        """Stop the timer. No call may be waiting any more."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -290,7 +293,7 @@ class CircuitBreakers:
             return
         for circuit in is_open:
             if now >= circuit.next_probe and circuit.waiting:
-                _probing(circuit, now)
+                _schedule_next_probe(circuit, now)
                 _release(circuit, 1)
         if self.work.count > 0:
             self._quiet_since = None
@@ -342,17 +345,17 @@ def _fields(circuit: _Circuit, state: State) -> dict[str, object]:
     return {"service": endpoint.service, "region": endpoint.region, "circuit_breaker": state.value}
 
 
-def _probing(circuit: _Circuit, now: float) -> None:
+def _schedule_next_probe(circuit: _Circuit, now: float) -> None:
     circuit.next_probe = now + circuit.between_probes
     circuit.between_probes = min(2 * circuit.between_probes, _LONGEST_BETWEEN_PROBES)
 
 
 def _release(circuit: _Circuit, count: int | None = None) -> None:
-    """Let the first so many go, or all of them."""
+    """Wake the first `count` of the waiting calls, or all of them."""
     left = len(circuit.waiting) if count is None else count
     while circuit.waiting and left:
         turn = circuit.waiting.popleft()
-        # One that is done was cancelled, and is about to say so itself.
+        # A future that is done belongs to a call that was cancelled.
         if not turn.done():
             turn.set_result(None)
             left -= 1

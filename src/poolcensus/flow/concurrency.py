@@ -1,4 +1,4 @@
-"""Places for calls in flight: what bounds the calls of a run, of an account and of a region."""
+"""The concurrency limiter: bounds the calls in flight of a run, of an account and of an endpoint."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class CallKey(NamedTuple):
-    """Whose limit a call counts against: limits belong to the account that owns the credentials."""
+    """The limits that a call counts against. AWS's limits are those of the account of the credentials."""
 
     account_id: str
     region: str
@@ -23,7 +23,7 @@ class _Waiter(NamedTuple):
 
 
 class _Waiters:
-    """Those that wait for a place, by the endpoints that they wait for, in the order in which they came."""
+    """The calls that wait for a place, by endpoint, in the order in which they came."""
 
     def __init__(self) -> None:
         self.by_endpoint: dict[tuple[str, str], deque[_Waiter]] = {}
@@ -44,19 +44,22 @@ class _Waiters:
 
 
 class ConcurrencyLimiter:
-    """Places for calls in flight: so many in the whole run, in each account, in each service's region.
+    """Places for calls in flight, limited for the run, for each account, and for each endpoint.
 
-    A place in all three is taken at once or not at all, so a call that waits for its account holds
-    nothing that another account could use. Of the run's places, no more than a quarter are for calls that
-    are `doubtful`: what they call may be away, and each may take its whole time to find out. Where there are
-    fewer than four, one doubtful call at a time has a place. After it all are left to others for so long that
-    it comes to a quarter of the time, unless nobody else calls.
+    A call takes its place in all three at once or not at all, so a call that waits for its account holds
+    nothing that another account could use.
+
+    No more than a quarter of the run's places are for `doubtful` calls: their endpoint may be down, and each
+    may take its whole timeout to find out. With fewer than four places, one doubtful call at a time has a
+    place. After it, doubtful calls pause for so long that they use a quarter of the time of all places. The
+    pause ends early if no other call is in flight for a while.
     """
 
-    # With a half, two regions that hang halve the rate of all others; with an eighth, one of several that are
-    # back is noticed late where there are few places.
+    # With half of the places, two regions that hang halve the rate of all others. With an eighth, and few
+    # places, it takes long to notice that one of several silent regions is back.
     _PLACES_FOR_ONE_DOUBTFUL = 4
-    # As a part of what the doubtful call took. At the end of a run there are no others to leave places to.
+    # How long no other call must be in flight to end the pause after a doubtful call, as a part of the time
+    # that it took. At the end of a run there are no other calls to leave the places to.
     _NOBODY_ELSE_FOR = 1 / 4
 
     def __init__(self, *, total: int, per_account: int, per_region: int) -> None:
@@ -69,7 +72,7 @@ class ConcurrencyLimiter:
         self._doubtful = 0
         self._rest_for_each_second = max(self._PLACES_FOR_ONE_DOUBTFUL / total - 1, 0.0)
         self._doubtful_since = 0.0
-        # What ends the time in which doubtful calls have no place; the second one while nobody else calls.
+        # Timers that end the pause of doubtful calls. The second one runs while no call is in flight.
         self._rest: asyncio.TimerHandle | None = None
         self._quiet: asyncio.TimerHandle | None = None
         self._longest_quiet = 0.0
@@ -79,11 +82,11 @@ class ConcurrencyLimiter:
         self._behind = _Waiters()
 
     def bound(self, account_id: str, places: int) -> None:
-        """Have no more than so many places in one account, which has fewer than the others."""
+        """Set a lower limit for one account."""
         self._own_bounds[account_id] = places
 
     async def acquire(self, key: CallKey, *, ahead: bool = False, doubtful: bool = False) -> None:
-        """Take a place, waiting for one where there is none. `ahead` waits before those that are not."""
+        """Wait for a place and take it. A call that is `ahead` gets one before those that are not."""
         if self._take(key, doubtful=doubtful):
             return
         waiters = self._ahead if ahead else self._behind
@@ -98,7 +101,7 @@ class ConcurrencyLimiter:
             raise
 
     def release(self, key: CallKey, *, doubtful: bool = False) -> None:
-        """Give a place back, as it was taken, and hand it to whoever waits for it."""
+        """Give back a place that was taken with the same arguments, and hand it to a waiting call."""
         account_id, region, service = key
         self._in_flight -= 1
         self._doubtful -= doubtful
@@ -112,9 +115,9 @@ class ConcurrencyLimiter:
         self._hand_on()
 
     def _hand_on(self) -> None:
-        """Give the places that there are to those who wait for one."""
+        """Give the free places to waiting calls."""
         for waiters in (self._ahead, self._behind):
-            # In most calls nobody waits, or there is no place left for whoever does.
+            # Usually nothing waits, or there is no free place.
             while (
                 waiters.by_endpoint
                 and self._in_flight < self.total
@@ -127,7 +130,7 @@ class ConcurrencyLimiter:
             self._quiet = asyncio.get_running_loop().call_later(self._longest_quiet, self._end_rest)
 
     def _begin_rest(self) -> None:
-        """Leave the places to others after a doubtful call, by the time that it took."""
+        """Give no place to doubtful calls for a while, depending on how long the last one took."""
         loop = asyncio.get_running_loop()
         took = loop.time() - self._doubtful_since
         self._rest = loop.call_later(took * self._rest_for_each_second, self._end_rest)
@@ -141,11 +144,11 @@ class ConcurrencyLimiter:
         self._hand_on()
 
     def _takes_doubtful(self) -> bool:
-        """Whether one more doubtful call may have a place."""
+        """Return whether another doubtful call may have a place."""
         return self._doubtful < self._most_doubtful and self._rest is None
 
     def _take(self, key: CallKey, *, doubtful: bool) -> bool:
-        """Take a place if there is one now, and say whether there was."""
+        """Take a place if one is free. Return whether it was taken."""
         account_id, region, service = key
         endpoint = (region, service)
         in_account = self._accounts.get(account_id, 0)
@@ -169,10 +172,10 @@ class ConcurrencyLimiter:
         return True
 
     def _first(self, waiters: _Waiters) -> _Waiter | None:
-        """Return who has waited longest of those that can have a place, of which the run has one."""
+        """Return the call that has waited longest, of those whose account and endpoint have a free place."""
         first: _Waiter | None = None
         for endpoint, queue in waiters.by_endpoint.items():
-            # Hundreds may wait for a region of STS, and none of them is looked at while it has no place.
+            # Hundreds may wait for STS in a region. None of them is looked at while it has no free place.
             if self._endpoints.get(endpoint, 0) >= self._per_region:
                 continue
             for waiter in queue:
@@ -182,7 +185,7 @@ class ConcurrencyLimiter:
                 bound = self._own_bounds.get(account_id, self._per_account)
                 if waiter.doubtful and not self._takes_doubtful():
                     continue
-                # One whose place is done was cancelled, and is about to say so itself.
+                # A future that is done belongs to a call that was cancelled.
                 if not waiter.place.done() and self._accounts.get(account_id, 0) < bound:
                     first = waiter
                     break

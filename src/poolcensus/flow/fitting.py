@@ -1,26 +1,25 @@
-"""How many calls in flight the event loop keeps up with."""
+"""Fits the number of calls in flight to what the event loop keeps up with."""
 
 from __future__ import annotations
 
-# Enough to keep one core busy while replies come at once, and few enough that what their tasks hold stays in
-# its caches: with 16 to 32 in flight a census takes the least time (benches/throughput.py --concurrency).
+# Enough calls to keep one core busy while replies come at once, and few enough that the data of their tasks
+# stays in its caches: a census is fastest with 16 to 32 in flight (benches/throughput.py --concurrency).
 _LEAST = 32
-# The replies that wait for the loop, as a part of the calls in flight. Where the loop alone is the bound that
-# is about a half, since a reply waits for half a turn of it; where the services are, it is next to none. With
-# twice the calls that keep the loop busy it is a quarter, and with three times as many a third: what has been
-# doubled for less than an eighth is not halved again.
+# The replies that wait for the loop, as a part of the calls in flight. If the loop is the bottleneck, that is
+# about a half, since a reply waits for half a turn of the loop. If the services are, it is close to zero.
+# With twice the calls that keep the loop busy it is a quarter, and with three times as many a third. So a
+# limit that was doubled below an eighth is not halved again right away.
 _MANY, _FEW = 1 / 3, 1 / 8
-# A single look may fall into a moment in which the process had no CPU, or nothing to do.
+# How many measurements in a row have to agree: in a single one, the process may have had no CPU or no work.
 _LOOKS = 2
 
 
 class FittedConcurrency:
-    """How many calls to have in flight at the moment: `size`, of `most` that there may be.
+    """The present limit of calls in flight, `size`, which is at most `most`.
 
-    More calls than the loop keeps up with are no faster: their replies wait for each other, their connections
-    have to be opened, and what they hold is out of the core's caches when they go on. So a run begins with
-    few, has twice as many for as long as the services are what it waits for, and half as many where the
-    replies wait for it.
+    More calls than the loop keeps up with make a run no faster: their replies wait for each other, each needs
+    a connection, and their data has left the core's caches when they continue. So a run begins with few
+    calls. The limit doubles while the run waits for services, and halves while replies wait for the run.
     """
 
     def __init__(self, most: int) -> None:
@@ -30,12 +29,12 @@ class FittedConcurrency:
         self.size = self._least
 
     def look(self, *, late: float, seconds: float, calls: int, in_flight: int, more: bool) -> bool:
-        """Take in what the loop has done since the last look, and return whether `size` has changed.
+        """Take a measurement of the event loop, and return whether `size` has changed.
 
-        `late` is by how many seconds the loop was late for this look, `seconds` how long the last one is ago,
-        `calls` how many calls were sent since then. `more` says whether there is more to call for.
+        `seconds` is the time since the last measurement, and `late` by how many seconds the loop was late for
+        this one. `calls` is the number of calls sent since then. `more` is whether there are more targets.
         """
-        # By Little's law: what arrives in the time that it waits.
+        # Little's law: the replies that wait are those that arrive in the time that one waits.
         waiting = late * calls / seconds
         if waiting > in_flight * _MANY:
             direction = -1

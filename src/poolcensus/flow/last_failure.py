@@ -1,4 +1,4 @@
-"""A failure that counts for a while."""
+"""A failure that is remembered for a while, so that what failed is not tried again at once."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from poolcensus.errors import copy_of_error
 E = TypeVar("E", bound=Exception)
 
 COUNTS_SECONDS: Final = 10.0
-"""How long a failure counts. What failed is given a moment, and is asked once for all who wait for it."""
+"""How many seconds a failure is raised again in place of another attempt."""
 
 
 class LastFailure(Generic[E]):
-    """The failure of the last attempt: for `COUNTS_SECONDS` it is raised in place of another attempt."""
+    """The failure of the last attempt, which is raised again for `COUNTS_SECONDS` seconds."""
 
     def __init__(self) -> None:
         self._error: E | None = None
         self._until = 0.0
 
     def check(self) -> None:
-        """Raise a copy of the failure while it counts."""
+        """Raise a copy of the failure if it still counts."""
         if self._error is not None and time.monotonic() < self._until:
             raise copy_of_error(self._error)
 
     def keep(self, error: E, *, for_good: bool = False) -> None:
-        """Let a failure count, until `clear` with `for_good`."""
+        """Remember a failure: for `COUNTS_SECONDS`, or with `for_good` until `clear` is called."""
         self._error = error
         self._until = float("inf") if for_good else time.monotonic() + COUNTS_SECONDS
 
     def clear(self) -> None:
-        """Let no failure count."""
+        """Forget the failure."""
         self._error = None

@@ -1,4 +1,7 @@
-"""When calls are held back because a service throttles. Paces are measured, but for a documented one."""
+"""Rate limits: hold back calls while a service throttles.
+
+The rates are measured, except for one that AWS documents.
+"""
 
 from __future__ import annotations
 
@@ -16,19 +19,20 @@ if TYPE_CHECKING:
 
 
 class ChainPace:
-    """The pace of one account's calls in a region, which are sent one after the other, page after page.
+    """The pace of one account's calls to an endpoint, which are sent one after the other, page after page.
 
-    Once a page has been throttled, the next is sent no sooner than a gap after it. The gap is the time from
-    the page before to the middle between the first retry that could have got through and the one that
-    did, which may have been late. It shrinks with each page that is not throttled.
+    After a page was throttled, the next calls keep a minimum gap. The gap is measured from the last page that
+    got through: to the retry that got through, less half of the time by which that retry may have been later
+    than necessary. It shrinks with each page that is not throttled.
     """
 
-    # With less, every other page is throttled again; with more, a chain that was throttled by chance takes
-    # long to forget it.
+    # With a lower factor, every other page is throttled again. With a higher one, a chain that was throttled
+    # by chance stays slow for long.
     _SHRINK = 0.75
-    # The shortest wait before a retry under throttling: that much later than the refusal is not late.
+    # The shortest wait before a retry after a throttle, in seconds. A retry that got through so soon after
+    # the refusal was not late.
     _NOT_LATE = 0.2
-    # As long as the longest wait before a retry: one that was held up for other reasons has no more to wait.
+    # The longest wait before a retry, in seconds. A longer gap has other reasons than throttling.
     _LONGEST_GAP = 20.0
 
     __slots__ = ("_gap", "_passed_at", "_throttled_at")
@@ -39,15 +43,15 @@ class ChainPace:
         self._throttled_at: float | None = now
 
     def delay(self, now: float) -> float:
-        """Return how many seconds away the next call is."""
+        """Return how many seconds the next call has to wait."""
         return max(0.0, self._passed_at + self._gap - now)
 
     def throttled(self, now: float) -> None:
-        """Note that a call was refused."""
+        """Record that a call was throttled."""
         self._throttled_at = now
 
     def passed(self, now: float) -> None:
-        """Note that a call was not refused."""
+        """Record that a call was not throttled."""
         if self._throttled_at is None:
             self._gap *= self._SHRINK
         else:
@@ -57,28 +61,29 @@ class ChainPace:
 
 
 class SharedPace:
-    """The pace of all calls to a service in a region.
+    """The pace of all calls to an endpoint.
 
-    The client-side throttling of "Handling Overload" in Google's Site Reliability Engineering: no more than
-    `_RATIO` times as many calls are sent as have lately got through. Where fewer than one in three is
-    throttled, whatever the reason, that holds back none; and where it does, two calls get through for each
-    that is throttled.
+    This is the client-side throttling of "Handling Overload" in Google's Site Reliability Engineering: at
+    most `_RATIO` times as many calls are sent as have recently got through. If fewer than one in three calls
+    is throttled, for whatever reason, no call is held back. If calls are held back, two get through for each
+    one that is throttled.
     """
 
-    # What is over 1 is how many calls are throttled, at most, for each that gets through. Calls of which a
-    # fifth or a quarter is throttled at random need 1.25 and 1.33.
+    # The part over 1 is how many calls are throttled, at most, for each that gets through. If a fifth or a
+    # quarter of calls is throttled at random, 1.25 or 1.33 is needed to hold back none.
     _RATIO = 1.5
-    # The memory of the counts, in seconds. A service is asked dozens of times in it, so that chance evens
-    # out, and a rate that was right before it is wrong by now.
+    # The time constant of the counts, in seconds. An endpoint gets dozens of calls in it, so that chance
+    # evens out, and a rate that was measured longer ago may have changed.
     _WINDOW = 2.0
-    # Calls over the ratio: without any, the first two in a row that are throttled would hold back the third.
+    # Calls that are allowed over the ratio. Without them, two throttles in a row would hold back the third
+    # call.
     _SLACK = 4.0
-    # Calls a second that are sent though none gets through, so that it is noticed when one does. A retry's
-    # wait under throttling is at least a fifth of a second too.
+    # Calls a second that are sent even if none gets through, to notice when one does. The wait before a retry
+    # after a throttle is at least a fifth of a second, too.
     _LEAST = 5.0
-    # Where half of the calls are throttled at random, so many in a row are one time in a thousand.
+    # If half of the calls are throttled at random, so many throttles in a row occur once in a thousand times.
     _NOT_BY_CHANCE = 10
-    # What is left in the counts of a call that got through the length of the memory ago.
+    # What is left in the counts of a call that got through one time constant ago.
     _LONG_AGO = math.exp(-1)
 
     def __init__(self, now: float, concurrent_runs: int) -> None:
@@ -88,13 +93,13 @@ class SharedPace:
         self._passed = 0.0
         self._faded_at = now
         self._last = now
-        # A page of a target that has been read in part waits behind one other call, not behind all the
-        # targets that wait to begin.
+        # The next page of a target that has begun waits behind one other call, and not behind all targets
+        # that wait to begin.
         self._beginners = anyio.Lock()
         self._turn = anyio.Lock()
 
     def delay(self, now: float) -> float:
-        """Return how many seconds away the next call is."""
+        """Return how many seconds the next call has to wait."""
         self._fade(now)
         allowed = self._RATIO * self._passed
         if self._sent < allowed + self._SLACK:
@@ -102,35 +107,35 @@ class SharedPace:
         return max(0.0, self._last + 1 / max(allowed / self._WINDOW, self._least) - now)
 
     def admits(self, now: float) -> bool:
-        """Say whether a call can be sent now, before those that wait."""
+        """Return whether a call can be sent now, and no other call waits for its turn."""
         return self.delay(now) <= 0 and not self._turn.locked()
 
     def sent(self, now: float) -> None:
-        """Note that a call is about to be sent."""
+        """Record that a call is about to be sent."""
         self._fade(now)
         self._sent += 1
         self._last = now
 
     def passed(self, now: float) -> None:
-        """Note that a call was not refused."""
+        """Record that a call was not throttled."""
         self._fade(now)
         self._passed += 1
         self._refused = 0
 
     def throttled(self) -> None:
-        """Note that a call was refused."""
+        """Record that a call was throttled."""
         self._refused += 1
 
     async def wait(self, clock: Callable[[], float], *, begun: bool, queues: bool) -> bool:
-        """Wait for the next call's turn and take it.
+        """Wait for the call's turn, and count the call as sent.
 
-        Return False for a call that does not queue, where none gets through.
+        Return False instead if the call does not queue and no calls get through.
         """
         if begun:
             await self._take_turn(clock)
             return True
         async with self._beginners:
-            # Those before it that do not queue either are gone at once.
+            # Calls before this one that don't queue either return at once.
             if not queues and self._refuses_all(clock()):
                 return False
             await self._take_turn(clock)
@@ -154,7 +159,7 @@ class SharedPace:
 
 
 class SteadyPace:
-    """The pace of calls whose rate is documented and low, each of them a fixed time after the one before."""
+    """A fixed pace, for calls whose allowed rate is documented and low."""
 
     def __init__(self, calls_a_second: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._gap = 1 / calls_a_second
@@ -162,7 +167,7 @@ class SteadyPace:
         self._next = 0.0
 
     async def wait(self) -> None:
-        """Wait for the turn of the next call, in the order of asking."""
+        """Wait for the caller's turn. Turns are in the order of the calls of this method."""
         now = self._clock()
         turn = max(self._next, now)
         self._next = turn + self._gap
@@ -170,13 +175,13 @@ class SteadyPace:
 
 
 class RateLimits:
-    """Holds back calls where a service throttles: in a region, or in one account there.
+    """Holds back calls while a service throttles: all calls to an endpoint, or those of one account there.
 
-    A call that is throttled while its target is being read shows the limit of its account in the region,
-    whose calls it follows. One that is throttled at the first call to its target can't: it shows a limit that
-    accounts share, or throttling at random. Once a service has done that, in whatever region, its other
-    throttles are not taken for limits of accounts either. `concurrent_runs` is how many share the limits that
-    accounts share.
+    If a later page of a target is throttled, the reason is taken to be the limit of its account, since the
+    account has just made calls to the endpoint. If the first call of a target is throttled, that can't be the
+    reason: either accounts share a limit, or calls are throttled at random. Once a service has throttled a
+    first call, in any region, its throttles are never taken for limits of one account. `concurrent_runs` is
+    the number of runs that use the shared limits at the same time.
     """
 
     def __init__(self, concurrent_runs: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -187,9 +192,9 @@ class RateLimits:
         self._chains: defaultdict[str, dict[CallKey, ChainPace]] = defaultdict(dict)
 
     def admits(self, key: CallKey, *, begun: bool) -> bool:
-        """Say whether a call can be sent now, and count it if so.
+        """Return whether a call can be sent now. If it can, count it as sent.
 
-        `begun` says that the call's target has been read in part.
+        `begun` is whether a page of the call's target has been read before.
         """
         if not self._shared and not self._chains:
             return True
@@ -203,9 +208,9 @@ class RateLimits:
         return True
 
     async def wait(self, key: CallKey, *, begun: bool, queues: bool = True) -> bool:
-        """Wait until a call can be sent that is not admitted, and count it.
+        """Wait until a call can be sent that was not admitted, and count it as sent.
 
-        Return False for a call that does not queue, where none gets through its service.
+        Return False instead if the call does not queue and no calls to its endpoint get through.
         """
         if (chain := self._chain(key, begun=begun)) is not None:
             await anyio.sleep(chain.delay(self._clock()))
@@ -214,13 +219,13 @@ class RateLimits:
         return True
 
     def throttled(self, key: CallKey, *, begun: bool) -> None:
-        """Note that a call was refused for its rate."""
+        """Record that a call was throttled."""
         if not begun:
             self._shared_services.add(key.service)
-            service = (key.region, key.service)
-            shared = self._shared.get(service)
+            endpoint = (key.region, key.service)
+            shared = self._shared.get(endpoint)
             if shared is None:
-                shared = self._shared[service] = SharedPace(self._clock(), self._concurrent_runs)
+                shared = self._shared[endpoint] = SharedPace(self._clock(), self._concurrent_runs)
             shared.throttled()
         elif key.service in self._shared_services:
             return
@@ -230,7 +235,7 @@ class RateLimits:
             self._chains[key.account_id][key] = ChainPace(self._clock())
 
     def passed(self, key: CallKey, *, begun: bool) -> None:
-        """Note that a call was not refused for its rate, whatever else became of it."""
+        """Record that a call was not throttled, whatever else its result is."""
         if not self._shared and not self._chains:
             return
         now = self._clock()
@@ -240,7 +245,7 @@ class RateLimits:
             chain.passed(now)
 
     def forget(self, account_id: str) -> None:
-        """Drop the paces of an account that makes no calls any more."""
+        """Drop the paces of an account that has no more calls to make."""
         self._chains.pop(account_id, None)
 
     def _chain(self, key: CallKey, *, begun: bool) -> ChainPace | None:

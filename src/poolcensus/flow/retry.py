@@ -1,4 +1,4 @@
-"""When a call is made again. tenacity lives here and nowhere else."""
+"""Retries: when a call is made again. No other module imports tenacity."""
 
 from __future__ import annotations
 
@@ -32,25 +32,27 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 KNOWN_EVERYWHERE_SECONDS: Final = 5.0
-"""How long new credentials may be unknown in a region, in seconds.
+"""How many seconds new credentials may be unknown in a region.
 
-What IAM knows spreads with a delay, for which AWS names no bound. In most runs no credentials are refused.
-In one that does not learn which regions are disabled, each target there waits so long, dozens at a time.
+IAM is eventually consistent, and AWS names no upper bound for the delay. Most runs never wait for it. In a
+run without region status, each target in a disabled region waits so long, dozens of them at the same time.
 https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency
 """
 
 
 class RetryPolicy(msgspec.Struct, frozen=True):
-    """How often and how long. Times are seconds.
+    """How many attempts a call has, and how long the waits are. Times are in seconds.
 
-    A reply that is not the operation's result seldom heals, and new credentials that have expired too are
-    not followed by better ones: both are worth fewer attempts. So are credentials that the service does not
-    know, with which a call is not made again before they are known everywhere. `max_without_reply` is how
-    often a call is made that finds nobody there, where that is less than `max_attempts`.
+    `max_attempts` bounds all attempts. Attempts that end in the same way have bounds of their own:
+    `max_bad_replies`, since a reply that is not the operation's result is seldom followed by a good one;
+    `max_expired`, since renewed credentials that have expired too are not followed by better ones;
+    `max_unrecognized`, for credentials that the service does not know; and `max_without_reply`, if it is not
+    None, for attempts without a reply.
 
-    The wait before retry n is min(longest_wait, first_wait * 2**(n-1)), and a random part less: up to half of
-    it, so that twelve attempts take the best part of a minute; or up to all of it, but not below
-    `throttle_floor`, where the service throttled, which calls that come at the same time make worse.
+    The wait before retry n is min(longest_wait, first_wait * 2**(n-1)), less a random part. The random part
+    is up to half of the wait, so that twelve attempts take most of a minute. After a throttle it is up to the
+    whole wait, down to `throttle_floor`, since calls at the same time cause more throttles. After credentials
+    were not recognized, the wait is long enough that they are known everywhere.
     """
 
     max_attempts: int = 12
@@ -64,7 +66,7 @@ class RetryPolicy(msgspec.Struct, frozen=True):
 
 
 class Retry(NamedTuple):
-    """A retry that is about to be waited for, in seconds: which attempt has failed, from 1, and with what."""
+    """A retry that is due in `wait` seconds, after attempt number `attempt` (from 1) failed with `error`."""
 
     error: RetryableError
     attempt: int
@@ -72,9 +74,9 @@ class Retry(NamedTuple):
 
 
 class Retrier:
-    """Makes a call again while its error says that it may help and its limits last."""
+    """Makes a call again while its error is retryable and the policy and the quota allow it."""
 
-    # `sys.modules` does not tell: a module is in it while another thread still imports it.
+    # `sys.modules` can't tell: it has a module while another thread is still importing it.
     _tenacity_is_loaded: ClassVar[bool] = False
 
     def __init__(
@@ -88,12 +90,12 @@ class Retrier:
         self._policy = policy
         self._clock = clock
         self._sleep = sleep
-        # Of its own: a service that has seeded the module's generator finds it where it left it.
+        # A generator of its own, so that a program that seeds the module's generator is not disturbed.
         self._jitter = jitter or random.Random().random  # noqa: S311 - nothing secret
 
     @classmethod
     def load(cls) -> None:
-        """Load what retries take. Blocks; otherwise the first one loads it in a thread."""
+        """Import tenacity. Blocks. If this is not called, the first retry imports it in a thread."""
         import_module("tenacity")
         cls._tenacity_is_loaded = True
 
@@ -107,19 +109,19 @@ class Retrier:
         on_retry: Callable[[Retry], None],
         pause: Callable[[RetryableError], AbstractContextManager[None]],
     ) -> T:
-        """Return the result of the first attempt that succeeds, after one that has failed with `first`.
+        """Retry a call whose first attempt failed with `first`. Return the first result.
 
-        `deadline` returns a time on the retrier's clock: a retry that would start past it is not waited
-        for. Each wait is made inside `pause(error)`.
-        Raises the last error of the last attempt.
+        `deadline` returns a time on the retrier's clock; no retry is made that would start after it.
+        `on_retry` is called before each wait, and the wait is made inside `pause(error)`. Raises the error of
+        the last attempt.
         """
-        # It takes 10 to 30 ms to import, with what it knows of other libraries that are installed.
+        # The import takes 10 to 30 ms, since tenacity looks for other libraries.
         if not self._tenacity_is_loaded:
             await in_thread(self.load)
         from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential  # noqa: PLC0415 - see above
 
         backoff = wait_exponential(multiplier=self._policy.first_wait, max=self._policy.longest_wait)
-        # Its first turn replays the failure, so that tenacity counts attempts and waits as it always does.
+        # The first turn replays the first failure, so that tenacity counts attempts and waits as usual.
         replay: list[RetryableError] = [first]
         last_cost = 0
         last_error = first
@@ -177,7 +179,7 @@ class Retrier:
 
 
 class _Failures:
-    """How often one call has failed in which way, and whether that is enough."""
+    """Counts the failures of one call by kind, and checks them against the policy."""
 
     def __init__(self, policy: RetryPolicy) -> None:
         self._policy = policy
@@ -192,7 +194,7 @@ class _Failures:
         self._unrecognized += isinstance(error, UnrecognizedCredentialsError)
         self._unanswered += isinstance(error, UnreachableError | CallTimeoutError)
         policy = self._policy
-        # A region that does not know credentials is asked once more, whatever the bound: once says little.
+        # One refusal of credentials says little, so there is a second attempt even past `max_attempts`.
         in_doubt = isinstance(error, UnrecognizedCredentialsError) and self._unrecognized == 1
         return (
             (attempts >= policy.max_attempts and not in_doubt)
@@ -204,8 +206,8 @@ class _Failures:
 
 
 def _cost(error: RetryableError) -> int:
-    # The rate limiter answers throttling; the quota is for services that are down. Were throttles to
-    # spend it, a busy service would lose targets that only have to wait their turn.
+    # The rate limits handle throttling; the quota is for services that are down. If throttles cost quota,
+    # targets of a busy service would fail that only have to wait.
     if isinstance(error, ThrottledError | ExpiredError | ClockSkewError | UnrecognizedCredentialsError):
         return 0
     return RetryQuota.TIMEOUT if isinstance(error, CallTimeoutError) else RetryQuota.RETRY

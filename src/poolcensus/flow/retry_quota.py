@@ -1,4 +1,4 @@
-"""How much retrying a service is worth."""
+"""The retry quota of an endpoint: bounds the retries of all calls to it together."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ if TYPE_CHECKING:
 
 
 class RetryQuota:
-    """How much retrying a service is worth: the quota of the AWS SDKs' standard retry mode, and some time.
+    """The retry quota of the AWS SDKs' standard retry mode, extended by a time.
 
-    A retry costs 5, one after a timeout 10. A call that succeeds gives back what its last retry cost,
-    or 1 where it needed none. With nothing left, calls are tried again until none has succeeded for
-    `patience` seconds: hundreds that fail together spend any quota in a moment, and most services that go
-    down are back before long. One that is not is not helped by more calls.
+    A retry costs 5, and a retry after a timeout 10. A call that succeeds gives back what its last retry cost,
+    or 1 if it needed none. When the quota is used up, calls are still retried until none has succeeded for
+    `patience` seconds. Hundreds of calls that fail together use up any quota in a moment, but most services
+    that go down are back soon. More calls don't help one that is not.
 
-    A retry after a throttle costs nothing. Where calls have been throttled for `patience` seconds, never half
-    of it apart, and none has succeeded, a call that is throttled ends if it has made `UNDER_THROTTLING`
-    attempts, as many as in the standard retry mode. Those that failed for other reasons count too.
+    A retry after a throttle costs nothing. If calls have been throttled for `patience` seconds, without a
+    pause of half that time and without a success, a throttled call ends after `UNDER_THROTTLING` attempts, as
+    many as in the standard retry mode. Attempts that failed for other reasons count too.
     """
 
     RETRY = 5
@@ -36,7 +36,7 @@ class RetryQuota:
         self._throttled_at = float("-inf")
 
     def spend(self, cost: int) -> bool:
-        """Pay for a retry, and say whether it may be made. One that costs nothing says nothing of failing."""
+        """Pay for a retry, and return whether it may be made. A retry without a cost always may."""
         if not cost:
             return True
         now = self._clock()
@@ -48,16 +48,16 @@ class RetryQuota:
         return True
 
     def is_enough_throttling(self, attempts: int) -> bool:
-        """Note a throttle, and say whether a call that has made so many attempts has made enough."""
+        """Record a throttle, and return whether a call has made enough attempts."""
         now = self._clock()
-        # Half of it is longer than the longest wait before a retry: nothing was asked for all that time, and
-        # what was throttled before says nothing of now.
+        # Half of the time is longer than the longest wait before a retry. After such a pause without calls,
+        # earlier throttles say nothing about the present.
         if self._throttling_since is None or now - self._throttled_at > self._patience / 2:
             self._throttling_since = now
         self._throttled_at = now
         return attempts >= self.UNDER_THROTTLING and now - self._throttling_since >= self._patience
 
     def succeeded(self, last_cost: int) -> None:
-        """Give back what the last retry of a call cost; 0 for a call that was not tried again."""
+        """Give back quota after a call succeeded. `last_cost` is the cost of its last retry, or 0."""
         self._failing_since = self._throttling_since = None
         self._left = min(self._capacity, self._left + (last_cost or self.NO_RETRY))

@@ -1,4 +1,4 @@
-"""One computation for all who ask for it at the same time."""
+"""Shares one computation between all callers that ask for it at the same time."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ V = TypeVar("V")
 
 
 class SingleFlight(Generic[K, V]):
-    """Runs one computation a key at a time, and lets everyone who asked meanwhile have its end.
+    """Runs one computation at a time for each key, and shares its result with callers that come meanwhile.
 
-    It runs in the task of the first who asked. Where that one is cancelled, the next of the waiters
-    runs it anew; an exception goes to all of them, to each as a copy. Nothing is kept once it has
-    ended.
+    The computation runs in the task of the first caller. If that task is cancelled, one of the waiting
+    callers starts it again. An exception is raised in all of them, each time as a copy. Nothing is kept after
+    the computation has ended.
     """
 
     def __init__(self) -> None:
         self._flights: dict[K, _Flight[V]] = {}
 
     async def run(self, key: K, compute: Callable[[], Awaitable[V]]) -> V:
-        """Return the value of `compute`, from the one that is running where there is one."""
+        """Return the value of `compute`, or of the computation that is already running for the key."""
         while (flight := self._flights.get(key)) is not None:
             await flight.ended.wait()
             if flight.error is not None:

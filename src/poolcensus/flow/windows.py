@@ -1,4 +1,4 @@
-"""How many targets may be open: the windows of the regions, and the waits that make room for others."""
+"""The windows of regions, which limit open targets, and the count of targets that wait for something."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 class Window:
-    """How many targets may be open in a region at a time: `size`.
+    """The window of a region: at most `size` of its targets may be open at a time.
 
-    It begins with `least`. Every reply makes room for one more, up to `most`; a call without a reply halves
-    the room. So a region that refuses, swallows or drips costs the others a few places, and not all of them.
-    `room` is set when it has grown.
+    It begins with `least`. Each reply enlarges it by one, up to `most`; each call without a reply halves it,
+    down to `least`. So a region that does not answer, or answers slowly, takes few places from the others.
+    The event `room` is set when the window has grown.
     """
 
     __slots__ = ("_least", "_most", "_room", "size")
@@ -28,26 +28,27 @@ class Window:
         self.size = self._least
 
     def replied(self) -> None:
-        """Note that a call to the region got a reply."""
+        """Record that a call to the region got a reply."""
         if self.size < self._most:
             self.size += 1
             self._room.set()
 
     def silent(self) -> None:
-        """Note that a call to the region got none."""
+        """Record that a call to the region got no reply."""
         self.size = max(self._least, self.size // 2)
 
     def widen(self) -> None:
-        """Give it all the room that there can be: nobody else needs it."""
+        """Open the window completely."""
         self.size = self._most
         self._room.set()
 
 
 class Pauses:
-    """How many targets wait for something other than a place: a retry, their account's role, an answer.
+    """Counts the targets that wait for something other than a place: a retry, a role, or a silent endpoint.
 
-    Such a target can make no call, so another may be opened beside it: `room` is set when one begins to wait.
-    So it is when a call that targets wait for rests before a retry, for an account in `resting`.
+    Such a target can make no call, so another one may be opened. The event `room` is set when a target begins
+    to wait. It is also set when a call that targets depend on, such as AssumeRole, waits for a retry;
+    `resting` counts these by account.
     """
 
     def __init__(self) -> None:
@@ -60,7 +61,7 @@ class Pauses:
 
     @contextmanager
     def pause(self, region: str | None = None) -> Iterator[None]:
-        """Count a target as waiting while the block lasts; in its region too, unless that is None."""
+        """Count a target as waiting during the block, also in its region if that is given."""
         self.count += 1
         if region is not None:
             self.in_region[region] += 1
@@ -74,7 +75,7 @@ class Pauses:
 
     @contextmanager
     def rest(self, account_id: str) -> Iterator[None]:
-        """Count a call as one that rests, which the targets of an account wait for."""
+        """Count a call that the targets of an account depend on as resting, during the block."""
         self.resting[account_id] += 1
         self.room.set()
         try:
@@ -86,7 +87,7 @@ class Pauses:
 
     @contextmanager
     def silence(self, account_id: str) -> Iterator[None]:
-        """Count a target of an account as one that waits for what does not answer."""
+        """Count a target as waiting for a silent endpoint, during the block."""
         self.silent += 1
         self.silent_of[account_id] += 1
         try:
