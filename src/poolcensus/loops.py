@@ -1,4 +1,4 @@
-"""The event loops that a census runs in, and the threads that read files for them."""
+"""The event loop that a census runs in, and threads that read files for it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _Ts = TypeVarTuple("_Ts")
 
 
 def require_asyncio() -> None:
-    """Raise FatalError in the event loop of another library, such as Trio's."""
+    """Raise FatalError if the running event loop is another library's, such as Trio's."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -28,9 +28,10 @@ def require_asyncio() -> None:
 
 
 async def in_thread(call: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
-    """Return the result of a call that reads files. Whoever is cancelled leaves one that hangs behind.
+    """Call a function that reads files in a thread, and return its result.
 
-    It has a thread at once. A run makes few such calls at a time, and those of anyio's own limit are the
-    program's around it, all of which may be waiting for a census.
+    If the caller is cancelled, it does not wait for a call that hangs. The call gets a thread at once,
+    outside anyio's default limit: the surrounding program may use up that limit with threads that wait for a
+    census. A run makes few such calls at a time.
     """
     return await to_thread.run_sync(call, *args, abandon_on_cancel=True, limiter=CapacityLimiter(1))

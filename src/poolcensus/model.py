@@ -1,8 +1,8 @@
-"""What passes between the layers: frozen data, no I/O.
+"""The data that passes between the layers: frozen, without I/O.
 
-The library hands these out, so they are dataclasses, which asdict, replace and msgspec know, and orjson with
-OPT_NON_STR_KEYS, for the outcomes of a manifest. What stays inside is a msgspec.Struct, which costs a
-fraction to define and to make.
+The library returns these to its users, so they are dataclasses: asdict, replace and msgspec take them, and
+so does orjson, with OPT_NON_STR_KEYS for the outcomes of a manifest. Data that stays inside the package is a
+msgspec.Struct, which costs a fraction to define and to create.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 if TYPE_CHECKING:
     JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 else:
-    # An alias that names itself ends in a RecursionError in pydantic, and msgspec knows none in any form.
+    # pydantic raises RecursionError for an alias that names itself, and msgspec supports none at all.
     JsonValue = bool | int | float | str | list[Any] | dict[str, Any] | None
 JsonObject: TypeAlias = dict[str, JsonValue]
 
@@ -42,7 +42,8 @@ class Outcome(StrEnum):
     ERROR = "error"
     CANCELLED = "cancelled"
 
-    # It equals its text. Enum's own would be that of the name, and is asked for with every target.
+    # A member equals its text and needs the same hash. Enum's own hashes the name and is slower; each target
+    # is counted by its outcome.
     __hash__ = str.__hash__
 
     @property
@@ -63,11 +64,11 @@ _COVERED = frozenset(
 
 
 HIDING = frozenset({Outcome.REGION_DISABLED, Outcome.REGION_UNSUPPORTED, Outcome.NOT_ENTITLED})
-"""Outcomes that are covered because no pool can be listed. Pools that were there before may run on."""
+"""The covered outcomes in which AWS does not list pools. Pools that exist may keep running unseen."""
 
 
 def count_covered(outcomes: Mapping[Outcome, int]) -> int:
-    """Return how many targets were covered, of so many that ended in each way."""
+    """Return how many targets are covered, given how many ended with each outcome."""
     return sum(count for outcome, count in outcomes.items() if outcome.covered)
 
 
@@ -87,12 +88,12 @@ class Compression(StrEnum):
 
     @property
     def suffix(self) -> str:
-        """What the name of a compressed file ends with."""
+        """The suffix of a compressed file's name: `.gz`, `.zst`, or nothing."""
         return {"none": "", "gzip": ".gz", "zstd": ".zst"}[self.value]
 
 
 class ColumnType(StrEnum):
-    """The type of a column of a query or of a Parquet file, by its name in SQL. Times are in UTC."""
+    """The type of a column in a query or a Parquet file. Its value is the type's SQL name; times are UTC."""
 
     TEXT = "VARCHAR"
     INTEGER = "BIGINT"
@@ -106,11 +107,11 @@ class ColumnType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """An account that will be asked. What its source does not tell is None.
+    """An account to take a census of. A field is None if the source of the account does not tell it.
 
-    `ou_path` is its place in the organization, `o-…/r-…/ou-…/ACCOUNT/`; `tags` are pairs of key and value.
-    `organization` is what the settings call its Organization, where a run is of several.
-    `regions` are those in which it is asked, where they are not the run's.
+    `ou_path` is its path in the Organization, `o-…/r-…/ou-…/ACCOUNT/`; `tags` are pairs of key and value.
+    `organization` is the name that the settings give to its Organization, in a run over several.
+    `regions` are the account's own regions, or None if it has those of the run.
     """
 
     id: str
@@ -118,13 +119,14 @@ class Account:
     ou_path: str | None = None
     tags: tuple[tuple[str, str], ...] | None = None
     organization: str | None = None
-    # An account is the same wherever it is asked; and a target is looked up by its account all the time.
+    # Two accounts are equal whatever their regions are. Targets are hashed by account often, so this is also
+    # faster.
     regions: tuple[str, ...] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class SkippedAccount:
-    """An account of the organization that will not be asked, and why (`SUSPENDED`, `excluded`, …)."""
+    """An account of the Organization that is left out, and the reason (`SUSPENDED`, `excluded`, …)."""
 
     id: str
     name: str | None
@@ -141,10 +143,10 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class OperationInfo:
-    """What a snapshot is of: an operation by its IAM action, and what its items are called.
+    """The operation that a snapshot was taken with, and what its items are called.
 
-    `item` is the key under which a record holds one, `items` the key of their number and the name of their
-    file, `identity` the field that tells one from the others of its target.
+    `name` is the IAM action. `item` is the key of the item in a record. `items` is the key of the number of
+    items, and the name of the file of records. `identity` is the field that identifies an item in its target.
     """
 
     name: str
@@ -155,7 +157,7 @@ class OperationInfo:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of pools as the service answered it, checked, `CreatedAt` as RFC 3339 in UTC.
+    """One page of pools, checked and otherwise as the service sent it, but `CreatedAt` is RFC 3339 in UTC.
 
     `number` counts the pages of the target from 1. `received_at` is in UTC.
     """
@@ -168,7 +170,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class PoolRecord:
-    """One pool and where it was seen: a line of pools.ndjson, less the run's own fields."""
+    """One pool and where it was seen: a line of pools.ndjson, without the fields of the run."""
 
     collected_at: datetime
     partition: str
@@ -185,10 +187,10 @@ class PoolRecord:
 class TargetResult:
     """How one target ended: a line of the ledger.
 
-    `attempts` counts the calls of the operation that were sent, `throttles` those of them that the
-    service throttled, `pages` the pages that were read. `seconds` is the time from when the target was opened
-    to its end, with all that it waited for. `pools` is 0 for a target that failed, whatever pages came
-    before. `operation` is the IAM action of what was called.
+    `attempts` counts the requests of the operation that were sent, `throttles` those that the service
+    throttled, and `pages` the pages that were read. `seconds` is the time from when the target was opened to
+    its end, including all waits. `pools` is 0 for a target that failed, even if pages were read before.
+    `operation` is the IAM action of the operation.
     """
 
     account_id: str
@@ -224,9 +226,9 @@ class TargetResult:
         error_message: str | None = None,
         request_id: str | None = None,
     ) -> Self:
-        """Return how a target ended, with what is known of its account."""
+        """Return the result of a target, with the fields of its account."""
         account = target.account
-        # By position, which takes less time than by name: a run makes one for each target.
+        # Arguments by position take less time than by name, and each target has a result.
         return cls(
             account.id,
             account.name,
@@ -248,7 +250,7 @@ class TargetResult:
 
     @property
     def target(self) -> Target:
-        """The target, with what the line tells of its account."""
+        """The target, with the fields of the account that a result has."""
         account = Account(
             self.account_id, self.account_name, self.ou_path, self.account_tags, self.organization
         )
@@ -257,7 +259,7 @@ class TargetResult:
 
 @dataclass(frozen=True, slots=True)
 class FailedCall:
-    """What a call failed with, and what a target ends with for it. The code is as in `CallError`."""
+    """The error of a call, and the outcome that it gives to a target. `code` is as in `CallError`."""
 
     outcome: Outcome
     code: str
@@ -267,10 +269,10 @@ class FailedCall:
 
 @dataclass(frozen=True, slots=True)
 class KnownGap:
-    """Targets that are refused on purpose: they are expected to end with one of some outcomes.
+    """Targets that are refused on purpose: they are expected to end with one of `outcomes`.
 
-    `accounts` are IDs and `regions` names or patterns; empty, they are all. `targets` counts those that ended
-    so in a run.
+    `accounts` are IDs and `regions` are names or patterns. An empty tuple stands for all of them. `targets`
+    counts the targets of a run that ended as expected.
     """
 
     accounts: tuple[str, ...]
@@ -288,10 +290,11 @@ class KnownGap:
 
 @dataclass(frozen=True, slots=True)
 class OutdatedGap:
-    """A known gap that no longer holds. `allowed` counts its targets that were `ok` or `empty`.
+    """A known gap that no longer holds.
 
-    `example` is the first of them. Without any, no target of the gap has failed; or the gap had no target,
-    which is 0 in `targets`, because its accounts have left the Organization.
+    `allowed` counts its targets that ended with `ok` or `empty`, and `example` is the first of them. If there
+    are none, either no target of the gap failed, or its accounts have left the Organization: then `targets`,
+    the number of its targets in the run, is 0.
     """
 
     gap: KnownGap
@@ -302,7 +305,10 @@ class OutdatedGap:
 
 @dataclass(frozen=True, slots=True)
 class Denial:
-    """A denial of IAM that names its policy: an explicit deny in it, or no permission that it gives."""
+    """A denial by IAM that names the kind of policy. It is `explicit` if the policy denies the action.
+
+    Otherwise the policy lacks a statement that allows it.
+    """
 
     policy: str
     explicit: bool
@@ -310,7 +316,7 @@ class Denial:
 
 @dataclass(frozen=True, slots=True)
 class FailedAccount:
-    """An account and the number of its regions that failed in one way. `region` is the first of them."""
+    """An account, and in how many of its regions the same failure occurred. `region` is the first one."""
 
     id: str
     name: str | None
@@ -320,18 +326,23 @@ class FailedAccount:
 
 @dataclass(frozen=True, slots=True)
 class FailureGroup:
-    """The targets that failed in one way: how many, in how many accounts, and those with most of them.
+    """The targets that failed in one way, and some of their accounts.
 
-    `organization` is what the settings call their Organization, in a run of several.
-    `denial` is the policy that refused, where the service named it; `unexplained` is a refusal of WorkSpaces
-    that does not say why. `code`, `region` and `role`, the name of the role that could not be assumed, are
-    those of all the targets, or None where they differ. `operation` is the IAM action of the census.
-    `role_trouble` is what kept the role from being assumed: the error code of STS, `SessionDuration` where it
-    refused the duration of the session, or one word for all the ways in which STS was down (`ServerError`),
-    asked for fewer calls (`ThrottledError`), did not accept the credentials that the role was to be assumed
-    with (`CredentialsNotAccepted`), did not answer (`NoReply`) or could not be understood (`BadReply`), and
-    in which this machine lacked something for the call (`LocalLimit`).
-    `opt_in` says that in most of the accounts, only regions failed that an account has to enable.
+    `targets` and `accounts` are counts. `examples` are the accounts in which most regions failed.
+    `operation` is the IAM action of the census. `organization` is the name that the settings give to the
+    Organization, in a run over several.
+
+    `denial` is the policy that refused, if the service named it. `unexplained` is true for a refusal of
+    WorkSpaces that gives no reason. `code`, `region` and `role` (the name of a role that could not be
+    assumed) are those that all the targets have in common, or None if they differ.
+
+    `role_trouble` says why a role could not be assumed. It is the error code of STS, or `SessionDuration` if
+    STS refused the duration of the session, or one of these words: `ServerError` (STS was down),
+    `ThrottledError` (STS asked for fewer calls), `CredentialsNotAccepted` (STS did not accept the credentials
+    of the caller of AssumeRole), `NoReply` (STS did not answer), `BadReply` (its reply could not be
+    understood), `LocalLimit` (this machine lacked something for the call).
+
+    `opt_in` is true if in most of the accounts only opt-in regions failed.
     """
 
     outcome: Outcome
@@ -351,7 +362,7 @@ class FailureGroup:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who the caller's credentials are, by sts:GetCallerIdentity."""
+    """The identity of the caller's credentials, as sts:GetCallerIdentity returns it."""
 
     account_id: str
     arn: str
@@ -360,9 +371,9 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class OrganizationInfo:
-    """One of several Organizations of a run: what the settings call it, and who asked.
+    """One Organization of a run over several: its name in the settings, and the caller that listed it.
 
-    `id` is None where the accounts come from a file.
+    `id` is None if the accounts come from a file.
     """
 
     name: str
@@ -373,9 +384,9 @@ class OrganizationInfo:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What a run came to. `requests` counts every call to AWS that was sent, of any service.
+    """The totals of a run. `requests` counts every request that was sent to AWS, to any service.
 
-    One that has to be sent once more at once, since its kept connection was closed under it, counts once.
+    A request that is sent again because AWS had closed the kept-alive connection counts once.
     """
 
     targets: int = 0
@@ -389,13 +400,13 @@ class Totals:
 
     @classmethod
     def of(cls, parts: Iterable[Self]) -> Self:
-        """Return what the parts of a run came to together."""
+        """Return the sum of the totals of a run's parts."""
         return cls(*(sum(values) for values in zip(*map(astuple, parts), strict=True)))
 
 
 @dataclass(frozen=True, slots=True)
 class PublishingRule:
-    """A setting that forbids publishing a run: `strict`, or `max_failed` with what it allows, such as 5%."""
+    """The setting that forbids publishing a run: `strict`, or `max_failed` with its limit, such as 5%."""
 
     setting: str
     allowed: str | None = None
@@ -406,7 +417,7 @@ class PublishingRule:
 
 @dataclass(frozen=True, slots=True)
 class FileEntry:
-    """A file of a snapshot. `bytes` and `sha256` are of the file as it lies there, compressed or not."""
+    """A file of a snapshot. `bytes` and `sha256` are those of the file as stored, compressed or not."""
 
     name: str
     bytes: int
@@ -416,9 +427,9 @@ class FileEntry:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Part `index` of `count`, from 1, of the accounts whose list has this digest.
+    """Part `index` (from 1) of `count` of a list of accounts. `accounts_digest` identifies the list.
 
-    The digest is known once the accounts are listed. Manifests of earlier versions have none.
+    The digest is None until the accounts are listed, and in manifests of earlier versions.
     """
 
     index: int
@@ -428,9 +439,10 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a snapshot says of itself. Times are in UTC.
+    """The manifest of a snapshot. Times are in UTC.
 
-    `organizations` are those of a run of several; `caller` and `organization_id` are then the first one's.
+    In a run over several Organizations they are in `organizations`, and `caller` and `organization_id` are
+    those of the first one.
     """
 
     schema_version: int
@@ -454,18 +466,18 @@ class Manifest:
 
     @property
     def failed(self) -> int:
-        """How many targets are not covered, less those that failed as the run expected."""
+        """How many targets are not covered, without those whose failure was expected."""
         return self.totals.targets - self.totals.covered - sum(each.targets for each in self.known_gaps)
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a running census is. `listing` is true while more accounts may still come.
+    """The progress of a running census. `listing` is true while more accounts may still come.
 
-    `uncovered` counts the targets that ended without being covered, `expected` those of them that a known gap
-    expects to.
-    `slowest` names the open targets that have run longest, each with its seconds so far. `waits_for` is a
-    sentence where the run can't begin before something answers, as while a proxy restarts.
+    `uncovered` counts the targets that ended without being covered, and `expected` those of them whose
+    failure a known gap expects. `slowest` has the targets that have been open longest, each with its seconds
+    so far. `waits_for` is a sentence while the run waits for an answer before it can begin, for instance
+    while a proxy restarts.
     """
 
     elapsed: float
@@ -482,5 +494,5 @@ class Progress:
 
     @property
     def failed(self) -> int:
-        """How many targets were not covered, less those that failed as was expected."""
+        """How many targets were not covered, without those whose failure was expected."""
         return self.uncovered - self.expected

@@ -1,4 +1,7 @@
-"""What a run hands to a reader while it goes on: bounded, so that a slow reader slows the calls."""
+"""Streams: pages, records or events that a reader takes while the run goes on.
+
+The buffer is bounded, so that a slow reader slows down the calls.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +27,10 @@ class _ReaderGoneError(CensusError):
 
 
 class Outlet(Generic[T]):
-    """Where a run puts items for its reader, in batches: it is full while more than `buffer` of them wait.
+    """The queue between a run and its reader. It holds batches, and is full with more than `buffer` of them.
 
-    A batch stays until it is taken. A memory stream would hand it to the reader that waits for it, and lose
-    it where that is cancelled in the same turn of the loop.
+    A batch stays in the queue until the reader takes it. A memory stream of anyio would hand it to a waiting
+    reader directly, and lose it if that reader is cancelled in the same turn of the event loop.
     """
 
     def __init__(self, buffer: int) -> None:
@@ -39,29 +42,29 @@ class Outlet(Generic[T]):
         self.reader_gone = False
 
     def full(self) -> bool:
-        """Whether more batches wait for the reader than should."""
+        """Return whether more batches wait for the reader than the buffer should hold."""
         return len(self._batches) > self._buffer
 
     async def room(self) -> None:
-        """Wait until it is not full. All who wait go on then, and each may put a batch on top."""
+        """Wait until the queue is not full. All waiters then continue, and each may put one batch more."""
         while self.full():
             self._room.clear()
             await self._room.wait()
 
     def put(self, batch: tuple[T, ...]) -> None:
-        """Hand over some items, full or not. End the run where the reader has gone."""
+        """Add a batch, even if the queue is full. Raises an error that ends the run if the reader is gone."""
         if self.reader_gone:
             raise _ReaderGoneError("the reader has gone")
         self._batches.append(batch)
         self._changed.set()
 
     async def send(self, batch: tuple[T, ...]) -> None:
-        """Hand over some items, and wait for room for the next ones."""
+        """Add a batch, and wait until there is room for the next one."""
         self.put(batch)
         await self.room()
 
     async def take(self) -> tuple[T, ...] | None:
-        """Take the batch that has waited longest, None after the last. One that is cancelled takes none."""
+        """Return the oldest batch, or None after the last one. If it is cancelled, no batch is removed."""
         await anyio.lowlevel.checkpoint()
         while not self._batches:
             if self._ended or self.reader_gone:
@@ -74,12 +77,12 @@ class Outlet(Generic[T]):
         return batch
 
     def end(self) -> None:
-        """Note that nothing more is put."""
+        """Mark the end: no more batches are added."""
         self._ended = True
         self._changed.set()
 
     def leave(self) -> None:
-        """Note that nothing more is taken."""
+        """Mark the reader as gone: no more batches are taken."""
         self.reader_gone = True
         self._batches.clear()
         self._changed.set()
@@ -87,11 +90,11 @@ class Outlet(Generic[T]):
 
 
 class StreamRuns:
-    """The runs behind the streams of a context: those that are still going on end when it is left.
+    """The runs behind the streams of one async context. Those still going on end when the context is left.
 
-    Each has a task of its own. The scope of a task group in the caller's task would have to be left in that
-    task, and before all others that were entered earlier: where the context is in an async generator, it may
-    be left in another task, or later.
+    Each run has a task of its own. A task group can't be used: it has to be left in the task that entered it,
+    and in the right order with other scopes. A context inside an async generator may be left in another task,
+    or later.
     """
 
     def __init__(self) -> None:
@@ -102,7 +105,7 @@ class StreamRuns:
     def start(
         self, run: Callable[[], Coroutine[None, None, None]], scope: anyio.CancelScope
     ) -> asyncio.Task[None]:
-        """Start a run, which `scope` ends. Raises RuntimeError once the context was left."""
+        """Start a run, which cancelling `scope` ends. Raises RuntimeError after the context was left."""
         if self._left:
             raise RuntimeError("the context of this stream was left: read it inside of its async with")
         if asyncio.get_running_loop() is not self._loop:
@@ -120,9 +123,9 @@ class StreamRuns:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """End what is still going on, and wait for it, also where the caller is cancelled meanwhile.
+        """Cancel the runs that still go on, and wait for their end, even if the caller is cancelled.
 
-        Raises an ExceptionGroup of the defects that have ended runs.
+        Raises an ExceptionGroup of the unexpected exceptions that have ended runs.
         """
         self._left = True
         for scope in self._scopes.values():
@@ -146,7 +149,11 @@ def _defect_of(task: asyncio.Task[None]) -> BaseException | None:
 
 
 class _Producer(Generic[T]):
-    """The run behind a stream, which must not hold the stream: a reader that drops it ends the run."""
+    """The run behind a stream.
+
+    It holds no reference to the stream, so that the stream is collected, and the run ended, when its reader
+    drops it.
+    """
 
     def __init__(self, produce: Callable[[Outlet[T]], Awaitable[None]], buffer: int) -> None:
         self._produce = produce
@@ -162,7 +169,7 @@ class _Producer(Generic[T]):
 
     def start(self, runs: StreamRuns) -> None:
         task = runs.start(self._run, self._scope)
-        # A loop that ends cancels tasks that have not begun, of which nothing runs.
+        # If the loop ends before the task has begun, the task is cancelled and `_run` never runs.
         task.add_done_callback(lambda _: self._end())
         self._loop = asyncio.get_running_loop()
 
@@ -181,20 +188,21 @@ class _Producer(Generic[T]):
         if self.ended.is_set():
             return
         if not (is_whole or self.error or self.outlet.reader_gone):
-            # Cancelled with the Census, or by a defect, which the Census raises when it is left.
+            # The run was cancelled together with the Census, or failed unexpectedly. In the latter case the
+            # Census raises the exception when it is left.
             self.error = FatalError("The run was ended before it had produced all: items are missing.")
         self.outlet.end()
         self.ended.set()
 
     def abandon(self) -> None:
-        """End the run, whose items nobody reads any more."""
+        """End the run, because nobody reads its items any more."""
         self.outlet.leave()
         if self._loop is not None and not self.ended.is_set():
             self._scope.cancel()
 
     def collected(self) -> None:
-        """End the run, whose stream is no more: called in any thread, and in the middle of anything."""
-        # A loop that is closed raises RuntimeError, and has no run to end any more.
+        """End the run, because its stream was garbage-collected. May be called at any time, in any thread."""
+        # A closed loop raises RuntimeError. It has no run left to end.
         with suppress(RuntimeError):
             if self._loop is not None and not self.ended.is_set():
                 self._loop.call_soon_threadsafe(self.abandon)
@@ -204,15 +212,16 @@ class _Producer(Generic[T]):
 
 
 class Stream(Generic[T]):
-    """An async iterator over what a run produces, which starts with the first item that is asked for.
+    """An async iterator over the items of a run. The run starts when the first item is requested.
 
-    `produce` puts the items into an outlet, in batches; more than `buffer` of them fill it.
+    `produce` puts the items into an outlet, in batches. More than `buffer` batches fill it.
 
-    Leaving the loop early ends the run once nothing refers to the stream any more, at the latest when the
-    Census is left: what is in flight is cancelled and every connection is closed. `aclose()`, which leaving
-    its `async with` calls, does that at once and waits for it. An error that ends the run is raised after the
-    items that came before it, and a FatalError where the run was cancelled: only a stream that is whole has
-    an end. A reader whose wait for an item is cancelled, as by a timeout, finds it when it asks again.
+    Leaving the loop early ends the run once nothing refers to the stream any more, or when the Census is
+    left: calls in flight are cancelled and every connection is closed. `aclose()` does that at once and waits
+    for it; leaving an `async with` block of the stream calls it. An error that ends the run is raised after
+    the items that came before it. If the run was cancelled, that is a FatalError: only a complete stream ends
+    without an error. If waiting for an item is cancelled, for instance by a timeout, the item is not lost:
+    the next request returns it.
     """
 
     def __init__(
@@ -225,7 +234,7 @@ class Stream(Generic[T]):
         self._runs = runs
         self._producer = _Producer(produce, buffer)
         self._items: deque[T] = deque()
-        # With a __del__, what the stream holds might be collected before it.
+        # With a __del__ method, the objects that the stream holds might be collected before it.
         weakref.finalize(self, self._producer.collected).atexit = False
 
     def __aiter__(self) -> Self:
@@ -237,17 +246,17 @@ class Stream(Generic[T]):
             producer.start(self._runs)
         while not self._items:
             batch = await producer.outlet.take()
-            # Another reader may have left some of a batch meanwhile.
+            # Another reader may have put the rest of a batch into `_items` meanwhile.
             if batch is None and not self._items:
                 if producer.error is not None:
-                    # For each who reads, and however often they ask: what came is not the whole.
+                    # Raised for each reader and each request: the items are never taken for complete.
                     raise copy_of_error(producer.error)
                 raise StopAsyncIteration
             self._items.extend(batch or ())
         return self._items.popleft()
 
     async def aclose(self) -> None:
-        """End the run and wait until it has ended. The stream has no more items then."""
+        """End the run, and wait until it has ended. After that the stream has no more items."""
         self._items.clear()
         self._producer.abandon()
         if self._producer.started:
