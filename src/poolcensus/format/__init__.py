@@ -1,1 +1,1 @@
-"""The bytes of a snapshot: its schema in both directions, and what they are compressed with."""
+"""The bytes of a snapshot's files: schema, encoding and compression, for writing and for reading."""

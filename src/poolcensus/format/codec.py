@@ -1,8 +1,8 @@
-"""JSON, read and written without losing what a strict codec would refuse.
+"""Reads and writes JSON without losing what a strict codec refuses.
 
-msgspec reads, since it keeps an integer of any length, and orjson writes, since it is the faster of the two
-with dictionaries. Both refuse lone surrogates, which a service may send as an escape, and orjson integers
-past 64 bits: the standard library's codec stands in, which also says in which line something is wrong.
+msgspec reads, because it keeps integers of any length. orjson writes, because it is faster with dictionaries.
+Both refuse lone surrogates, which a service may send as an escape, and orjson refuses integers of more than
+64 bits. The standard library's codec takes over then. It also tells the line and column of a mistake.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ if TYPE_CHECKING:
 
 _KINDS = {type(None): "null", bool: "a boolean", str: "a string", list: "an array", dict: "an object"}
 
-# Deeper than either codec writes can be read; what has been read must be writable.
+# The deepest nesting that is read, in levels. The codecs read more than they write, and everything that is
+# read must be writable.
 _DEEPEST = 200
-# What begins the reason where a text is none at all; others name what JSON has no room for.
+# The beginning of the reason if a text is not JSON at all. Other reasons name what can't be kept.
 _NOT_JSON = "not JSON: "
 
-# What is decoded as a value of few levels is known not to be deep, where counting brackets takes a third of
-# the time of decoding. Five are those of an error of a pool in a page. Each level doubles the time in which
-# the decoder is made: half a millisecond for five.
+# Decoding as a type of five levels proves that a value is not deep. Counting its brackets would take a third
+# of the time of decoding. The errors of a pool in a page have five levels. Each level more doubles the time
+# to make the decoder, which takes half a millisecond for five.
 _Scalar: TypeAlias = bool | int | float | str | None
 _One: TypeAlias = _Scalar | list[_Scalar] | dict[str, _Scalar]
 _Two: TypeAlias = _Scalar | list[_One] | dict[str, _One]
@@ -40,7 +41,7 @@ _ANY: msgspec.json.Decoder[JsonValue] = msgspec.json.Decoder()
 def loads(data: bytes) -> JsonValue:
     """Return the value of a JSON text in UTF-8.
 
-    Raises ValueError where it is not one (NaN is not one), or one of more than 200 levels.
+    Raises ValueError if the text is not JSON (NaN is not JSON), or has more than 200 levels.
     """
     try:
         return _FLAT.decode(data)
@@ -69,28 +70,28 @@ def _by_standard_library(data: bytes) -> JsonValue:
         raise ValueError("nested too deeply") from None
     except json.JSONDecodeError as error:
         what = f"{error.msg[:1].lower()}{error.msg[1:]}".removesuffix(" at")
-        # Of a line of a file, whoever reads that says which it is.
+        # A reader of lines says itself which line it is.
         line = f"line {error.lineno} " if b"\n" in data.rstrip() else ""
         raise ValueError(f"{_NOT_JSON}{what} at {line}column {error.colno}") from None
     return value
 
 
 def why_not_json(error: ValueError) -> str:
-    """Return why `loads` refused a text, for a sentence that says itself that it is not JSON."""
+    """Return the reason why `loads` refused a text, without the words "not JSON"."""
     return str(error).removeprefix(_NOT_JSON)
 
 
 def json_type_of(value: object) -> str:
-    """Return what JSON calls a value that was read, such as `null` or `an object`."""
+    """Return the JSON type of a decoded value, with its article, such as `null` or `an object`."""
     return _KINDS.get(type(value), "a number")
 
 
 def names(data: bytes) -> list[str]:
-    """Return the names in a JSON text of an object, in their order, each as often as it is there."""
+    """Return the names of a JSON object's members, in order and with duplicates."""
     found: list[str] = []
 
     def take(pairs: list[tuple[str, object]]) -> None:
-        # What is outermost ends last.
+        # The outermost object ends last.
         found[:] = [name for name, _ in pairs]
 
     json.loads(data.decode("utf-8"), object_pairs_hook=take)
@@ -98,7 +99,7 @@ def names(data: bytes) -> list[str]:
 
 
 def dumps(value: object) -> bytes:
-    """Return one line of JSON in UTF-8, without the line's end. A Decimal is a number with all its digits."""
+    """Return a value as one line of JSON in UTF-8, without a newline. A Decimal keeps all its digits."""
     try:
         return orjson.dumps(value, default=_fragment)
     except TypeError:
@@ -110,7 +111,7 @@ def _fragment(value: object) -> orjson.Fragment:
 
 
 def _digits(value: object) -> str:
-    from decimal import Decimal  # noqa: PLC0415 - a snapshot has none, and is written without it
+    from decimal import Decimal  # noqa: PLC0415 - snapshots have none
 
     if isinstance(value, Decimal) and value.is_finite():
         return f"{value:f}"
@@ -118,9 +119,9 @@ def _digits(value: object) -> str:
 
 
 def _encoded(value: object) -> bytes:
-    """Return JSON of what orjson refuses: an integer of any length, or a lone surrogate.
+    """Return the JSON of a value that orjson refuses, such as a long integer or a lone surrogate.
 
-    As orjson has it, what is no number is null. Raises TypeError for what is no value of JSON.
+    NaN and infinity become null, as with orjson. Raises TypeError for a value that JSON does not have.
     """
     try:
         return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")
@@ -138,7 +139,7 @@ def _encoded(value: object) -> bytes:
 
 
 def is_too_deep(value: object) -> bool:
-    """Whether a value has more than 200 levels."""
+    """Return whether a value has more than 200 levels."""
     level: list[object] = [value]
     for _ in range(_DEEPEST + 1):
         level = [
@@ -153,11 +154,11 @@ def is_too_deep(value: object) -> bool:
 
 
 def whole(text: str) -> int:
-    """Return the whole number of a text in JSON. Raises ValueError where it has too many digits."""
+    """Return the integer of a JSON number. Raises ValueError if it has more digits than Python converts."""
     try:
         return int(text)
     except ValueError:
-        # Python's own words advise to change a setting of Python.
+        # Python's own message recommends changing a setting of Python.
         raise ValueError("a number has too many digits") from None
 
 

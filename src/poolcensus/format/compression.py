@@ -1,4 +1,4 @@
-"""Compressing the data files of a snapshot and reading them back, a piece at a time."""
+"""Compresses the data files of a snapshot and reads them back, in pieces."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
-# Records repeat themselves so much that the faster levels lose little.
+# Records are so repetitive that the fast levels compress nearly as well as the slow ones.
 _GZIP_LEVEL: Final = 4
 _ZSTD_LEVEL: Final = 3
 _GZIP_WINDOW: Final = zlib.MAX_WBITS | 16
 
 _READ_BYTES: Final = 1 << 18
 LONGEST_LINE: Final = 1 << 26
-"""A line of more bytes than this is taken for damage, not read into memory."""
+"""The longest line that is read, in bytes. A longer one is an error: the file is damaged."""
 
 
 class Readable(Protocol):
-    """A binary file, as far as it is needed here."""
+    """A binary file that can be read."""
 
     def read(self, size: int, /) -> bytes:
-        """Return at most `size` bytes, and none only at the end."""
+        """Return at most `size` bytes, and no bytes only at the end of the file."""
         ...
 
 
 class Compressor(Protocol):
-    """Takes bytes in pieces and gives them back compressed, in pieces of its own choice."""
+    """Compresses a stream of bytes, piece by piece."""
 
     def compress(self, data: bytes, /) -> bytes:
-        """Return what is ready of the output."""
+        """Take some bytes, and return the output that is ready."""
         ...
 
     def flush(self) -> bytes:
@@ -52,23 +52,23 @@ class _Plain:
 
 
 def compressor(compression: Compression) -> Compressor:
-    """Return a fresh compressor. The same data gives the same bytes: no header carries a time or a name."""
+    """Return a new compressor. Its output has no time or file name, so equal data gives equal bytes."""
     match compression:
         case Compression.NONE:
             return _Plain()
         case Compression.GZIP:
             return zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, _GZIP_WINDOW)
         case Compression.ZSTD:
-            import zstandard  # noqa: PLC0415 - takes longer to load than all else here, and is seldom needed
+            import zstandard  # noqa: PLC0415 - slow to import, and seldom needed
 
             return zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=True).compressobj()
 
 
 def read_lines(raw: Readable, compression: Compression) -> Iterator[bytes]:
-    """Yield the lines of a file that may be compressed, each with its end, which the last may lack.
+    """Yield the lines of a file that may be compressed. Each ends with a newline, except perhaps the last.
 
-    Holds one line and one piece of the file in memory. Raises `ValueError` for a file that can't be
-    decompressed, and for a line longer than `LONGEST_LINE`.
+    Keeps one line and one piece of the file in memory. Raises `ValueError` if the file can't be decompressed,
+    or a line is longer than `LONGEST_LINE`.
     """
     rest: list[bytes] = []
     length = 0
@@ -90,9 +90,10 @@ def read_lines(raw: Readable, compression: Compression) -> Iterator[bytes]:
 
 
 def count_lines(raw: Readable, compression: Compression, most: int) -> int:
-    """Return how many lines of a file that may be compressed have an end.
+    """Return the number of newlines in a file that may be compressed.
 
-    Reads no further than to more than `most` of them. Raises what `read_lines` raises.
+    Stops after a piece of the file with which the number exceeds `most`. Raises the same errors as
+    `read_lines`.
     """
     lines = length = 0
     for piece in pieces(raw, compression):
@@ -110,7 +111,7 @@ def _check_length(length: int) -> None:
 
 
 def pieces(raw: Readable, compression: Compression) -> Iterator[bytes]:
-    """Yield the content of a file that may be compressed. Raises `ValueError` where it is damaged."""
+    """Yield the content of a file that may be compressed. Raises `ValueError` if it is damaged."""
     try:
         with _decompressed(raw, compression) as file:
             while piece := file.read(_READ_BYTES):
@@ -120,7 +121,7 @@ def pieces(raw: Readable, compression: Compression) -> Iterator[bytes]:
 
 
 def _decompressed(raw: Readable, compression: Compression) -> AbstractContextManager[Readable]:
-    # All that either decompressor asks of a source is to be read.
+    # Both decompressors only use the `read` method of their source.
     source = cast("BinaryIO", raw)
     match compression:
         case Compression.NONE:
@@ -134,7 +135,7 @@ def _decompressed(raw: Readable, compression: Compression) -> AbstractContextMan
 
 
 def _damage(compression: Compression) -> tuple[type[Exception], ...]:
-    """Return what decompressing a damaged file raises."""
+    """Return the exceptions that decompressing a damaged file raises."""
     match compression:
         case Compression.NONE:
             return ()

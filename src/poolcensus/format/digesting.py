@@ -1,4 +1,4 @@
-"""What is read of a file, digested and counted on its way."""
+"""A file that digests what is read from it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Digesting:
-    """Digests and counts what is read through it."""
+    """Wraps a file: digests and counts the bytes that are read through it."""
 
     def __init__(self, raw: Readable) -> None:
         self._raw = raw
@@ -19,11 +19,11 @@ class Digesting:
 
     @property
     def digest(self) -> str:
-        """The SHA-256 of what was read so far, in hexadecimal."""
+        """The SHA-256 of the bytes read so far, in hexadecimal."""
         return self._sha256.hexdigest()
 
     def read(self, size: int, /) -> bytes:
-        """Return at most `size` bytes, and none only at the end."""
+        """Return at most `size` bytes, and no bytes only at the end of the file."""
         data = self._raw.read(size)
         self._sha256.update(data)
         self.bytes += len(data)

@@ -1,4 +1,7 @@
-"""TOML and JSON that people write. What Python has no room for is refused in words about the text."""
+"""Reads TOML and JSON that people write.
+
+Texts that exceed a limit of Python are refused with a message about the text.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,10 @@ _TOO_LONG = "a number has too many digits"
 
 
 def load_toml(text: str) -> dict[str, object]:
-    """Return the table of a text in TOML.
+    """Return the table of a TOML text.
 
-    Raises TOMLDecodeError, a ValueError, for another text, and ValueError for one of more than 200 levels
-    or with a number that has more digits than Python writes.
+    Raises TOMLDecodeError, a ValueError, if the text is not TOML. Raises ValueError if it has more than 200
+    levels, or a number with more digits than Python converts.
     """
     try:
         table = tomllib.loads(text)
@@ -28,17 +31,17 @@ def load_toml(text: str) -> dict[str, object]:
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
     except ValueError:
-        # There is no other one, and its words advise to change a setting of Python.
+        # This is the only other ValueError. Its message recommends changing a setting of Python.
         raise ValueError(_TOO_LONG) from None
     _check(table)
     return table
 
 
 def load_json(text: str, pairs: Callable[[list[tuple[str, object]]], object]) -> object:
-    """Return the value of a text in JSON, with what `pairs` returns for each object.
+    """Return the value of a JSON text. `pairs` makes the value of each object from its members.
 
-    Raises JSONDecodeError, a ValueError, for another text, ValueError as `load_toml` does, and what `pairs`
-    raises.
+    Raises JSONDecodeError, a ValueError, if the text is not JSON. Raises ValueError in the same cases as
+    `load_toml`, and whatever `pairs` raises.
     """
     try:
         value = json.loads(text, object_pairs_hook=pairs, parse_int=whole)
@@ -56,7 +59,7 @@ def _check(value: object) -> None:
 
 
 def _can_be_written(value: object) -> bool:
-    """Whether each number can be: one of TOML that is hexadecimal is read with any number of digits."""
+    """Return whether Python can write each integer. TOML's hexadecimal ones may have any number of digits."""
     match value:
         case int():
             try:

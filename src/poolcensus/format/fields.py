@@ -1,6 +1,6 @@
-"""What stands under the keys of an object that was read, of the type that it has to have.
+"""Reads values of a decoded JSON object, and checks their types.
 
-All raise `ValueError` for anything else, with the key and not the value in it.
+All functions raise `ValueError` for a wrong type. The message names the key and does not quote the value.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def value_of(holder: JsonObject, key: str) -> JsonValue:
-    """Return what is under a key. Raises `ValueError` where there is none."""
+    """Return the value of a key. Raises `ValueError` if the key is missing."""
     try:
         return holder[key]
     except KeyError:
@@ -24,14 +24,14 @@ def value_of(holder: JsonObject, key: str) -> JsonValue:
 
 
 def object_of(value: JsonValue, name: str) -> JsonObject:
-    """Return a value that is an object; `name` is what a message calls it."""
+    """Return a value that has to be an object. `name` is its name in the error message."""
     if isinstance(value, dict):
         return value
     raise ValueError(f"{name} is not an object")
 
 
 def list_of(holder: JsonObject, key: str, *, missing: bool = False) -> list[JsonValue]:
-    """Return the list under a key; an empty one for none, if it may be `missing`."""
+    """Return the list of a key. If the key may be `missing`, return an empty list for it."""
     value = holder.get(key, []) if missing else value_of(holder, key)
     if isinstance(value, list):
         return value
@@ -39,7 +39,7 @@ def list_of(holder: JsonObject, key: str, *, missing: bool = False) -> list[Json
 
 
 def texts_of(holder: JsonObject, key: str) -> tuple[str, ...]:
-    """Return the texts that a list under a key has."""
+    """Return the list of strings of a key."""
     values = list_of(holder, key)
     texts = tuple(each for each in values if isinstance(each, str))
     if len(texts) < len(values):
@@ -48,7 +48,7 @@ def texts_of(holder: JsonObject, key: str) -> tuple[str, ...]:
 
 
 def text_of(holder: JsonObject, key: str) -> str:
-    """Return the text under a key."""
+    """Return the string of a key."""
     value = value_of(holder, key)
     if isinstance(value, str):
         return value
@@ -56,7 +56,7 @@ def text_of(holder: JsonObject, key: str) -> str:
 
 
 def text_or_none(holder: JsonObject, key: str, *, missing: bool = False) -> str | None:
-    """Return the text under a key, None for null, and for no such key if it may be `missing`."""
+    """Return the string of a key, or None for null. If the key may be `missing`, return None for it."""
     value = holder.get(key) if missing else value_of(holder, key)
     if value is None or isinstance(value, str):
         return value
@@ -64,7 +64,7 @@ def text_or_none(holder: JsonObject, key: str, *, missing: bool = False) -> str 
 
 
 def time_of(holder: JsonObject, key: str) -> datetime:
-    """Return the time under a key."""
+    """Return the time of a key."""
     try:
         return parse_rfc3339(text_of(holder, key))
     except ValueError as error:
@@ -72,7 +72,7 @@ def time_of(holder: JsonObject, key: str) -> datetime:
 
 
 def count_of(holder: JsonObject, key: str) -> int:
-    """Return the whole number under a key, which is not negative."""
+    """Return the non-negative integer of a key."""
     value = value_of(holder, key)
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
@@ -80,9 +80,9 @@ def count_of(holder: JsonObject, key: str) -> int:
 
 
 def seconds_of(holder: JsonObject) -> float:
-    """Return the duration under `seconds`."""
+    """Return the duration of the key `seconds`."""
     value = value_of(holder, "seconds")
-    # The bound keeps float() from overflowing on a damaged line.
+    # The bound prevents float() from overflowing on a damaged line.
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e12:
         return float(value)
     raise ValueError("seconds is not a number of seconds")

@@ -1,7 +1,8 @@
-"""The ids of snapshots and of accounts.
+"""The IDs of snapshots and accounts.
 
-That of a snapshot is `20261123T020000Z-3f9a1c`, the UTC start and six hex digits: they sort by time.
-That of an account has 12 digits: https://docs.aws.amazon.com/accounts/latest/reference/manage-acct-identifiers.html
+A snapshot ID is the UTC start of the run and six hex digits, `20261123T020000Z-3f9a1c`. Snapshot IDs sort by
+time. An account ID has 12 digits:
+https://docs.aws.amazon.com/accounts/latest/reference/manage-acct-identifiers.html
 """
 
 from __future__ import annotations
@@ -18,22 +19,22 @@ _LIKE_ANY_ID: Final = "00000000T000000Z-000000"
 
 
 def new_snapshot_id(started_at: datetime) -> str:
-    """Return a fresh id for a run that started at `started_at`, which must be aware of its time zone."""
+    """Return a new snapshot ID for a run that started at `started_at`, which must have a time zone."""
     if started_at.tzinfo is None:
         raise ValueError("the start of a run needs a time zone")
     return f"{started_at.astimezone(UTC).strftime(_TIME)}-{secrets.token_hex(3)}"
 
 
 def parse_snapshot_id(text: str) -> datetime:
-    """Return the UTC start that a snapshot id names. Raises `ValueError` for anything that is not an id.
+    """Return the start of the run in a snapshot ID, in UTC. Raises `ValueError` if it is not a snapshot ID.
 
-    Ids become names of folders and keys of objects, so nothing is trimmed, folded or guessed.
+    IDs are names of folders and keys of objects, so spaces and letter case are not forgiven.
     """
     match = _ID.fullmatch(text)
     if match is None:
         raise ValueError(f"not a snapshot id: {text!r}")
     try:
-        # Python's strptime loads its table of the locale, and takes ten times as long.
+        # strptime loads tables of the locale, and takes ten times as long.
         year, month, day, hour, minute, second = map(int, match.groups())
         return datetime(year, month, day, hour, minute, second, tzinfo=UTC)
     except ValueError:
@@ -41,7 +42,7 @@ def parse_snapshot_id(text: str) -> datetime:
 
 
 def is_snapshot_id(text: str) -> bool:
-    """Whether `text` is a snapshot id, to the letter."""
+    """Return whether a text is a snapshot ID."""
     try:
         parse_snapshot_id(text)
     except ValueError:
@@ -50,10 +51,10 @@ def is_snapshot_id(text: str) -> bool:
 
 
 def may_begin_id(text: str) -> bool:
-    """Whether a snapshot id can begin with `text`, which is not empty and not all of one."""
+    """Return whether a text is the beginning of a snapshot ID: not empty, and not a whole ID."""
     return 0 < len(text) < len(_LIKE_ANY_ID) and _ID.fullmatch(text + _LIKE_ANY_ID[len(text) :]) is not None
 
 
 def is_account_id(value: object) -> TypeGuard[str]:
-    """Whether a value is the ID of an account, to the digit."""
+    """Return whether a value is an account ID."""
     return isinstance(value, str) and _ACCOUNT_ID.fullmatch(value) is not None

@@ -1,4 +1,4 @@
-"""The schema of manifest.json, in both directions."""
+"""The schema of manifest.json, for writing and for reading."""
 
 from __future__ import annotations
 
@@ -42,25 +42,25 @@ SCHEMA_VERSION: Final = 2
 MANIFEST_NAME: Final = "manifest.json"
 REFUSED_NAME: Final = "refused.json"
 
-# Snapshots of version 1 are of one operation, and don't name it.
+# Snapshots of schema version 1 are all of this operation, and don't name it.
 _OF_VERSION_1: Final = OperationInfo("workspaces:DescribeWorkspacesPools", "pool", "pools", "PoolId")
 _TOTALS_KEYS: Final = tuple(each.name for each in fields(Totals))
-# The field of results and totals whose key is what the operation calls its items.
+# The field of results and totals whose key is the operation's name for its items.
 _ITEMS_FIELD: Final = "pools"
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
-    """Return manifest.json, indented for people."""
+    """Return the content of manifest.json, indented for people."""
     return _indented(manifest_object(manifest))
 
 
 def encode_refused(manifest: Manifest, rule: PublishingRule) -> bytes:
-    """Return refused.json: the manifest that a run would have had, and why it was not published."""
+    """Return the content of refused.json: a run's manifest, and the rule that forbids publishing it."""
     return _indented({**manifest_object(manifest), "refused": str(rule)})
 
 
 def manifest_object(manifest: Manifest) -> dict[str, object]:
-    """Return a manifest as its file has it."""
+    """Return a manifest as a JSON object."""
     caller, shard = manifest.caller, manifest.shard
     return {
         "schema_version": manifest.schema_version,
@@ -90,12 +90,12 @@ def manifest_object(manifest: Manifest) -> dict[str, object]:
 
 
 def caller_object(caller: Caller) -> JsonObject:
-    """Return a caller, as a manifest has it."""
+    """Return a caller as a JSON object."""
     return {"account": caller.account_id, "arn": caller.arn, "partition": caller.partition}
 
 
 def organization_object(organization: OrganizationInfo) -> JsonObject:
-    """Return one of several Organizations, as a manifest has it."""
+    """Return an Organization as a JSON object."""
     return {
         "name": organization.name,
         "organization_id": organization.id,
@@ -122,14 +122,14 @@ def _indented(content: dict[str, object]) -> bytes:
 
 
 class NewerSchemaError(ValueError):
-    """A manifest of a schema that this version does not know."""
+    """The manifest has a newer schema than this version can read."""
 
 
 def decode_manifest(data: bytes) -> Manifest:
-    """Return the manifest that `data` holds.
+    """Return the manifest of a manifest.json.
 
-    Keys that this version does not know are passed over. Raises `NewerSchemaError` for a newer schema
-    and `ValueError` for anything that is not a manifest.
+    Unknown keys are ignored. Raises `NewerSchemaError` for a newer schema, and `ValueError` if the data is
+    not a manifest.
     """
     content = object_of(loads(data), "the manifest")
     version = count_of(content, "schema_version")
@@ -167,7 +167,7 @@ def decode_manifest(data: bytes) -> Manifest:
 
 
 def decode_refused(data: bytes) -> tuple[Manifest, PublishingRule]:
-    """Return the manifest and the rule in a refused.json. Raises what `decode_manifest` does."""
+    """Return the manifest and the rule of a refused.json. Raises the same errors as `decode_manifest`."""
     manifest = decode_manifest(data)
     setting, _, allowed = text_of(object_of(loads(data), "the manifest"), "refused").partition(" ")
     return manifest, PublishingRule(setting, allowed or None)
@@ -178,10 +178,10 @@ def _key(name: str, operation: OperationInfo) -> str:
 
 
 def decode_operation(value: JsonValue) -> OperationInfo:
-    """Return what a manifest or a journal says of its operation. Raises `ValueError`."""
+    """Return the operation of a manifest or a journal. Raises `ValueError` if the value is not one."""
     operation = object_of(value, "operation")
     info = OperationInfo(**{each.name: text_of(operation, each.name) for each in fields(OperationInfo)})
-    # It is part of a file's name.
+    # It becomes part of a file name.
     if not info.items.isidentifier():
         raise ValueError("items is not a name")
     return info

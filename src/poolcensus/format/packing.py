@@ -1,4 +1,4 @@
-"""What goes into a data file: bytes that are compressed, digested and counted on their way."""
+"""Packs a data file: compresses its content, and digests and counts the result."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Block(Protocol):
-    """Bytes that are kept in another place until they are packed."""
+    """Bytes that are kept elsewhere, such as in a spill file, until they are packed."""
 
     def read(self) -> bytes:
         """Return the bytes. Blocks."""
@@ -32,9 +32,9 @@ def joined(segments: Iterable[Segment]) -> bytes:
 
 
 class Packer:
-    """Compresses what goes into the file `name`, and counts and digests what comes out.
+    """Compresses the content of the file `name`, and counts and digests the compressed bytes.
 
-    The bytes that it returns belong into the file in that order. All of it blocks.
+    The returned bytes have to be written to the file in order. All methods block.
     """
 
     def __init__(self, name: str, compression: Compression) -> None:
@@ -52,7 +52,7 @@ class Packer:
         return self._count(self._compressor.flush())
 
     def entry(self, records: int) -> FileEntry:
-        """Return the manifest's entry of the file, which has so many lines."""
+        """Return the manifest's entry for the file, which has this number of records."""
         return FileEntry(self._name, self._bytes, records, self._digest.hexdigest())
 
     def _count(self, packed: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""The schema of a snapshot's lines: records and the ledger, in both directions."""
+"""The schema of a snapshot's lines, records and ledger lines, for writing and for reading."""
 
 from __future__ import annotations
 
@@ -27,41 +27,41 @@ TARGETS_NAME: Final = "targets.ndjson"
 
 
 class Schema(msgspec.Struct, frozen=True):
-    """The lines of a snapshot's files, in both directions: their keys depend on its operation.
+    """Encodes and decodes the lines of a snapshot's files, whose keys depend on its operation.
 
-    Keys that this version does not know are passed over.
+    Unknown keys are ignored.
     """
 
     operation: OperationInfo
 
     @property
     def records_name(self) -> str:
-        """The name of the file of the records, without the suffix of its compression."""
+        """The name of the file of records, without the suffix of a compression."""
         return f"{self.operation.items}.ndjson"
 
     def encoder(self, snapshot_id: str, partition: str) -> PageEncoder:
-        """Return the encoder of a snapshot's records."""
+        """Return an encoder for the records of a snapshot."""
         return PageEncoder(snapshot_id, partition, self.operation.item)
 
     def record_object(self, snapshot_id: str, record: PoolRecord) -> JsonObject:
-        """Return a record as its line has it."""
+        """Return a record as a JSON object."""
         return {
             "snapshot_id": snapshot_id,
             "collected_at": rfc3339(record.collected_at),
             "partition": record.partition,
             "account_id": record.account_id,
             "account_name": record.account_name,
-            **_place_of_account(record.organization, record.ou_path, record.account_tags),
+            **_optional_fields(record.organization, record.ou_path, record.account_tags),
             "region": record.region,
             self.operation.item: record.pool,
         }
 
     def result_object(self, result: TargetResult) -> JsonObject:
-        """Return a result as its line has it. `seconds` are rounded to milliseconds."""
+        """Return a result as a JSON object. `seconds` is rounded to milliseconds."""
         return {
             "account_id": result.account_id,
             "account_name": result.account_name,
-            **_place_of_account(result.organization, result.ou_path, result.account_tags),
+            **_optional_fields(result.organization, result.ou_path, result.account_tags),
             "region": result.region,
             "operation": result.operation or self.operation.name,
             "outcome": str(result.outcome),
@@ -76,11 +76,11 @@ class Schema(msgspec.Struct, frozen=True):
         }
 
     def encode_result(self, result: TargetResult) -> bytes:
-        """Return a line of the ledger."""
+        """Return a result as a ledger line."""
         return dumps(self.result_object(result)) + b"\n"
 
     def decode_record(self, line: bytes) -> tuple[str, PoolRecord]:
-        """Return the snapshot id and the record of a line. Raises `ValueError` for any other line."""
+        """Return the snapshot ID and the record of a line. Raises `ValueError` if it is not a record."""
         record = object_of(loads(line), "the line")
         return text_of(record, "snapshot_id"), PoolRecord(
             collected_at=time_of(record, "collected_at"),
@@ -95,7 +95,7 @@ class Schema(msgspec.Struct, frozen=True):
         )
 
     def decode_result(self, line: bytes) -> TargetResult:
-        """Return the content of a line of the ledger. Raises `ValueError` for any other line."""
+        """Return the result of a ledger line. Raises `ValueError` if it is not one."""
         record = object_of(loads(line), "the line")
         return TargetResult(
             account_id=text_of(record, "account_id"),
@@ -117,21 +117,21 @@ class Schema(msgspec.Struct, frozen=True):
         )
 
     def target_of(self, line: bytes) -> tuple[str, str]:
-        """Return the account id and the region of a line of the ledger, and look at nothing else.
+        """Return the account ID and the region of a ledger line, without checking its other fields.
 
-        Raises `ValueError` for a line that is none.
+        Raises `ValueError` if it is not a ledger line.
         """
         try:
             name = _decode_target_name(line)
         except ValueError:
-            # What a lone surrogate in another key is to msgspec it is not to `loads`.
+            # msgspec refuses lone surrogates in other fields; `loads` accepts them.
             result = self.decode_result(line)
             return result.account_id, result.region
         return name.account_id, name.region
 
 
 class _TargetName(msgspec.Struct):
-    """The keys of a ledger's line that say which target it is of."""
+    """The fields of a ledger line that identify its target."""
 
     account_id: str
     region: str
@@ -141,7 +141,7 @@ _decode_target_name: Final = msgspec.json.Decoder(_TargetName).decode
 
 
 class PageEncoder:
-    """Turns pages into the lines of one snapshot's records."""
+    """Encodes pages as the record lines of one snapshot."""
 
     __slots__ = ("_item", "_partition", "_snapshot_id")
 
@@ -151,15 +151,12 @@ class PageEncoder:
         self._item = item
 
     def encode(self, page: Page) -> bytes:
-        """Return the page's records, a line each; nothing for a page without items.
-
-        Raises `ValueError` where an item can't be written as JSON.
-        """
+        """Return the records of a page, one per line. Raises `ValueError` if an item can't be encoded."""
         items = page.pools
         if not items:
             return b""
         account = page.target.account
-        # What the records of a page have in common is written once: all of a record up to its item.
+        # The records of a page are equal up to their item, so that part is encoded once.
         record = dumps(
             {
                 "snapshot_id": self._snapshot_id,
@@ -167,7 +164,7 @@ class PageEncoder:
                 "partition": self._partition,
                 "account_id": account.id,
                 "account_name": account.name,
-                **_place_of_account(account.organization, account.ou_path, account.tags),
+                **_optional_fields(account.organization, account.ou_path, account.tags),
                 "region": page.target.region,
                 self._item: 0,
             }
@@ -187,18 +184,18 @@ class PageEncoder:
             raise ValueError(f"a {self._item} can't be written as JSON: {error}") from error
 
 
-def _place_of_account(
+def _optional_fields(
     organization: str | None, ou_path: str | None, tags: tuple[tuple[str, str], ...] | None
 ) -> dict[str, JsonValue]:
-    """Return the keys of what was asked for beyond an account's id and name."""
-    place: dict[str, JsonValue] = {}
+    """Return the fields of an account that are only there if they are known."""
+    found: dict[str, JsonValue] = {}
     if organization is not None:
-        place["organization"] = organization
+        found["organization"] = organization
     if ou_path is not None:
-        place["ou_path"] = ou_path
+        found["ou_path"] = ou_path
     if tags is not None:
-        place["account_tags"] = dict(tags)
-    return place
+        found["account_tags"] = dict(tags)
+    return found
 
 
 def _tags(holder: JsonObject) -> tuple[tuple[str, str], ...] | None:

@@ -1,4 +1,4 @@
-"""Text for people to read, much of it from other people."""
+"""Formats text for people: lists, counts, suggestions, and escapes for text from elsewhere."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ MOST_NAMED: Final = 5
 """How many accounts a sentence names: enough to see what they have in common."""
 
 LONGEST_NAME: Final = 256
-"""AWS takes 50 characters for an account. A list of accounts may hold anything."""
+"""How many characters of an account's name are shown. AWS allows 50, but a list of accounts may have more."""
 
-# What difflib itself takes for close.
+# The default cutoff of difflib.get_close_matches.
 _CLOSE: Final = 0.6
-# Two letters begin words that have nothing to do with each other.
+# Unrelated words often have their first two letters in common.
 _SHORTEST_BEGINNING: Final = 3
 
-# Control, format (which reorders text), surrogate, private and unassigned characters, and line separators.
+# The categories of control, format (which may reorder text), surrogate, private-use and unassigned
+# characters, and of line and paragraph separators.
 _UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
 def printable(text: str) -> str:
-    """Return the text with escapes for what a terminal would obey and a page would hide."""
+    """Return a text with escapes in place of characters that control a terminal or are invisible."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(
@@ -35,7 +36,7 @@ def printable(text: str) -> str:
 
 
 def printable_json(line: str) -> str:
-    """Return a line of JSON, less its end, with escapes of JSON in place of what a terminal would obey."""
+    """Return a JSON text of one line with JSON escapes in place of characters that control a terminal."""
     if line.isascii() and line.isprintable():
         return line
     return "".join(
@@ -46,16 +47,16 @@ def printable_json(line: str) -> str:
 
 def _json_escape(character: str) -> str:
     if character in "\t\r":
-        # JSON has none in a string: it stands between two values.
+        # JSON strings can't hold these, so this is white space between two values.
         return " "
     units = character.encode("utf-16-be", "surrogatepass").hex()
     return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
 
 
 def listed(names: Sequence[str], most: int = MOST_NAMED, *, total: int | None = None) -> str:
-    """Return the first names in one line, and how many more there are: `a, b, and 3 more`.
+    """Return the first `most` names and the number of the others: `a, b, and 3 more`.
 
-    `total` is how many there are in all, where `names` are not all of them.
+    `total` is the number of all names, if `names` does not have all of them.
     """
     shown = names[:most]
     more = (len(names) if total is None else total) - len(shown)
@@ -63,7 +64,10 @@ def listed(names: Sequence[str], most: int = MOST_NAMED, *, total: int | None = 
 
 
 def account_named(account_id: str, name: str | None, region: str, regions: int) -> str:
-    """Return an account in words: with its region or how many it has, or with none of them."""
+    """Return an account's ID and name, with the region, or the number of regions, in parentheses.
+
+    With 0 `regions` the parentheses are left out.
+    """
     shown = f"{account_id} {name[:LONGEST_NAME]}" if name else account_id
     if not regions:
         return shown
@@ -71,7 +75,7 @@ def account_named(account_id: str, name: str | None, region: str, regions: int) 
 
 
 def counted(number: int, what: str, several: str | None = None) -> str:
-    """Return a number and its noun; `several` is the plural where it does not end in an s alone."""
+    """Return a number and its noun. `several` is the plural, if it is not the noun with an s."""
     return f"{number:,} {what if number == 1 else several or f'{what}s'}"
 
 
@@ -83,11 +87,11 @@ def nearest(
     beginnings: bool = True,
     preferred: AbstractSet[str] = frozenset(),
 ) -> str | None:
-    """Return the known word that is close to `word`, None where none is.
+    """Return the known word that is closest to `word`, or None if none is close.
 
-    A word is close that differs in a few letters: `cutoff` is the least of difflib's ratios, from 0 to 1.
-    With `beginnings`, so is first of all one that begins with the other. Of words that are equally close, one
-    that is `preferred` is returned.
+    With `beginnings`, words of which one begins with the other are preferred to all others. Else a word is
+    close if difflib's ratio, from 0 to 1, is at least `cutoff`. Among equally close words, a `preferred` one
+    is returned.
     """
     import difflib  # noqa: PLC0415 - only a mistake needs it
 
@@ -99,7 +103,7 @@ def nearest(
         and (each.startswith(word) or word.startswith(each))
     ]
     if begun:
-        # The one that is nearest in length.
+        # The one of the most similar length.
         return min(begun, key=lambda each: (abs(len(each) - len(word)), each not in preferred, each))
     close = difflib.get_close_matches(word, sorted(known), n=max(len(known), 1), cutoff=cutoff)
     ratio = difflib.SequenceMatcher(b=word)
@@ -112,5 +116,5 @@ def nearest(
 
 
 def did_you_mean(name: str | None) -> str:
-    """Return a question after the name, to put behind a sentence; nothing for None."""
+    """Return " Did you mean NAME?", to put behind a sentence, or an empty string for None."""
     return "" if name is None else f" Did you mean {name}?"

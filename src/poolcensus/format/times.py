@@ -1,7 +1,7 @@
-"""Times as every file of a snapshot has them: RFC 3339 in UTC, in milliseconds.
+"""The times in a snapshot's files: RFC 3339 in UTC, with milliseconds.
 
-Every pool has one. Days, minutes, seconds and milliseconds are texts that come again: they are kept, and put
-together.
+Every pool has a time, so formatting has to be fast: the texts of days, minutes, seconds and milliseconds are
+kept and concatenated.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ _MILLISECONDS = [f"{millisecond:03d}Z" for millisecond in range(1000)]
 
 
 def rfc3339(moment: datetime) -> str:
-    """Return the text for a moment that is aware of its time zone."""
+    """Return the text of a datetime, which must have a time zone."""
     utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
     minute, millisecond = utc.hour * 60 + utc.minute, utc.microsecond // 1000
     return f"{_day(utc.toordinal())}{_MINUTES[minute]}{_SECONDS[utc.second]}{_MILLISECONDS[millisecond]}"
 
 
 def utc_now() -> datetime:
-    """Return the time in UTC, in the milliseconds that files have."""
-    # In binary, whole milliseconds of this century are near enough to be those microseconds again.
+    """Return the present time in UTC, in whole milliseconds, as files have it."""
+    # As a float, whole milliseconds of this century are exact enough to be rounded to the same microseconds.
     return datetime.fromtimestamp(time.time_ns() // 1_000_000 / 1000, UTC)
 
 
 def parse_rfc3339(text: str) -> datetime:
-    """Return the moment of a text, in UTC, which is also taken for the zone of a text that names none.
+    """Return the time of a text as a datetime in UTC. A text without a time zone is taken to be UTC.
 
-    Raises ValueError for what is not a time.
+    Raises ValueError if the text is not a time.
     """
     found = datetime.fromisoformat(text)
     try:
@@ -42,9 +42,9 @@ def parse_rfc3339(text: str) -> datetime:
 
 
 def rfc3339_of_epoch(seconds: float) -> str:
-    """Return the text for epoch seconds, rounded to milliseconds.
+    """Return the text of a time in epoch seconds, rounded to milliseconds.
 
-    Raises ValueError outside the years 1 to 9999.
+    Raises ValueError if the year is not from 1 to 9999.
     """
     try:
         milliseconds = round(seconds * 1000)
@@ -55,7 +55,7 @@ def rfc3339_of_epoch(seconds: float) -> str:
     return f"{day}{_MINUTES[minute]}{_SECONDS[rest // 1000]}{_MILLISECONDS[rest % 1000]}"
 
 
-# Items have been made in some years, of which this is more than ten.
+# Enough days for eleven years, in which nearly all items were created.
 @lru_cache(4096)
 def _day(ordinal: int) -> str:
     return f"{date.fromordinal(ordinal)}T"
