@@ -1,4 +1,4 @@
-"""Tells failures that are expected from others, and which expectations no longer hold."""
+"""Tells expected failures from others, and finds the known gaps that no longer hold."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
     from poolcensus.model import TargetResult
 
-# Outcomes that say of a target that the call was allowed.
+# The outcomes of a target whose calls were allowed.
 _ALLOWED = frozenset({Outcome.OK, Outcome.EMPTY})
 
 
 class _Seen:
-    """What the targets of one gap have ended with."""
+    """Counts the outcomes of the targets of one gap."""
 
     __slots__ = ("allowed", "expected", "failed", "first_allowed", "targets")
 
@@ -31,9 +31,9 @@ class _Seen:
 
 
 class KnownGaps:
-    """The gaps that a run expects, and what became of them.
+    """The known gaps of a run, and the outcomes of their targets.
 
-    A target counts for the first gap that expects its outcome.
+    An expected failure counts for the first gap that expects its outcome.
     """
 
     def __init__(self, gaps: Iterable[KnownGap]) -> None:
@@ -46,7 +46,7 @@ class KnownGaps:
                 self._by_account.setdefault(account, []).append(number)
 
     def take(self, result: TargetResult) -> bool:
-        """Take note of how a target ended. Return whether it failed as was expected."""
+        """Count the result of a target. Return whether it is an expected failure."""
         if not self._gaps:
             return False
         expected = False
@@ -67,20 +67,20 @@ class KnownGaps:
 
     @property
     def expected(self) -> int:
-        """How many targets failed as was expected."""
+        """The number of expected failures."""
         return sum(each.expected for each in self._seen)
 
     def counted(self) -> tuple[KnownGap, ...]:
-        """Return the gaps, each with the number of targets that failed as it expects."""
+        """Return the gaps, each with the number of its expected failures in `targets`."""
         return tuple(
             replace(gap, targets=seen.expected) for gap, seen in zip(self._gaps, self._seen, strict=True)
         )
 
     def outdated(self, has_left: Callable[[str], bool]) -> tuple[OutdatedGap, ...]:
-        """Return the gaps that no longer hold: of which a target was allowed, or of which none failed.
+        """Return the gaps that no longer hold, because a target was allowed or no target failed.
 
-        A gap of which the run had no target holds, unless each of its accounts `has_left` the Organization: a
-        run may be narrowed to some accounts and regions, or to a shard.
+        A gap without a target in the run still holds, since a run may be narrowed to some accounts, regions
+        or a shard. But it no longer holds if each of its accounts `has_left` the Organization.
         """
         return tuple(
             OutdatedGap(gap, seen.allowed, seen.first_allowed, seen.targets)

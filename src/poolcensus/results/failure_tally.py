@@ -1,4 +1,4 @@
-"""Counts the targets that were not covered: by what went wrong, and by account."""
+"""Counts the targets that were not covered, by the kind of failure and by account."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from poolcensus.model import TargetResult
     from poolcensus.operations import Operation
 
-# As many as fit on a line.
+# How many accounts fit on a line.
 EXAMPLES: Final = 5
 _ORDER: Final = {outcome: place for place, outcome in enumerate(Outcome)}
-# A role's name is what stands after its path: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html
+# A role's name follows its path: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html
 _ROLE = re.compile(r":role/(?:[!-~]*/)?([\w+=,.@-]+)")
 
 _T = TypeVar("_T")
 
 
 class FailureKind(NamedTuple):
-    """A way in which targets fail: `FailureGroup` says what the fields are.
+    """A kind of failure. The fields are those of `FailureGroup`, and one more.
 
-    `role_trouble` is what kept a role from being assumed: what STS said, or why it said nothing.
-    `ended_by` is the code of a target that timed out, None where its own time was over.
+    `ended_by` is the error code of a target that timed out, or None if the target's own time limit was
+    exceeded.
     """
 
     outcome: Outcome
@@ -43,12 +43,11 @@ class FailureKind(NamedTuple):
 
 
 def failure_kind_of(result: TargetResult, operation: Operation | None) -> FailureKind:
-    """Return in which way a target failed, which is not covered."""
+    """Return the kind of failure of a target that is not covered."""
     message = result.error_message or ""
     refused = result.outcome is Outcome.ACCESS_DENIED
     name = operation.iam_action if operation is not None else result.operation
     unexplained = refused and is_unexplained(message, operation)
-    # What helps where a role can't be assumed depends on it.
     is_role = result.outcome is Outcome.ASSUME_ROLE_FAILED
     trouble = role_trouble_of(result.error_code, message) if is_role else None
     ended_by = result.error_code if result.outcome is Outcome.TIMED_OUT else None
@@ -66,12 +65,12 @@ class _Group:
         self.regions: set[str] = set()
         self.roles: set[str | None] = set()
         self.accounts: dict[str, FailedAccount] = {}
-        # The accounts of which a region failed that none of them has to enable.
+        # The accounts in which a region failed that is not an opt-in region.
         self.always_on: set[str] = set()
 
 
 class FailureTally:
-    """Counts failures as a run ends its targets. Memory grows with the accounts, not with the targets."""
+    """Counts failures as targets end. Its memory grows with the number of accounts, not of targets."""
 
     def __init__(self, operation: Operation | None, results: Iterable[TargetResult] = ()) -> None:
         self._operation = operation
@@ -101,10 +100,10 @@ class FailureTally:
         )
 
     def groups(self, examples: int = EXAMPLES) -> tuple[FailureGroup, ...]:
-        """Return the ways in which targets failed, those of most accounts first.
+        """Return the failures by kind, the kinds with most accounts first.
 
-        Those of as many accounts are in the order of the outcomes, with what is unexplained at the end.
-        Each names some of its accounts, as many as `examples` says: those in which most regions failed.
+        Kinds with equally many accounts are in the order of the outcomes, and unexplained refusals are last.
+        Each group has up to `examples` accounts, those in which most regions failed.
         """
         return tuple(
             FailureGroup(
@@ -122,7 +121,7 @@ class FailureTally:
                 role_trouble=kind.role_trouble,
                 opt_in=len(group.always_on) * 2 < len(group.accounts),
             )
-            # Which way is met first is chance, and two runs are to be compared.
+            # Sorted, since the order in which kinds occur is random, and people compare two runs.
             for kind, group in sorted(self._groups.items(), key=_most_accounts)
         )
 
@@ -138,5 +137,5 @@ def _most_regions(account: FailedAccount) -> tuple[int, str]:
 
 
 def _only(values: set[_T]) -> _T | None:
-    """Return the one value, None where there are others."""
+    """Return the only value, or None if there is not exactly one."""
     return next(iter(values)) if len(values) == 1 else None

@@ -1,4 +1,4 @@
-"""What would mend a failure that no policy explains: sentences that name settings in backticks."""
+"""Advice on failures that no policy explains, as sentences that name settings in backticks."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ REMEDIES: Final[Mapping[Outcome, str]] = {
     Outcome.ERROR: "Run it again. If it stays, AWS Support can look up the request IDs in the ledger.",
     Outcome.CANCELLED: "Run it again, with a longer `deadline` if it has one.",
 }
-"""By outcome, but for `access_denied`, whose remedy depends on the policy that denies."""
+"""Advice by outcome, except for `access_denied`, where it depends on the policy that denies."""
 
 _OF_TIMEOUTS: Final[Mapping[str | None, str]] = {
     DEADLINE: "Run it again, with a longer `deadline`.",
-    # What ended it is no error of a call.
+    # The target's own time limit was exceeded.
     None: "Run it again, with a longer `target_timeout` if it stays.",
 }
 _LOCAL_LIMITS: Final[frozenset[str | None]] = frozenset(LocalLimit)
@@ -48,7 +48,7 @@ _UNRECOGNIZED: Final = (
     "AWS no longer knows the credentials of these accounts: the role's session was revoked, or the account is"
     " being closed. Run it again."
 )
-# Where it is known that only the region does not know them, the target is `region_disabled`.
+# If other regions know the credentials, the target is `region_disabled` instead.
 _UNRECOGNIZED_IN_OPT_IN: Final = (
     "The region may not be enabled, which nothing could confirm: allow account:ListRegions or"
     " ec2:DescribeRegions, leave it out with `exclude_regions`, or run it again."
@@ -75,13 +75,13 @@ ROLE_REMEDIES: Final[Mapping[str | None, str]] = {
     ),
     **{each.value: each.advice for each in RoleRefusal},
 }
-"""By what kept a role from being assumed, where more is known than that it can't be."""
+"""Advice by `role_trouble`, for the reasons that have advice of their own."""
 
 
 def remedy_of_outcome(outcome: Outcome, code: str | None, *, opt_in: bool = False) -> str:
-    """Return what would mend an outcome other than `access_denied`, by the code of its targets.
+    """Return advice on an outcome other than `access_denied`, given the error code of its targets.
 
-    `opt_in` says that most of their accounts have them only in regions that an account has to enable.
+    `opt_in` is true if in most of the accounts only opt-in regions failed.
     """
     if outcome is Outcome.TIMED_OUT:
         return _OF_TIMEOUTS.get(code) or REMEDIES[outcome]

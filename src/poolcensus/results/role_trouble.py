@@ -1,4 +1,4 @@
-"""What kept a role from being assumed, in one word for all that mean the same to whoever has to mend it."""
+"""The reason why a role could not be assumed: one word for all errors that call for the same remedy."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class RoleTrouble(StrEnum):
-    """The words that `FailureGroup.role_trouble` has for several codes each: programs compare with them."""
+    """The words of `FailureGroup.role_trouble` that stand for several error codes. Programs rely on them."""
 
     NO_REPLY = "NoReply"
     BAD_REPLY = "BadReply"
@@ -37,7 +37,7 @@ _OF_CODES: Final[Mapping[str, RoleTrouble]] = {
     **dict.fromkeys(NoReply, RoleTrouble.NO_REPLY),
     **dict.fromkeys(BadReply, RoleTrouble.BAD_REPLY),
     **dict.fromkeys(LocalLimit, RoleTrouble.LOCAL_LIMIT),
-    # Of the codes that mean so, STS has these for nothing else: others say that a region is not activated.
+    # STS uses these two codes for nothing else. Other codes of that kind say that a region is not activated.
     "InvalidClientTokenId": RoleTrouble.NOT_ACCEPTED,
     "UnrecognizedClientException": RoleTrouble.NOT_ACCEPTED,
 }
@@ -48,9 +48,9 @@ _OF_KINDS: Final[Mapping[type[CallError], RoleTrouble]] = {
 
 
 def role_trouble_of(code: str | None, message: str) -> str | None:
-    """Return what kept a role from being assumed, by the code and the message of a target's result.
+    """Return why a role could not be assumed, given the error code and message of a target's result.
 
-    It is a RoleTrouble, a RoleRefusal or the code, as plain text.
+    The result is the text of a RoleTrouble or a RoleRefusal, or else the code. It is None without a code.
     """
     if code is None:
         return None
@@ -58,7 +58,7 @@ def role_trouble_of(code: str | None, message: str) -> str | None:
         return trouble.value
     if (refusal := refusal_of(code, message)) is not None:
         return refusal.value
-    # Of a reply without a code, the code is its status.
+    # If a reply had no code, its HTTP status is the code.
     kind = error_class_of(code, int(code) if code.isdecimal() else 400, message)
     if code in BAD_SIGNATURES and kind is not ClockSkewError:
         return RoleTrouble.NOT_ACCEPTED.value
