@@ -1,4 +1,7 @@
-"""What a census can be taken of. An operation is a value: the engine, the writer and the reader know none."""
+"""The operations that a census can be taken of.
+
+An operation is a value. The engine, the writer and the reader depend on none in particular.
+"""
 
 from __future__ import annotations
 
@@ -44,12 +47,12 @@ _KNOWN = {each.iam_action: each for each in (WORKSPACES_POOLS,)}
 
 
 def operation_named(iam_action: str) -> Operation | None:
-    """Return the operation with this IAM action, or None where this version does not know it."""
+    """Return the operation with this IAM action, or None if this version does not know it."""
     return _KNOWN.get(iam_action)
 
 
 def columns_of(info: OperationInfo) -> tuple[ItemColumn, ...]:
-    """Return what a table shows of a snapshot's items: their ids, where the operation is not known."""
+    """Return the columns of a table of a snapshot's items. For an unknown operation: only the identity."""
     operation = operation_named(info.name)
     if operation is not None:
         return operation.columns
@@ -57,13 +60,13 @@ def columns_of(info: OperationInfo) -> tuple[ItemColumn, ...]:
 
 
 def facets_of(info: OperationInfo) -> Facets:
-    """Return what is known of a snapshot's items: what they are called, where the operation is not known."""
+    """Return the facets of a snapshot's items. For an unknown operation: only the title."""
     operation = operation_named(info.name)
     return Facets(title=info.items.replace("_", " ").capitalize()) if operation is None else operation.facets
 
 
 def fields_of(info: OperationInfo) -> tuple[Field, ...]:
-    """Return the fields of a snapshot's items that a query knows: ids, where the operation is not known."""
+    """Return the fields of a snapshot's items for queries. For an unknown operation: only the identity."""
     operation = operation_named(info.name)
     if operation is not None and operation.fields:
         return operation.fields

@@ -1,4 +1,4 @@
-"""An operation as a value: all that a census knows of what it lists."""
+"""The type of an operation: everything that a census knows of what it lists."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ if TYPE_CHECKING:
 DENIED = frozenset(
     {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "UnauthorizedAccess", "NotAuthorized"}
 )
-"""The codes with which services refuse those whom they know."""
+"""The error codes of a denied call whose credentials the service knows."""
 
 
 class Refusal(NamedTuple):
-    """What an error means: a row of a table. Without `says`, the code alone decides.
+    """A row of a table of refusals: errors with one of `codes` are raised as `error`.
 
-    `source` has the pages where it is documented, or where it was seen.
+    If `says` is not None, the message has to match it as well. `source` has the URLs of the pages where the
+    refusal is documented, or of a place where it was seen.
     """
 
     error: type[CallError]
@@ -38,11 +39,11 @@ class Refusal(NamedTuple):
 
 
 class ItemColumn(NamedTuple):
-    """What a table for people shows of items. `cell` takes one, of which every field may be missing.
+    """A column of a table of items. `cell` returns the value of an item, of which every field may be missing.
 
-    `sorted_by` is what rows are sorted by, where that is not the cell. Where a terminal is narrow, columns of
-    the highest `rank` are left out first, those of rank 0 never, and cells are cut to no less than `least`
-    cells of the terminal, if that is not None.
+    `sorted_by` returns the value to sort rows by, if it is not the cell's. On a narrow terminal, columns of
+    the highest `rank` are left out first, and those of rank 0 never. If `least` is not None, cells may be cut
+    to that many characters.
     """
 
     title: str
@@ -54,14 +55,14 @@ class ItemColumn(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What rows are sorted by it as."""
+        """The name of the column in `--sort`."""
         return self.title.lower().replace(" ", "-")
 
 
 class Field(NamedTuple):
-    """A field of an item as a column of a query: its name there, and the keys that lead to it.
+    """A field of an item as a column in queries: the column's name, and the keys that lead to the value.
 
-    What is not of the type of the field is NULL in the column.
+    The column is NULL where the value does not have the type.
     """
 
     name: str
@@ -71,11 +72,11 @@ class Field(NamedTuple):
 
 
 Keys: TypeAlias = tuple[str, ...]
-"""The keys that lead to a value in an item, one inside the other. Without any there is no such value."""
+"""The keys that lead to a nested value of an item, from the outside in. Empty if there is no such value."""
 
 
 def value_at(item: JsonObject, keys: Keys) -> JsonValue:
-    """Return the value that the keys lead to, None where there is none."""
+    """Return the value that the keys lead to, or None if there is none."""
     found: JsonValue = item if keys else None
     for key in keys:
         if not isinstance(found, dict):
@@ -92,32 +93,32 @@ class EndOfSupport(NamedTuple):
 
 
 class Facets(msgspec.Struct, frozen=True, kw_only=True):
-    """What readers of snapshots know of items, and the keys that lead to it. An item may lack each value."""
+    """What readers of snapshots know about items, and the keys of each value. An item may lack any value."""
 
     title: str = "Items"
-    """What the items are called in a heading."""
+    """The name of the items in a heading."""
     name: Keys = ()
-    """A name that people gave the item."""
+    """The item's name, as its owner chose it."""
     state: Keys = ()
     """The item's state."""
     errors: Keys = ()
-    """A list of objects, one for each error of the item."""
+    """The list of the item's errors, each an object."""
     error_code: str = ""
-    """The field of such an object that says what kind of error it is."""
+    """The field of an error that has its kind."""
     in_use: Keys = ()
-    """How many sessions are in use."""
+    """The number of sessions in use."""
     capacity: Keys = ()
-    """How many sessions are in use or available."""
+    """The number of sessions in use or available."""
     volatile: tuple[str, ...] = ()
-    """Fields that change whenever a user comes or goes, which a comparison leaves out unless it is told."""
+    """Fields that change whenever a user comes or goes. Comparisons leave them out by default."""
     details: tuple[ItemColumn, ...] = ()
-    """What else there is to know for whoever moves the item elsewhere."""
+    """Further columns that help to migrate the item."""
     end_of_support: EndOfSupport | None = None
     """When AWS ends support for the items."""
 
 
 class Query(msgspec.Struct, frozen=True):
-    """What every target is asked: all items, or those of some ids or filters, and how many in a page."""
+    """The query of a census: all items, or those with some IDs or filters, and the size of a page."""
 
     ids: tuple[str, ...] = ()
     filters: tuple[JsonObject, ...] = ()
@@ -125,9 +126,9 @@ class Query(msgspec.Struct, frozen=True):
 
 
 class Listing(msgspec.Struct, frozen=True):
-    """One listing of a target: the parameters of its calls, but for the page token.
+    """A listing of a target: the parameters of its calls, without the page token.
 
-    `ids` are those of the items that it asks for, empty where it asks for all.
+    `ids` are the IDs of the items that it requests, and empty if it requests all.
     """
 
     parameters: Mapping[str, JsonValue]
@@ -135,7 +136,7 @@ class Listing(msgspec.Struct, frozen=True):
 
 
 def next_token(body: JsonObject) -> str | None:
-    """Return the `NextToken` of a reply. An absent, null or empty one means that this page is the last."""
+    """Return the `NextToken` of a reply, or None if it is absent, null or empty: the page is the last one."""
     token = body.get("NextToken")
     if token is not None and not isinstance(token, str):
         raise ValueError("NextToken is not a string")
@@ -143,15 +144,15 @@ def next_token(body: JsonObject) -> str | None:
 
 
 def _as_it_came(item: JsonObject) -> None:
-    """Change nothing."""
+    """Leave an item as it is."""
 
 
 def _nothing_less(ids: tuple[str, ...], code: str, message: str) -> None:
-    """Return None: the error is the target's."""
+    """Return None: the error ends the target."""
 
 
 def _no_number(identity: str) -> None:
-    """Return None: there is no shorter form."""
+    """Return None: the ID has no numeric form."""
 
 
 def _everywhere(region: str) -> bool:  # noqa: ARG001 - a default
@@ -160,62 +161,65 @@ def _everywhere(region: str) -> bool:  # noqa: ARG001 - a default
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
-    """An operation of AWS's JSON protocols that lists the items of an account in a region, a page at a time.
+    """An operation that lists the items of an account in a region, page by page, over a JSON protocol of AWS.
 
-    What is a function here raises ValueError, with the reason, for what is not the operation's result.
+    Its functions raise ValueError, with the reason, if a reply is not a result of the operation.
     """
 
     service: str
-    """The service, as the SDK names it."""
+    """The name of the service in the SDK."""
     api_name: str
-    """The operation, as the service's API names it: `DescribeWorkspacesPools`."""
+    """The name of the operation in the service's API: `DescribeWorkspacesPools`."""
     method: str
-    """The operation, as the SDK's clients name it: `describe_workspaces_pools`."""
+    """The name of the operation in the SDK's clients: `describe_workspaces_pools`."""
     item: str
-    """What one item is called: the key under which a record holds it."""
+    """The word for one item. It is the key of the item in a record."""
     items: str
-    """What several are called: the name of their file, and the key of their number."""
+    """The word for several items. It is the name of the file of records, and the key of their number."""
     collection: str
     """The field of a reply that holds the items of a page."""
     identity: str
-    """The field that tells an item from the others of its target."""
+    """The field that identifies an item in its target."""
     listings: Callable[[Query], tuple[Listing, ...]]
-    """What to ask each target for a query, one listing after the other."""
+    """Return the listings that answer a query for a target. They are read one after the other."""
     regions: Callable[[Partition], tuple[str, ...]]
-    """The regions of a partition that are asked where nobody names any."""
+    """Return the default regions of a census in a partition."""
     token_parameter: str = "NextToken"  # noqa: S105 - a page's, and no secret
-    """The parameter that takes the token of a page."""
+    """The request parameter for a page token."""
     next_token: Callable[[JsonObject], str | None] = next_token
-    """The token of the page after a reply, None after the last page."""
+    """Return the token of the next page in a reply, or None in the last page."""
     token_fields: tuple[str, ...] = ("NextToken",)
-    """The fields of a reply from which `next_token` takes it. A reply has each of them at most once."""
+    """The fields of a reply that `next_token` reads. A reply that has one of them twice is refused."""
     normalize: Callable[[JsonObject], None] = _as_it_came
-    """Change an item in place to the form in which it is kept."""
+    """Change an item in place to the form in which it is stored."""
     without_missing: Callable[[tuple[str, ...], str, str], list[tuple[str, ...]] | None] = _nothing_less
-    """What ids to ask for in place of those that the service refused with this code and message."""
+    """Return the groups of IDs to request after the service refused these IDs with this code and message.
+
+    Return None if the refusal is not about missing items.
+    """
     number_of: Callable[[str], int | None] = _no_number
-    """The id of an item of the usual form as a number below 2 to the 64th, which takes less memory."""
+    """Return an ID of the usual form as a number below 2 to the 64th, which takes less memory, or None."""
     refusals: tuple[Refusal, ...] = ()
-    """What errors mean that are this operation's own, tried before those that all services share."""
+    """The refusals of this operation, which are tried before those that all services share."""
     unexplained: re.Pattern[str] | None = None
-    """The message of a refusal that does not say why."""
+    """Matches the message of a refusal that gives no reason."""
     offered_in: Callable[[str], bool] = _everywhere
-    """Whether the operation is, or may be, offered in a region: what an unexplained refusal means there."""
+    """Return whether a region may offer the operation. If not, unexplained refusals there mean just that."""
     columns: tuple[ItemColumn, ...] = ()
-    """What a table for people shows of an item."""
+    """The columns of a table of items."""
     fields: tuple[Field, ...] = ()
-    """The fields of an item that queries have as columns."""
+    """The fields of an item that are columns in queries."""
     facets: Facets = Facets()
-    """What readers of snapshots know of the items."""
+    """What readers of snapshots know about the items."""
 
     @property
     def iam_action(self) -> str:
-        """The IAM action that a call needs, by which the operation is also named."""
+        """The IAM action that a call needs. It is also the name of the operation in snapshots."""
         return f"{self.service}:{self.api_name}"
 
     @property
     def info(self) -> OperationInfo:
-        """What a snapshot says of the operation."""
+        """The description of the operation in a snapshot."""
         return OperationInfo(self.iam_action, self.item, self.items, self.identity)
 
     def encode(self, listing: Listing, token: str | None) -> bytes:
@@ -225,9 +229,9 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def parse(self, body: JsonObject) -> tuple[list[JsonObject], str | None]:
-        """Return the items of a reply, in the form in which they are kept, and the token of the next page.
+        """Return the items of a reply, in the form in which they are stored, and the token of the next page.
 
-        Raises ValueError for what is not the operation's result.
+        Raises ValueError if the reply is not a result of the operation.
         """
         found = body.get(self.collection)
         if not isinstance(found, list):

@@ -1,7 +1,9 @@
 """DescribeWorkspacesPools of Amazon WorkSpaces.
 
-https://docs.aws.amazon.com/workspaces/latest/api/API_DescribeWorkspacesPools.html. botocore has no
-paginator for it, and takes a body that is not JSON for a page without pools: neither is used here.
+https://docs.aws.amazon.com/workspaces/latest/api/API_DescribeWorkspacesPools.html
+
+Neither botocore's paginators nor its parsers are used: it has no paginator for this operation, and it parses
+a body that is not JSON as a page without pools.
 """
 
 from __future__ import annotations
@@ -53,7 +55,7 @@ def _with_time(pool: JsonObject) -> None:
     if created is None:
         return
     try:
-        # In a tuple: a union of types is made anew each time, and this is done for every pool.
+        # A tuple, because a union of types would be created anew for each pool.
         if isinstance(created, bool) or not isinstance(created, (float, int)):
             raise ValueError(f"it is {json_type_of(created)}")  # noqa: TRY004, TRY301 - the value is the service's
         pool["CreatedAt"] = rfc3339_of_epoch(created)
@@ -63,9 +65,9 @@ def _with_time(pool: JsonObject) -> None:
 
 
 def _without_missing(ids: tuple[str, ...], code: str, message: str) -> list[tuple[str, ...]] | None:
-    # The service refuses the whole call for one id that it does not know. The message may name it;
-    # where it does not, the ids are asked for in halves until each missing one stands alone.
-    # A message that names all of them may only repeat what was asked.
+    # The service refuses the whole call if it does not know one of the IDs. The message may name the missing
+    # IDs. If it names none, or all of them, which may only repeat the request, the IDs are requested in
+    # halves, until each missing one is alone.
     if code != "ResourceNotFoundException":
         return None
     if len(ids) == 1:
@@ -79,12 +81,13 @@ def _without_missing(ids: tuple[str, ...], code: str, message: str) -> list[tupl
 
 
 def _number_of(pool_id: str) -> int | None:
-    # Nine digits to the base of 36.
+    # The ID ends with nine digits in base 36.
     return int(pool_id[-9:], 36) if _POOL_ID.fullmatch(pool_id) else None
 
 
 def _regions(partition: Partition) -> tuple[str, ...]:
-    # Those that have WorkSpaces, with Pools or without: one too many costs a call, one too few loses pools.
+    # All regions with WorkSpaces, also those without Pools: an extra region costs a call for each account,
+    # but a missing one loses pools.
     return partition.workspaces
 
 
