@@ -1,1 +1,1 @@
-"""Everything that knows AWS, and the only package that imports its SDK."""
+"""Calls to AWS: whose credentials they use, how they are sent, and what errors mean."""

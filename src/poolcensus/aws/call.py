@@ -1,4 +1,4 @@
-"""A call, what is known of it while it is made, and who has a part in it."""
+"""A call as a value, its state while it is made, and the interfaces of what takes part in it."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 UNKNOWN_ACCOUNT: Final = "caller"
-"""Stands for the account in the key of sts:GetCallerIdentity, which is what finds the account out."""
+"""The account in the key of sts:GetCallerIdentity, before the caller's account is known."""
 
 
 @lru_cache
 def api_name_of(method: str) -> str:
-    """Return what a service's API calls the operation of a method of the SDK: AssumeRole for assume_role."""
+    """Return the API's name of an operation, given its method in the SDK: AssumeRole for assume_role."""
     return "".join(word.capitalize() for word in method.split("_"))
 
 
 class Redact(Protocol):
-    """Takes secrets out of an error: its own, and others that it is given."""
+    """Removes secrets from an error: those that it knows, and those that are passed."""
 
     def __call__(self, error: CallError, *others: str) -> None:
-        """Change the code, the message and the request ID of the error."""
+        """Remove the secrets from the error's code, message and request ID, in place."""
 
 
 class Call(msgspec.Struct, Generic[T_co], frozen=True):
-    """One call to make, and what becomes of its reply."""
+    """One call to make, and how to parse its reply."""
 
     template: RequestTemplate
-    """What the calls of the operation have in common in the region."""
+    """The part of the request that all calls of the operation share in the region."""
     body: bytes
     """The body of the request."""
     key: CallKey
@@ -55,45 +55,49 @@ class Call(msgspec.Struct, Generic[T_co], frozen=True):
     source: CredentialSource
     """Where the credentials come from."""
     parse: Callable[[Reply], T_co]
-    """Makes the result of a reply. A BadResponseError that it raises is retried like a lost reply."""
+    """Returns the result of a reply. If it raises BadResponseError, the call is retried."""
     about: str | None = None
-    """The account that the call is made for, if it is another one: the caller assumes roles for others."""
+    """The account that the call is made for, if it is not the account of the credentials.
+
+    This is so for sts:AssumeRole.
+    """
     awaited: bool = False
-    """Whether the targets that wait for the call are counted as waiting already. It then counts for none."""
+    """Whether the targets that wait for the call already count as waiting. The call then counts for none."""
     begun: bool = False
-    """Whether the call's target has been read in part. The call goes before those whose target has not."""
+    """Whether a page of the call's target was read before. Such calls go before those of other targets."""
     optional: bool = False
-    """Whether there is another way to get the answer. The call does not wait for a service that is silent."""
+    """Whether the answer can be had in another way. The call then does not wait for a silent endpoint."""
     queues: bool = True
-    """Whether the call waits for its turn where the service throttles all calls. If not, it fails then."""
+    """Whether the call waits for its turn if the endpoint throttles all calls. Otherwise it fails then."""
     idle: bool = False
-    """Whether nobody waits for the answer. The call does not count as work."""
+    """Whether nothing waits for the answer. The call then does not count as work."""
     longest_attempt: float | None = None
-    """How long an attempt may take, in seconds, where that is less than attempts of the run may."""
+    """The timeout of an attempt, in seconds, if it is less than that of the run."""
     operation: Operation | None = None
-    """What the census is of, for a call of it; None for other calls."""
+    """The operation of the census, for its calls. None for other calls."""
     redact: Redact | None = None
-    """Removes secrets from the errors of the call, its own among them; None: `redaction.redact` does."""
+    """Removes secrets from the errors of the call. None stands for `redaction.redact`."""
 
     @property
     def endpoint(self) -> Endpoint:
-        """What the call is sent to."""
+        """The endpoint that the call is sent to."""
         return _endpoint_of(self.key.region, self.key.service)
 
     @property
     def place(self) -> CallKey:
-        """Whose places the call takes: those of the account that it is about."""
+        """The key whose places the call takes: that of the account that it is made for."""
         return self.key if self.about is None else self.key._replace(account_id=self.about)
 
 
-# There are some dozens of them, and each is asked for with every call.
+# Each call asks for its endpoint, and there are only some dozens of them.
 _endpoint_of = lru_cache(maxsize=1024)(Endpoint)
 
 
 class FailedAttempt(msgspec.Struct, frozen=True):
-    """What came of an attempt that is worth another one.
+    """The error of an attempt that is worth another attempt.
 
-    `number` is what its watch's `attempts` was after it, which does not count one that could not be sent.
+    `number` is the value of `attempts` of the call's watch after it. An attempt that could not be sent is not
+    counted there.
     """
 
     number: int
@@ -104,43 +108,46 @@ class FailedAttempt(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, error: CallError, number: int) -> Self:
-        """Return what an error says. It is not kept itself, with the frames that it came through."""
+        """Return the fields of an error. The error itself would keep its traceback's frames alive."""
         return cls(number, error.outcome, error.code, error.message, error.request_id)
 
 
 class CallWatch(msgspec.Struct):
-    """The state of a target's calls, or of another call. Times are on the monotonic clock, in seconds."""
+    """The state of a target's calls, or of a single call. Times are on the monotonic clock, in seconds."""
 
     deadline: float = float("inf")
-    """When the time for the calls is over."""
+    """When the calls have to end."""
     started: float = msgspec.field(default_factory=time.monotonic)
     """When the calls began."""
     attempts: int = 0
-    """How many requests were sent."""
+    """The number of requests that were sent."""
     before_call: int = 0
-    """What `attempts` was when the present call began."""
+    """The value of `attempts` when the present call began."""
     throttles: int = 0
-    """How many of the requests were throttled."""
+    """The number of requests that were throttled."""
     unused: int = 0
-    """How often in a row credentials have ended before the present call could be sent with them."""
+    """How many times in a row credentials ended before the present call could be sent with them."""
     window: Window | None = None
     """The window of the target's region, which grows with replies and shrinks without them."""
     waits: bool = False
-    """Whether the target waits for something that is not its own: see `waiting`."""
+    """Whether the target is inside a `waiting` block."""
     failing: bool = False
-    """Whether the last attempt found nobody there, or an error of the service."""
+    """Whether the last attempt got no reply, or failed on the side of the service."""
     failed: FailedAttempt | None = None
-    """The last attempt of the present call that failed and was worth another one."""
+    """The last retryable failure of the present call."""
     region_may_be_disabled: bool = False
-    """Whether the region is opt-in, and the account has not told this run that it is enabled."""
+    """Whether the region is opt-in, and this run has not learned that the account has enabled it."""
     doubted: Credentials | None = None
-    """The last credentials that the region did not recognize, until it answers."""
+    """The last credentials that the region did not recognize. A success resets it."""
     doubted_at: float = 0.0
     """When the first request with the doubted credentials was sent."""
 
     @contextmanager
     def waiting(self, clock: Callable[[], float] = time.monotonic) -> Iterator[None]:
-        """Wait in the block for a silent endpoint, credentials or room: that time is added to `deadline`."""
+        """Extend `deadline` by the time of the block: a wait that is not the target's own.
+
+        Such waits are for silent endpoints, credentials, and room in the sink.
+        """
         if self.waits:
             yield
             return
@@ -154,54 +161,57 @@ class CallWatch(msgspec.Struct):
 
 
 class CallCounts(msgspec.Struct):
-    """Counts of the requests that one client has sent."""
+    """The counts of one client's requests."""
 
     requests: int = 0
-    """Requests that were sent, retries among them."""
+    """Requests that were sent, including retries."""
     retries: int = 0
-    """Failed attempts after which another one was due."""
+    """Failed attempts after which a retry was due."""
     throttles: int = 0
     """Requests that were throttled."""
     assume_role_calls: int = 0
-    """Requests for sts:AssumeRole, counted when their call has ended."""
+    """Requests of sts:AssumeRole, counted when their call has ended."""
 
 
 class CredentialSource(Protocol):
-    """Where a call's credentials come from, at the moment it is signed.
+    """The source of a call's credentials, which are read when the call is signed.
 
-    `by_call` says that new ones come by a call, which counts as work of its own.
+    `by_call` is whether renewing them takes a call, which counts as work of its own.
     """
 
     by_call: ClassVar[bool]
 
     def current(self) -> Credentials | None:
-        """Return the credentials if they can be used now, without waiting."""
+        """Return the credentials if they can be used now, or None."""
 
     async def get(self) -> Credentials:
-        """Return the credentials, new ones where the present ones have ended. Raises CallError."""
+        """Return the credentials, renewing them if they have ended. Raises CallError."""
 
     def expired(self, credentials: Credentials) -> None:
-        """Note that the service says that these have expired."""
+        """Record that a service refused these credentials as expired."""
 
     def recognized(self, credentials: Credentials, region: str, sent_at: float) -> None:
-        """Note that a service in the region knew these when a call was sent, on the monotonic clock."""
+        """Record that a service in the region recognized the credentials of a call.
+
+        `sent_at` is when the call was sent, on the monotonic clock.
+        """
 
     def recognized_elsewhere(self, credentials: Credentials, region: str, since: float) -> bool:
-        """Whether a service in another region has known these since then: only the region is disabled.
+        """Return whether another region has recognized the credentials in a call sent after `since`.
 
-        The time is on the monotonic clock, in seconds.
+        If so, they are good, and the account has not enabled `region`. The time is on the monotonic clock.
         """
 
 
 class Confirmation(Protocol):
-    """Tells whether credentials that a region does not know are good."""
+    """Finds out whether credentials are good that a region does not recognize."""
 
     async def seek(self, call: Call[object]) -> None:
-        """Have the call's source note whether another region knows the credentials that it gives."""
+        """Make a call in another region, so that the call's source learns whether it is recognized there."""
 
 
 class CallObserver(Protocol):
-    """What is told of calls as they are made."""
+    """Observes calls while they are made."""
 
     async def attempt(
         self,
@@ -210,11 +220,11 @@ class CallObserver(Protocol):
         send: Callable[[Call[T]], Awaitable[T]],
         secrets: tuple[str, ...],
     ) -> T:
-        """Return what `send` returns for the call, having told how it went. Raises what `send` raises.
+        """Make an attempt with `send` and report it. Returns and raises what `send` does.
 
-        `number` counts the attempts at the call, from 1. `secrets` are those of its credentials, which are
-        not told.
+        `number` counts the attempts of the call, from 1. `secrets` are those of its credentials, and must not
+        be reported.
         """
 
     def retry(self, call: Call[object], retry: Retry) -> None:
-        """Tell why a call is made again, and when."""
+        """Report that a call will be made again."""

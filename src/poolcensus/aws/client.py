@@ -1,7 +1,7 @@
-"""One call's way: retry(limit(send)), where the transport signs what it sends.
+"""The client: makes one call as retry(limit(send)). The transport signs what it sends.
 
-A call waits for its turn and its place, takes the credentials it will be signed with only then, and
-holds nothing while it waits for a retry.
+A call waits for its turn and its place, and only then takes the credentials that it is signed with. It holds
+nothing while it waits for a retry.
 """
 
 from __future__ import annotations
@@ -52,26 +52,29 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _NOTHING = nullcontext()
-# A call that waits after one of these says nothing of how fast its region is: others may be opened there.
+# While a call waits for a retry after one of these errors, another target may be opened in its region: the
+# errors don't mean that the region is slow.
 _MAKES_ROOM = (ThrottledError, UnrecognizedCredentialsError, BadResponseError)
-# After one of these a service may be away, for all who call it.
+# After one of these errors the service may be down, for all calls.
 _MAY_BE_AWAY = (ServerError, UnreachableError, CallTimeoutError)
-# What one account's role or status fails with, while others are answered. Throttles are for all accounts, and
-# so is what STS says of the credentials that it is asked with.
+# Errors that one account's role or region status may fail with while those of other accounts succeed.
+# Throttles concern all accounts, and so do refusals of the credentials that STS is called with.
 _MAY_SPARE_OTHERS = (*_MAY_BE_AWAY, BadResponseError)
 
 
 class Client:
-    """Makes calls for everyone in a run, within the run's limits."""
+    """Makes all calls of a run, within the run's limits."""
 
-    # What the SDKs give one client, and four retries of 5 for each call in flight.
+    # The SDKs' retry quota for one client, and four retries at 5 for each call in flight.
     _SMALLEST_QUOTA = 500
     _QUOTA_PER_PLACE = 20
-    # A single connection may break for reasons of its own, and so may the one that is opened after it.
+    # How many attempts a call has in the last round. A connection may break for reasons of its own, and so
+    # may the next one.
     _LAST_ATTEMPTS = 3
-    # From the second on a call goes before those that have had no place: should that not do, those that have
-    # one keep it for longer than sessions last. The rest is for what others are told of the same session.
-    # The error is tried again as one of the service's is, each time with one more session.
+    # How many times in a row credentials may end before a call can be sent. From the second time on, the call
+    # goes before calls that have not had a place yet. If that does not help, calls in flight take longer than
+    # sessions last. Some times are allowed for because other calls may report the same session as expired.
+    # The error is retried like one of the service, with a new session each time.
     _MOST_UNUSED = 6
 
     def __init__(
@@ -95,22 +98,22 @@ class Client:
         self._rates = rates
         self.pauses = pauses
         self.breakers = breakers
-        # What is being done, less what only waits for an answer that does not come.
+        # The work in hand, without calls that only wait for silent endpoints.
         self.work = breakers.work
         self._attempt_timeout = attempt_timeout
-        # The SDKs' quota of 500 is meant for one client with a few calls in flight: with many, a share
-        # of failing calls that is harmless would empty it.
+        # The SDKs' quota of 500 is meant for a client with few calls in flight. With many calls, a harmless
+        # part of them that fails would use it up.
         self._quota_size = max(self._SMALLEST_QUOTA, limiter.total * self._QUOTA_PER_PLACE)
         self._quotas: dict[Endpoint, RetryQuota] = {}
         self.counts = CallCounts()
-        # Calls in flight of this client. Others that share the limiter count theirs.
+        # This client's calls in flight. Other clients may share the limiter.
         self.in_flight = 0
-        # Where a call can be made that tells whether its credentials are good, once that is known.
+        # Set once it is known in which region a confirmation can be requested.
         self.confirmation: Confirmation | None = None
         self._feedback = ErrorFeedback(rates=rates, breakers=breakers, clock=clock, counts=self.counts)
 
     def forget(self, account_id: str) -> None:
-        """Drop what is known of an account's rates: it has no call left to make."""
+        """Drop the rates of an account that has no more calls to make."""
         self._rates.forget(account_id)
 
     async def call(
@@ -149,7 +152,7 @@ class Client:
         return result
 
     async def _anew(self, call: Call[T], watch: CallWatch) -> T:
-        """Return the result of the first attempt that gets its turn, whether its endpoint answers or not."""
+        """Make one attempt, after waiting for its turn or for a silent endpoint. Return its result."""
         try:
             while True:
                 answer = await self._attempt(call, watch)
@@ -162,9 +165,9 @@ class Client:
             raise
 
     async def _settle_doubt(self, call: Call[object], watch: CallWatch) -> None:
-        """Find out whether the credentials are good that a region did not know.
+        """Find out whether the credentials are good that a region did not recognize.
 
-        If they are, and the region does not know them later either, the account has not enabled it.
+        If they are, and the region refuses them again later, the account has not enabled the region.
         """
         source, doubted = call.source, watch.doubted
         if self.confirmation is None or not watch.region_may_be_disabled:
@@ -173,15 +176,19 @@ class Client:
             return
         if source.recognized_elsewhere(doubted, call.key.region, watch.doubted_at):
             return
-        # That call is work instead of this one. Were both, no silence that it waits for would end.
+        # The other call counts as work in place of this one. If both counted, and the other call waited for a
+        # silent endpoint, the wait would never end.
         with nullcontext() if call.idle else self.work.resting:
             await self.confirmation.seek(call)
 
     async def _attempt_in_silence(self, call: Call[T], watch: CallWatch) -> tuple[T] | None:
-        """Send the call to what does not answer, whenever it may be sent. None: it answers again."""
+        """Send the call to a silent endpoint when the circuit breaker allows it.
+
+        Return None if the endpoint answers again.
+        """
         endpoint = call.endpoint
         failures = 0
-        # Nobody waits for the end of a probe, and its time is not the target's.
+        # A wait for a silent endpoint does not count as work, and its time is not the target's.
         with (
             nullcontext() if call.idle else self.work.resting,
             nullcontext() if call.optional else self.breakers.need(endpoint),
@@ -197,7 +204,6 @@ class Client:
                     return await self._attempt(call, watch, in_silence=True)
                 except (UnreachableError, CallTimeoutError) as error:
                     failures += state is State.LAST_ROUND
-                    # A probe that takes long to fail would be followed by the next at once.
                     gives_up = call.optional or failures == self._LAST_ATTEMPTS
                     if gives_up or self.breakers.is_over(endpoint):
                         raise self._silence(endpoint, error) from error
@@ -208,7 +214,7 @@ class Client:
         return SilentError(error.message, code=error.code, status=error.status, request_id=error.request_id)
 
     async def _attempt(self, call: Call[T], watch: CallWatch, *, in_silence: bool = False) -> tuple[T] | None:
-        """Send the call once it has its place. None: its endpoint does not answer, or not any more."""
+        """Send the call when it has its place. Return None if its endpoint is silent by then."""
         breakers, key, endpoint, source = self.breakers, call.key, call.endpoint, call.source
         if not in_silence and breakers.state(endpoint) is not State.CLOSED:
             return None
@@ -222,7 +228,7 @@ class Client:
             present_shortage: Shortage | None = None
             if source.current() is None:
                 await self._renew(call, watch, rests=rests)
-            # In the last round everybody has a call, and nobody else needs the places.
+            # In the last round all calls may use all places, since nothing else needs them.
             doubtful = (in_silence or watch.failing) and breakers.state(endpoint) is not State.LAST_ROUND
             with self._in_doubt(call, watch) if doubtful else _NOTHING:
                 await self.limiter.acquire(place, ahead=ahead, doubtful=doubtful)
@@ -248,19 +254,19 @@ class Client:
             else:
                 with self._pause(call, in_region=False):
                     await present_shortage.pause()
-            # The credentials ended while the call waited for its place. They are renewed without one,
-            # and the call goes before those that have not had a place yet: otherwise sessions that are
-            # shorter than the queue would be renewed for ever.
+            # The credentials ended while the call waited for its place. They are renewed while it holds none,
+            # and then it goes before calls that have not had a place yet. Otherwise sessions that are shorter
+            # than the wait for a place would be renewed forever.
             ahead = True
 
     @contextmanager
     def _in_doubt(self, call: Call[object], watch: CallWatch) -> Iterator[None]:
-        """Wait for one of the few places of those who call what may be away: others take their time there."""
+        """Count the wait for one of the few places of doubtful calls as a wait for a silent endpoint."""
         with self._away(call), watch.waiting(self.breakers.now):
             yield
 
     def _note_unused(self, watch: CallWatch) -> None:
-        """Note that credentials ended while a call waited for its place. Raises ExpiredError for too many."""
+        """Count credentials that ended before the call could be sent. Raises ExpiredError at the limit."""
         watch.unused += 1
         if watch.unused >= self._MOST_UNUSED:
             raise ExpiredError(
@@ -269,11 +275,11 @@ class Client:
             )
 
     async def _wait_for_turn(self, call: Call[object], watch: CallWatch, *, rests: bool) -> None:
-        # Credentials first: a call whose role is refused is never sent, and would take the turn of another.
+        # Credentials first: if the role is refused, the call is never sent and must not use up a turn.
         if call.source.current() is None:
             await self._renew(call, watch, rests=rests)
         if not self._rates.admits(call.key, begun=call.begun):
-            # What targets wait for may wait for its turn as well: its time is for what it does then.
+            # A call that targets depend on has a deadline for its attempts, not for the wait for its turn.
             waiting = watch.waiting(self.breakers.now) if call.awaited else _NOTHING
             with self._pause(call, in_region=True), waiting:
                 sent = await self._rates.wait(call.key, begun=call.begun, queues=call.queues)
@@ -283,7 +289,11 @@ class Client:
                 raise HeldBackError(f"not called{again}: {what} throttles all calls", code="Throttled")
 
     async def _renew(self, call: Call[object], watch: CallWatch, *, rests: bool) -> None:
-        """Wait for credentials. `rests` says that the call was work: the one that brings them is instead."""
+        """Wait for credentials.
+
+        `rests` is whether the call counted as work. The call that fetches the credentials counts in its
+        place.
+        """
         resting = self.work.resting if rests and call.source.by_call else _NOTHING
         with self._pause(call, in_region=False), resting, watch.waiting(self.breakers.now):
             await call.source.get()
@@ -320,14 +330,14 @@ class Client:
             result = call.parse(reply)
         except CallError as error:
             if reply is None and isinstance(error, BadResponseError):
-                # One that is cut off or not HTTP is an answer, as one is whose body can't be parsed.
+                # A reply that is truncated or not HTTP still shows that the endpoint answers.
                 self.breakers.replied(endpoint)
                 if watch.window is not None:
                     watch.window.replied()
             watch.failing = isinstance(error, _MAY_BE_AWAY)
             (call.redact or redact)(error, *keys_of(credentials))
             if not isinstance(error, RetryableError):
-                # A service that refuses is not down.
+                # A service that refuses a call is not down.
                 self._quotas[endpoint].succeeded(0)
             self._feedback.note(call, credentials, error, watch=watch, sent_at=sent_at)
             if isinstance(error, RetryableError):
@@ -351,9 +361,9 @@ class Client:
         return self._pause(call, in_region=isinstance(error, _MAKES_ROOM))
 
     def _away(self, call: Call[object]) -> AbstractContextManager[None]:
-        """Count the target of a call as waiting for what may be away.
+        """Count the target of a call as waiting for an endpoint that may be down.
 
-        Those are as many as the windows of their regions let in: they hold up no target elsewhere.
+        The windows of regions limit these targets, so that they don't hold up other regions.
         """
         return nullcontext() if call.awaited else self.pauses.silence(call.place.account_id)
 

@@ -1,7 +1,7 @@
-"""Whether credentials that a region does not know are good, or the region is disabled.
+"""Finds out whether credentials are bad, or the region is disabled that does not recognize them.
 
-Both are refused with the same codes. A call of the same operation in a region that every account has enabled
-tells.
+Services use the same error codes for both. A call of the same operation in a region that every account has
+enabled makes the difference.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from poolcensus.aws.client import Client
     from poolcensus.aws.sdk.access import Sdk
 
-# The target waits for it; without an answer it is called again, and this after it.
+# The target waits for the confirmation. Without one, the target's call is retried, and then this one again.
 _BRIEF = Retrier(RetryPolicy(max_attempts=4, max_unrecognized=1, max_without_reply=2, longest_wait=2.0))
 
 
 class ConfirmationElsewhere:
-    """Makes calls in another `region`, of which the source of their credentials takes note."""
+    """Makes confirming calls in a `region` that every account has enabled."""
 
     def __init__(self, sdk: Sdk, client: Client, region: str) -> None:
         self._sdk = sdk
@@ -31,17 +31,21 @@ class ConfirmationElsewhere:
         self._region = region
 
     async def seek(self, call: Call[object]) -> None:
-        """Ask for the first page of all items in the other region, whatever it answers."""
+        """Request the first page of all items in the other region, with the credentials of a call.
+
+        The client records in the source of the credentials whether they were recognized.
+        """
         operation = call.operation
         if operation is None:
             return
         template = await self._sdk.template(operation.service, self._region, operation.method)
-        # Not the body of the call: IDs and page tokens of one region are an error in another.
+        # The body of the call can't be used: IDs and page tokens of one region are errors in another.
         body = operation.encode(operation.listings(Query())[0], None)
         key = call.key._replace(region=self._region)
         elsewhere = Call(
             template, body, key, call.source, lambda reply: reply, optional=True, operation=operation
         )
-        # Who is denied is known, which has been noted; all else says nothing of the credentials.
+        # A denial shows that the credentials are recognized, which the client has recorded by now. Other
+        # errors say nothing about the credentials.
         with suppress(CallError):
             await self._client.call(elsewhere, watch=CallWatch(), retrier=_BRIEF)

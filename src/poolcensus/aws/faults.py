@@ -1,7 +1,7 @@
-"""Errors of AWS as exceptions: what a reply says, read in the form of each protocol.
+"""Turns error replies of AWS's protocols into exceptions.
 
-The code is the body's `__type` (JSON) or `Code` (XML); a body that names none counts as its HTTP status.
-What code, status and message mean is in the table of refusals.
+The error code is the body's `__type` (JSON) or `Code` (XML), or else the HTTP status. The table of refusals
+says what code, status and message mean.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
     from poolcensus.operations import Operation
 
 ERROR_HEADER = "x-amzn-errortype"
-"""The header in which services name an error, beside its body or in place of it.
+"""The header with an error's code, which services send with the body or in place of it.
 
 https://smithy.io/2.0/aws/protocols/aws-json-1_1-protocol.html
 """
 
 
 def error_of(reply: Reply, region: str = "", operation: Operation | None = None) -> CallError:
-    """Return the exception for a reply that is not a success. Never raises for what the body holds.
+    """Return the exception for an error reply, whatever its body holds.
 
-    `region` and `operation` are what was called: some refusals mean another thing there.
+    The meaning of some refusals depends on the `region` and the `operation` that were called.
     """
     status, headers = reply.status, reply.headers
     body_code, message = _json_error(reply.body) or _xml_error(reply.body) or ("", "")
@@ -56,11 +56,11 @@ def error_of(reply: Reply, region: str = "", operation: Operation | None = None)
 
 
 def server_time(headers: Mapping[str, str]) -> float | None:
-    """Return the reply's `Date`, in epoch seconds."""
+    """Return the `Date` header in epoch seconds, or None if it is not a date."""
     return _epoch_of(headers.get("Date", ""))
 
 
-# The replies of a second have the same.
+# All replies of a second have the same `Date`.
 @lru_cache(maxsize=16)
 def _epoch_of(date: str) -> float | None:
     try:
@@ -76,8 +76,7 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def _plain_code(code: str) -> str:
-    # `com.amazon.coral.service#AccessDeniedException` and `AccessDeniedException:http://…` are both
-    # forms in which the same code arrives.
+    # A code may arrive as `com.amazon.coral.service#AccessDeniedException` or `AccessDeniedException:http://…`.
     return code.partition(":")[0].rpartition("#")[2].strip()[:LONGEST_CODE]
 
 
@@ -103,7 +102,7 @@ def _xml_error(body: bytes) -> tuple[str, str] | None:
 
 
 def parse_xml(body: bytes) -> ET.Element | None:
-    """Return the root of an XML body, or None where it is not XML. A DTD is refused: no service sends one."""
+    """Return the root of an XML body, or None if it is not XML or has a DTD, which no service sends."""
     if body.lstrip()[:1] != b"<":
         return None
     parser = ET.XMLParser(target=_WithoutDtd())  # noqa: S314 - without a DTD there are no entities to expand
@@ -111,7 +110,7 @@ def parse_xml(body: bytes) -> ET.Element | None:
         parser.feed(body)
         root: ET.Element = parser.close()
     except (ET.ParseError, LookupError, ValueError):
-        # The last two are for encodings that are not known or can't be read.
+        # LookupError and ValueError are raised for unknown or wrong encodings.
         return None
     return root
 

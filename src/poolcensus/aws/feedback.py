@@ -1,4 +1,4 @@
-"""What the error of a call tells others: its limits, the clock, the credentials, and the run's counts."""
+"""Applies the errors of calls to what later calls share: rates, breakers, clock, credentials and counts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _log = logging.getLogger("poolcensus")
 
 
 class ErrorFeedback:
-    """Passes on what the errors of calls say about later ones."""
+    """Updates what calls share after the error of an attempt."""
 
     def __init__(
         self, *, rates: RateLimits, breakers: CircuitBreakers, clock: Clock, counts: CallCounts
@@ -42,7 +42,8 @@ class ErrorFeedback:
         self._breakers = breakers
         self._clock = clock
         self._counts = counts
-        self._told_that_off: set[bool] = set()
+        # The states of the clock (off or not) that were warned of.
+        self._warned: set[bool] = set()
 
     def note(
         self,
@@ -53,9 +54,9 @@ class ErrorFeedback:
         watch: CallWatch,
         sent_at: float,
     ) -> None:
-        """Pass on the error of an attempt that was sent at `sent_at`, by the breakers' clock.
+        """Handle the error of an attempt. `sent_at` is on the breakers' clock.
 
-        Raises RegionDisabledError where that is what the error means.
+        Raises RegionDisabledError in its place if that is what the error means.
         """
         source, region = call.source, call.key.region
         if not isinstance(error, ThrottledError | LocalLimitError):
@@ -66,30 +67,30 @@ class ErrorFeedback:
                 self._counts.throttles += 1
                 self._rates.throttled(call.key, begun=call.begun)
             case LocalLimitError():
-                # It has not been sent.
+                # The request was not sent.
                 watch.attempts -= 1
                 self._counts.requests -= 1
             case ExpiredError():
                 source.expired(credentials)
             case ClockSkewError(server_time=float(moment)):
                 if self._clock.correct(call.endpoint, moment):
-                    self._tell_of_clock()
+                    self._warn_of_clock()
             case UnrecognizedCredentialsError():
                 _note_doubt(error, call, credentials, watch, sent_at)
             case AccessDeniedError() | NotEntitledError() if is_denial(error.code):
-                # Whether something is allowed is looked at once it is known who asks. A 403 without a code of
-                # AWS may be a proxy's, and one with another code is about the signature.
+                # A service checks permissions after it has recognized the credentials. A 403 without a code
+                # may be a proxy's, and a 403 with another code is about the signature.
                 source.recognized(credentials, region, sent_at)
             case UnreachableError() | CallTimeoutError():
                 self._note_silence(call, watch, sent_at, error)
 
-    def _tell_of_clock(self) -> None:
+    def _warn_of_clock(self) -> None:
         clock = self._clock
-        # An endpoint whose own clock jumps to and fro would be told of at each call.
-        if clock.is_off in self._told_that_off:
+        # At most once for each state: an endpoint's own clock may jump back and forth.
+        if clock.is_off in self._warned:
             return
-        self._told_that_off.add(clock.is_off)
-        # Others in the run that are on this machine have the same clock, and measure it by themselves.
+        self._warned.add(clock.is_off)
+        # Other processes of the run on this machine find the same; only one warning is shown.
         once = {"once": f"clock of {platform.node()} {'off' if clock.is_off else 'right'}"}
         if not clock.is_off:
             _log.warning(
@@ -107,7 +108,7 @@ class ErrorFeedback:
     def _note_silence(self, call: Call[object], watch: CallWatch, sent_at: float, error: CallError) -> None:
         endpoint = call.endpoint
         self._breakers.failed(endpoint, call.place.account_id, sent_at, error.message)
-        # In the last round nobody else needs the room.
+        # In the last round the window stays open, since no other region needs the places.
         if watch.window is not None and self._breakers.state(endpoint) is not State.LAST_ROUND:
             watch.window.silent()
 
@@ -119,10 +120,10 @@ def _note_doubt(
         watch.doubted, watch.doubted_at = credentials, sent_at
         return
     source, since = call.source, watch.doubted_at
-    # A second refusal soon after the first says no more than that: a region may not know a session yet.
+    # Soon after the first refusal, the region may just not know a new session yet.
     if sent_at < since + retry.KNOWN_EVERYWHERE_SECONDS:
         return
-    # That they were known before says nothing: a session may be revoked at any time.
+    # Only recognition after the first refusal counts, since a session may be revoked at any time.
     if not source.recognized_elsewhere(credentials, call.key.region, since):
         if source.by_call:
             source.expired(credentials)

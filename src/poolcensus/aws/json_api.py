@@ -1,4 +1,4 @@
-"""Calls of JSON services that are made now and then: one body in, one object out, every page asked for."""
+"""JSON replies and paged listings: shared by the pages of targets and by less frequent calls."""
 
 from __future__ import annotations
 
@@ -24,22 +24,23 @@ if TYPE_CHECKING:
     from poolcensus.model import JsonObject, JsonValue
 
 
-# A page may be empty and still have a next one, as those of Organizations do, or move and hold what the one
-# before it had; not for ever.
-_MOST_IN_VAIN = 1000
-# JSON may write any letter of a name as `\u00` and two digits: only parsing finds such a name.
+# How many pages in a row may have nothing new. A page may be empty and still have a next one, as with
+# Organizations, or repeat items of the page before it if items move meanwhile.
+_MOST_WITHOUT_NEW_ITEMS = 1000
+# JSON may escape any letter of a name as `\u00` and two digits. Only parsing finds such a name.
 _ESCAPE = b"\\u00"
 
 
 def as_in_json(*fields: str) -> Mapping[str, bytes]:
-    """Return the names of fields, each with how it stands in a body."""
+    """Return the names of fields, each with its encoding in a JSON body."""
     return {field: codec.dumps(field) for field in fields}
 
 
 def json_object(reply: Reply, once: Mapping[str, bytes] = MappingProxyType({})) -> JsonObject:
-    """Return the reply's body, which has to be one JSON object with the fields in `once` at most once.
+    """Return the body of a reply, which has to be a JSON object.
 
-    Raises BadResponseError. Of a field that is there twice, one would be lost in silence.
+    `once` are fields, from `as_in_json`, that the object must not have twice: one of the two values would be
+    lost silently. Raises BadResponseError.
     """
     try:
         value = codec.loads(reply.body)
@@ -49,7 +50,7 @@ def json_object(reply: Reply, once: Mapping[str, bytes] = MappingProxyType({})) 
         raise bad_response(reply, f"the body is {codec.json_type_of(value)}, not an object")
     if "__type" in value:
         raise bad_response(reply, f"the body names an error, though the status is {reply.status}")
-    # One that is there twice is there: on most pages there is no token to be looked for.
+    # Only fields that the object has can be there twice. Most pages have no token.
     if once and _may_be_twice(reply.body, [text for field, text in once.items() if field in value]):
         names = codec.names(reply.body)
         for field in once:
@@ -59,9 +60,9 @@ def json_object(reply: Reply, once: Mapping[str, bytes] = MappingProxyType({})) 
 
 
 def _may_be_twice(body: bytes, names: Iterable[bytes]) -> bool:
-    """Whether one of the names may be there twice: inside of other objects it may be there too."""
-    # From the end, since CPython takes three times as long to search from the start, or to count; a single
-    # byte is found at once, and most bodies have no escape.
+    """Return whether a name may occur twice, perhaps inside another object or a string."""
+    # CPython takes three times as long to search from the start or to count, so this searches from the end.
+    # The check for a single byte is fast, and most bodies have no escape.
     if b"\\" in body and body.rfind(_ESCAPE) >= 0:
         return True
     for name in names:
@@ -79,32 +80,32 @@ def bad_response(reply: Reply, why: str) -> BadResponseError:
 
 
 class TokenTrail:
-    """Where a listing has been, which ends in an error where it does not get on.
+    """Detects a listing that makes no progress.
 
-    A service may go round in a circle of several tokens, or give new ones for ever.
+    A service may repeat page tokens in a cycle, or return new ones forever.
     """
 
     def __init__(self) -> None:
         self._seen: set[str] = set()
-        self._last_in_vain = 0
+        self._last_without_new_items = 0
         self._in_a_row = 0
 
     def follow(self, token: str, what: str) -> None:
-        """Note a token. Raises PagingLoopError where it was seen before."""
+        """Record a page token. Raises PagingLoopError, which names `what`, if it was seen before."""
         if token in self._seen:
             raise PagingLoopError(
                 f"{what} gave a page token that it had given before", code=BadReply.PAGING_LOOP
             )
         self._seen.add(token)
 
-    def passed_in_vain(self, number: int, what: str) -> None:
-        """Note that the page of that number has no item that is new, and a next page. Others are not noted.
+    def found_nothing_new(self, number: int, what: str) -> None:
+        """Record a page that has no new items but has a next page. `number` is the page's.
 
-        Raises PagingLoopError where too many have followed one another.
+        Raises PagingLoopError for too many such pages in a row.
         """
-        self._in_a_row = self._in_a_row + 1 if number == self._last_in_vain + 1 else 1
-        self._last_in_vain = number
-        if self._in_a_row > _MOST_IN_VAIN:
+        self._in_a_row = self._in_a_row + 1 if number == self._last_without_new_items + 1 else 1
+        self._last_without_new_items = number
+        if self._in_a_row > _MOST_WITHOUT_NEW_ITEMS:
             raise PagingLoopError(
                 f"{what} went on for {self._in_a_row:,} pages without anything new, with ever new tokens",
                 code=BadReply.PAGING_LOOP,
@@ -126,9 +127,10 @@ async def list_pages(
     longest_attempt: float | None = None,
     watch: CallWatch | None = None,
 ) -> AsyncGenerator[tuple[JsonObject, ...]]:
-    """Yield the pages of a listing, each as the objects under `items`.
+    """Yield the pages of a listing: for each, the objects in its field `items`.
 
-    An empty page may be followed by others. `watch` counts the calls of all pages.
+    An empty page may be followed by others. `watch` counts the requests of all pages. The other parameters
+    are as in `Call`.
     """
     once = as_in_json(items, "NextToken")
 
@@ -169,4 +171,4 @@ async def list_pages(
         before = len(seen)
         seen.update(hash(codec.dumps(each)) for each in objects)
         if len(seen) == before:
-            trail.passed_in_vain(number, items)
+            trail.found_nothing_new(number, items)

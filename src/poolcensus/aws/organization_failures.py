@@ -1,4 +1,4 @@
-"""What a person is told where Organizations refuses: whose account it was, and whose it has to be."""
+"""Errors of Organizations in words: which account made the call, and which account has to."""
 
 from __future__ import annotations
 
@@ -12,20 +12,23 @@ if TYPE_CHECKING:
 
 # https://docs.aws.amazon.com/organizations/latest/APIReference/API_DescribeOrganization.html#API_DescribeOrganization_Errors
 IN_NO_ORGANIZATION: Final = "AWSOrganizationsNotInUseException"
-# https://docs.aws.amazon.com/organizations/latest/APIReference/API_ListAccountsForParent.html, whose
-# ParentId may also be one that its pattern does not allow.
+# https://docs.aws.amazon.com/organizations/latest/APIReference/API_ListAccountsForParent.html. The second
+# code is for an ID that does not match the pattern of ParentId.
 _MISSING_PARENT: Final = frozenset({"ParentNotFoundException", "InvalidInputException"})
 
 
 def is_missing_parent(error: CallError) -> bool:
-    """Whether an error says that there is no such root or organizational unit."""
+    """Return whether an error says that there is no such root or organizational unit."""
     return error.code in _MISSING_PARENT
 
 
 def failed_listing(
     error: CallError, action: str, caller: Caller, management: str | None
 ) -> OrganizationError:
-    """Return the error that says what failed and what to do, as far as the management account is known."""
+    """Return the error for a failed call of Organizations, which says what to do.
+
+    `management` is the ID of the management account, if it is known.
+    """
     match error:
         case CallError(code=code) if code == IN_NO_ORGANIZATION:
             text = (
@@ -59,7 +62,7 @@ def failed_listing(
 
 
 def _is_other(caller: Caller, management: str | None) -> bool:
-    """Whether the caller's account is not the management account, as far as is known."""
+    """Return whether the caller's account is not known to be the management account."""
     return management != caller.account_id
 
 

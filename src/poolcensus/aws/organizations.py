@@ -1,7 +1,7 @@
-"""The accounts of the caller's Organization, a page at a time.
+"""Lists the accounts of the caller's Organization, page by page.
 
-https://docs.aws.amazon.com/organizations/latest/APIReference/API_ListAccounts.html: it works from the
-management account or a delegated administrator, and a page may be empty and still have a next one.
+https://docs.aws.amazon.com/organizations/latest/APIReference/API_ListAccounts.html says who may call it: the
+management account and delegated administrators. A page may be empty and still have a next one.
 """
 
 from __future__ import annotations
@@ -37,23 +37,22 @@ if TYPE_CHECKING:
 _SERVICE = "organizations"
 # https://docs.aws.amazon.com/organizations/latest/APIReference/API_Account.html (Paths), and
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies_last-accessed-view-data-orgs.html (entity
-# paths): the ids of the Organization, the root and the OUs, down to the account.
+# paths): the IDs of the Organization, the root and the OUs, down to the account.
 _PATH = re.compile(
     r"(?P<place>(?P<organization>o-[a-z0-9]{10,32})/r-[0-9a-z]{4,32}/(?:ou-[0-9a-z]{4,32}-[a-z0-9]{8,32}/)*)"
     r"(?:(?P<account>[0-9]{12})/?)?"
 )
 TAGS_AT_ONCE: Final = 8
-"""How many accounts' tags are read side by side at most, of the 20 accounts of a page.
+"""How many accounts' tags are read at the same time, at most. A page has 20 accounts.
 
-Organizations refuses more than it allows, which is not documented:
-https://github.com/aws/aws-sdk-js/issues/2135
+Organizations has a limit, which is not documented: https://github.com/aws/aws-sdk-js/issues/2135
 """
 
 
 class ListedAccount(msgspec.Struct, frozen=True):
-    """An account as Organizations describes it. `state` is `ACTIVE` or why it can't be asked.
+    """An account as Organizations describes it. `state` is `ACTIVE`, `SUSPENDED` and so on.
 
-    `path` is its place, `o-…/r-…/ou-…/ACCOUNT/`, or None where the reply does not tell it.
+    `path` is its path in the Organization, `o-…/r-…/ou-…/ACCOUNT/`, or None if the reply does not have it.
     """
 
     id: str
@@ -64,10 +63,10 @@ class ListedAccount(msgspec.Struct, frozen=True):
 
 
 class Organization:
-    """The caller's Organization. Every method raises OrganizationError where it can't be read.
+    """The caller's Organization. Every method raises OrganizationError if it can't be read.
 
-    `calls` counts the pages that were asked for, by IAM action. `concurrent_runs` is how many runs read
-    it as the same caller.
+    `calls` counts the pages that were read, by IAM action. `concurrent_runs` is the number of runs that read
+    it as the same caller at the same time.
     """
 
     def __init__(
@@ -104,7 +103,7 @@ class Organization:
             parents += await self._units_of(parent, seen)
 
     async def paths(self) -> dict[str, str]:
-        """Return the path of every account, by a walk over the whole tree: two calls for each OU at least."""
+        """Return the path of every account, by ID. Walks the whole tree: at least two calls for each OU."""
         paths: dict[str, str] = {}
         seen: set[str] = set()
         async with aclosing(self._list("list_roots", {}, "Roots")) as pages:
@@ -118,7 +117,7 @@ class Organization:
         return paths
 
     async def check_units(self, units: Iterable[str]) -> None:
-        """Raise ScopeError for the first that is no root or organizational unit of the Organization."""
+        """Raise ScopeError for the first ID that is not a root or an OU of the Organization."""
         for unit in units:
             if (refusal := await self._missing(unit)) is not None:
                 raise ScopeError(
@@ -127,11 +126,11 @@ class Organization:
                 ) from refusal
 
     async def missing_units(self, units: Iterable[str]) -> frozenset[str]:
-        """Return those that are no root or organizational unit of the Organization."""
+        """Return the IDs that are not a root or an OU of the Organization."""
         return frozenset([each for each in units if await self._missing(each) is not None])
 
     async def _missing(self, unit: str) -> CallError | None:
-        """Return what Organizations says where it has no such root or unit, None where it has."""
+        """Return the error of Organizations if it has no such root or OU, or None if it has."""
         request: JsonObject = {"ParentId": unit, "MaxResults": 1}
         try:
             async with aclosing(self._pages("list_accounts_for_parent", request, "Accounts")) as pages:
@@ -143,7 +142,7 @@ class Organization:
         return None
 
     async def tags(self, account_id: str) -> frozenset[tuple[str, str]]:
-        """Return the tags of an account. Waits where as many are being read as Organizations allows."""
+        """Return the tags of an account. Waits while as many tags are being read as Organizations allows."""
         watch = CallWatch()
         request = {"ResourceId": account_id}
         async with self._limit.place():
@@ -164,7 +163,10 @@ class Organization:
                 yield tuple(_listed(each) for each in page)
 
     async def _units_of(self, parent: str, seen: set[str]) -> list[str]:
-        """Return the units of a root or a unit that were not `seen`: a tree that is none has no end."""
+        """Return the OUs directly under a root or an OU, except those in `seen`, and add them to it.
+
+        Without `seen`, a wrong reply with a cycle in the tree would be followed forever.
+        """
         request = {"ParentId": parent}
         method, items = "list_organizational_units_for_parent", "OrganizationalUnits"
         async with aclosing(self._list(method, request, items)) as pages:
@@ -207,7 +209,10 @@ class Organization:
         return failed_listing(error, _iam_action(method), self._caller, await self._management_account(error))
 
     async def _management_account(self, error: CallError) -> str | None:
-        """Return its id once a call was refused, None where even what any member may call fails."""
+        """Return the ID of the management account after a call was denied, or None if it can't be found out.
+
+        Every member account may call DescribeOrganization.
+        """
         if not isinstance(error, AccessDeniedError):
             return None
         template = await self._sdk.template(_SERVICE, self._region, "describe_organization", {})
@@ -222,7 +227,7 @@ def _management_account(reply: Reply) -> str:
     found = json_object(reply).get("Organization")
     if not isinstance(found, dict):
         raise bad_response(reply, "the body describes no Organization")
-    # The name is older than the console's "management account".
+    # The API still uses the former name of the management account.
     management = found.get("MasterAccountId")
     if not isinstance(management, str):
         raise bad_response(reply, "the body names no management account")
@@ -230,7 +235,7 @@ def _management_account(reply: Reply) -> str:
 
 
 def _tag(tag: JsonObject) -> tuple[str, str]:
-    # A value may be empty, which some services that are not AWS leave out.
+    # A value may be empty. Some services that imitate AWS leave it out then.
     key, value = tag.get("Key"), tag.get("Value") or ""
     if not isinstance(key, str) or not isinstance(value, str):
         raise OrganizationError("Organizations sent a tag whose key or value is no text")
@@ -249,7 +254,7 @@ def _listed(account: JsonObject) -> ListedAccount:
     if not is_account_id(account_id):
         raise OrganizationError("Organizations sent an account without a 12-digit id")
     name = account.get("Name")
-    # `Status` gives way to `State`:
+    # `State` replaces `Status`:
     # https://docs.aws.amazon.com/organizations/latest/APIReference/API_Account.html
     state = account.get("State") or account.get("Status") or "ACTIVE"
     organization_id = _organization_of(account)
@@ -263,14 +268,14 @@ def _listed(account: JsonObject) -> ListedAccount:
 
 
 def _organization_of(described: JsonObject) -> str | None:
-    """Return the id of the Organization in the ARN of an account or a root."""
+    """Return the Organization's ID in the ARN of an account or a root, or None."""
     arn = described.get("Arn")
     parts = arn.split("/") if isinstance(arn, str) else []
     return parts[1] if len(parts) == 3 else None
 
 
 def _path(paths: JsonValue, account_id: str, organization_id: str | None) -> str | None:
-    """Return the one place that all paths name. None where there is none, or where they contradict."""
+    """Return the path that all of `paths` agree on, or None if there is none or they differ."""
     found: set[str] = set()
     for path in paths if isinstance(paths, list) else ():
         parts = _PATH.fullmatch(path) if isinstance(path, str) else None

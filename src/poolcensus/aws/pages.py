@@ -1,4 +1,4 @@
-"""The pages of one target: one call after the other, each reply checked."""
+"""Reads the pages of a target, one call after the other, and checks each reply."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
 
 class _Begun(NamedTuple):
-    """A listing, with the body of its first call."""
+    """A listing, and the body of its first call."""
 
     listing: Listing
     body: bytes
 
 
 class PageReader:
-    """Opens targets for reading: one operation and one query, by one client."""
+    """Reads targets with one operation, one query and one client."""
 
     def __init__(self, sdk: Sdk, client: Client, operation: Operation, query: Query) -> None:
         self.client = client
@@ -44,7 +44,7 @@ class PageReader:
         self.query = query
         self.templates: dict[str, RequestTemplate] = {}
         self._sdk = sdk
-        # The first calls of all targets have the same bodies.
+        # The bodies of first calls are equal for all targets.
         self._listings = [self.begin(each) for each in operation.listings(query)]
         self.identity_of: Callable[[JsonObject], str] = itemgetter(operation.identity)
         self._once = as_in_json(operation.collection, *operation.token_fields)
@@ -54,16 +54,15 @@ class PageReader:
         return TargetPages(self, target, source, watch, self._listings)
 
     async def template(self, region: str) -> RequestTemplate:
-        """Return what all calls in a region have in common, which is then in `templates`."""
+        """Return the template of calls in a region, and keep it in `templates`."""
         operation = self.operation
         template = await self._sdk.template(operation.service, region, operation.method)
         self.templates[region] = template
         return template
 
     def begin(self, listing: Listing) -> _Begun:
-        """Return a listing with its first call's body."""
-        body = self.operation.encode(listing, None)
-        return _Begun(listing, body)
+        """Return a listing with the body of its first call."""
+        return _Begun(listing, self.operation.encode(listing, None))
 
     def parse(self, reply: Reply) -> tuple[list[JsonObject], str | None]:
         """Return the items of a reply and the token of the next page. Raises BadResponseError."""
@@ -75,9 +74,9 @@ class PageReader:
 
 
 class TargetPages:
-    """The pages of one target, in order; an item that is on several is only on the first.
+    """The pages of one target, in order. An item that occurs on several pages is only kept on the first.
 
-    `ended` is true once the last one has been read.
+    `ended` is true after the last page was read.
     """
 
     __slots__ = (
@@ -106,9 +105,10 @@ class TargetPages:
         self.ended = False
 
     async def next(self) -> Page | None:
-        """Return the next page, or None where no item is left of those that were asked for by their ids.
+        """Return the next page, or None if the service refused the call because requested IDs are missing.
 
-        Raises the CallError that ended the target: what came before it is then not the whole.
+        In that case the remaining IDs are requested next, if there are any. Raises the CallError that ends
+        the target; the pages before it are incomplete then.
         """
         reader = self._reader
         template = reader.templates.get(self._target.region) or await reader.template(self._target.region)
@@ -137,13 +137,13 @@ class TargetPages:
             self._end_listing()
         new = self._new(items)
         if not new and self._token is not None:
-            self._pass_in_vain()
+            self._note_nothing_new()
         return Page(self._target, self._number, utc_now(), new)
 
-    def _pass_in_vain(self) -> None:
+    def _note_nothing_new(self) -> None:
         if self._trail is None:
             self._trail = TokenTrail()
-        self._trail.passed_in_vain(self._number, f"{self._target.region} in {self._target.account.id}")
+        self._trail.found_nothing_new(self._number, f"{self._target.region} in {self._target.account.id}")
 
     def _end_listing(self) -> None:
         del self._left[0]
@@ -166,7 +166,7 @@ class TargetPages:
         self.ended = not self._left
 
     def _new(self, items: list[JsonObject]) -> tuple[JsonObject, ...]:
-        # Items may shift between pages while they are read.
+        # Items may move to a later page while pages are read, so an item may come twice.
         ids = list(map(self._reader.identity_of, items))
         if self._seen is None:
             if self.ended and len(set(ids)) == len(ids):
@@ -179,14 +179,14 @@ class TargetPages:
 
 
 class _SeenIds:
-    """The ids of a target's items, which are kept for as long as it is read.
+    """The IDs of a target's items that were seen on its pages.
 
-    Where there are many, those that the operation has a number for lie sorted in eight bytes each. A set of
-    strings takes more than ten times as much, and there are as many targets as calls in flight; it is faster
-    where there are few.
+    Up to `_FEW` IDs are kept in a set, which is faster. More IDs are kept as sorted numbers of eight bytes,
+    where the operation has a number for them: a set of strings takes more than ten times as much memory, and
+    there is one for each call in flight.
     """
 
-    # Of ten pages: less than the target's records may take in memory.
+    # The IDs of ten pages take less memory than the records of the target may.
     _FEW = 250
 
     def __init__(self, number_of: Callable[[str], int | None]) -> None:
@@ -196,7 +196,7 @@ class _SeenIds:
         self._others: set[str] = set()
 
     def takes(self, ids: list[str]) -> bool:
-        """Take all ids at once, if there are few so far and each is new. Returns whether that is so."""
+        """Add all IDs at once and return True, if there are few in all and each is new. Else return False."""
         if self._few is None or len(self._few) + len(ids) > self._FEW:
             return False
         new = set(ids)
@@ -206,7 +206,7 @@ class _SeenIds:
         return True
 
     def is_new(self, identity: str) -> bool:
-        """Whether an id is seen for the first time; from then on it is not."""
+        """Add an ID, and return whether it was new."""
         if self._few is not None:
             few, self._few = self._few, None
             for each in few:

@@ -1,4 +1,4 @@
-"""AWS as one run sees it: everything that makes calls, opened together and closed together."""
+"""Opens and closes everything that the calls of a run need."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ if TYPE_CHECKING:
 _log = logging.getLogger("poolcensus")
 
 _FIRST_STS = "us-east-1"
-# What the SDK wants to see before it forms a request. It is forgotten with the body.
+# The SDK requires these parameters to form a request. Only the body depends on them, which is not kept.
 _ANY_ROLE = {"RoleArn": "arn:aws:iam::000000000000:role/any", "RoleSessionName": "any"}
 
 
 class Aws(msgspec.Struct, frozen=True):
-    """What a run asks AWS through. `ask_anything` makes a call that AWS answers if it can be reached."""
+    """The access of a run to AWS. `ask_anything` makes a call to see whether AWS can be reached."""
 
     caller: Caller
     client: Client
@@ -68,14 +68,14 @@ class Aws(msgspec.Struct, frozen=True):
     ask_anything: Callable[[], Awaitable[None]]
 
     def forget(self, account_id: str) -> None:
-        """Drop an account's credentials and region status: it has no target left."""
+        """Drop the credentials, region status and rates of an account that has no target left."""
         self.broker.forget(account_id)
         self.region_status.forget(account_id)
         self.client.forget(account_id)
 
 
 class CallerSession(msgspec.Struct, frozen=True):
-    """The SDK's configuration has been read and holds credentials. No call has been made of ours."""
+    """The caller's configuration and credentials, as the SDK finds them, before any call of the run."""
 
     sdk: Sdk
     credentials: ChainCredentials
@@ -84,10 +84,10 @@ class CallerSession(msgspec.Struct, frozen=True):
 
 @asynccontextmanager
 async def open_caller(settings: Settings) -> AsyncIterator[CallerSession]:
-    """Read the SDK's configuration and walk its credential chain.
+    """Read the SDK's configuration and resolve its credential chain.
 
-    Raises SettingsError for a profile that is not there, CredentialsError where there are none, and another
-    FatalError where the system can't read the configuration.
+    Raises SettingsError if the profile does not exist, CredentialsError if there are no credentials, and
+    another FatalError if the configuration can't be read.
     """
     require_asyncio()
     async with Sdk(profile=settings.profile, endpoint_url=settings.endpoint_url) as sdk:
@@ -97,9 +97,9 @@ async def open_caller(settings: Settings) -> AsyncIterator[CallerSession]:
 
 
 def open_limiter(settings: Settings) -> ConcurrencyLimiter:
-    """Return the places for calls of a run, no more than it may have files open.
+    """Return the concurrency limiter of a run, bounded by the limit on open files.
 
-    Raises FatalError where there is room for none.
+    Raises FatalError if no connection can be opened.
     """
     places = min(settings.concurrency, most_connections())
     if places < settings.concurrency:
@@ -124,14 +124,14 @@ async def open_aws(
     overrides: Mapping[str, RoleOverride],
     waiting: Waiting | None,
 ) -> AsyncIterator[Aws]:
-    """Open AWS for a run that takes a census of an operation: the transport, and who the caller is.
+    """Open the access to AWS for a census of an operation, and find out who the caller is.
 
-    `limiter` has the places for calls, of which others may take some too. `concurrent_runs` is how many go on
-    as the same caller, whose own limits each takes its part of. `overrides` are the accounts, by ID,
-    that have a role, an external ID or a profile of their own. With `waiting`, a network that is away is
-    waited for, and said there.
-    Raises SettingsError for a profile that can't be read and a role in another partition, CredentialsError or
-    another FatalError. On leaving, every connection is closed.
+    `limiter` may be shared with other runs. `concurrent_runs` is the number of runs as the same caller, which
+    share the limits of the caller's account. `overrides` are the roles, external IDs and profiles of single
+    accounts, by ID. With `waiting`, the run waits for a network that is down, and says so there.
+
+    Raises SettingsError for a profile that can't be read or a role in another partition, CredentialsError, or
+    another FatalError. All connections are closed at the end of the block.
     """
     sdk, caller_credentials = session.sdk, session.credentials
     async with AsyncExitStack() as stack:
@@ -152,7 +152,7 @@ async def open_aws(
         )
         configured = settings.sts_region or sdk.region
         asked = configured or _FIRST_STS
-        # A service model of no use is told before anything is called.
+        # A custom service model that is broken is reported here, before any call.
         await sdk.template(operation.service, asked, operation.method)
         sdks = await sdk.of_profiles(
             {each.profile: account_id for account_id, each in overrides.items() if each.profile is not None}
@@ -221,11 +221,11 @@ def _sts_endpoints(
     home: str,
     moved: bool,
 ) -> StsEndpoints:
-    """Return where roles are assumed: in the region that the settings name, or else in the run's `home`.
+    """Return the STS endpoints for AssumeRole: in the region of the settings, or else in the `home` region.
 
-    Another region is called where STS in that one is off or does not answer. If that was so when STS was
-    asked who the caller is, `moved`, its `home` is the other region, and the only one that is called.
-    Raises SettingsError where the settings name a region that is none of the caller's partition.
+    A second region is used if STS in the first one is not activated or does not answer. If this has already
+    happened with GetCallerIdentity, `moved` is true, `home` is the second region, and only it is used. Raises
+    SettingsError if the region of the settings is not in the caller's partition.
     """
     named = _sts_region(settings, caller) or home
     return StsEndpoints(
@@ -238,7 +238,10 @@ def _sts_endpoints(
 
 
 def _always_on(region: str, caller: Caller, operation: Operation) -> str:
-    """Return a region with the operation that every account has enabled: the given one, or the first."""
+    """Return a region that offers the operation and that every account has enabled.
+
+    This is the given region if possible, or else the first one of the operation.
+    """
     known = partitions().get(caller.partition)
     if known is None:
         return region
@@ -247,7 +250,7 @@ def _always_on(region: str, caller: Caller, operation: Operation) -> str:
 
 
 def _sts_region(settings: Settings, caller: Caller) -> str | None:
-    """Return the region that is set. Raises SettingsError where it is none of the caller's partition."""
+    """Return `sts_region` of the settings. Raises SettingsError if it is not in the caller's partition."""
     region = settings.sts_region
     if (
         region is not None
@@ -273,7 +276,7 @@ async def _transport(settings: Settings, trust: Trust) -> Transport:
 
 
 def _load_sdk_transport() -> type[SdkTransport]:
-    # The asynchronous SDK takes a good 100 ms, for those who ask for it alone.
+    # Importing the asynchronous SDK takes over 100 ms, and only `--transport sdk` needs it.
     from poolcensus.aws.transport.sdk import SdkTransport  # noqa: PLC0415 - slow to import
 
     return SdkTransport

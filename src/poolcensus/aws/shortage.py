@@ -1,4 +1,4 @@
-"""What calls do while this machine has nothing left for a connection: file descriptors, ports, memory."""
+"""A shortage of file descriptors, ports or memory on this machine, which calls wait for."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ _log = logging.getLogger("poolcensus")
 
 
 class Shortage:
-    """What a call does while nothing is left on this machine for its connection.
+    """The wait of a call while this machine lacks something for its connection.
 
-    That says nothing about the service: the call waits, and others end and give back what they used.
+    The shortage says nothing about the service. The call waits until other calls end and free what they used.
     """
 
-    # Connections end all the time: what has not come back in a minute without a reply does not come back.
+    # Seconds without any reply after which the run ends. Connections end all the time, so a shortage that
+    # lasts longer does not pass.
     _LONGEST = 60.0
     _PAUSE = 0.5
 
@@ -33,7 +34,7 @@ class Shortage:
         self._since = breakers.now()
 
     def note(self, error: LocalLimitError) -> None:
-        """Note that it goes on. Raises FatalError where it has lasted too long."""
+        """Record that the shortage persists. Raises FatalError if it has lasted too long."""
         if self._breakers.now() - max(self._since, self._breakers.last_reply) >= self._LONGEST:
             raise FatalError(f"no connection can be opened: {error.message}") from error
         _log.info("a call waits: %s", error.message)

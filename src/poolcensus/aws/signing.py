@@ -1,4 +1,4 @@
-"""Signature Version 4 for prepared requests, with a clock that follows the service's.
+"""Signature Version 4 for prepared requests, and a clock that follows the service's.
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/create-signed-request.html
 """
@@ -20,18 +20,19 @@ if TYPE_CHECKING:
 
     from poolcensus.flow.breaker import Endpoint
 
-# What AWS gives as keys and tokens, and what stands in a URL: no blank and no control character.
+# Keys, tokens and URLs: visible ASCII characters.
 _WORD = re.compile(r"[!-~]+")
-# https://www.rfc-editor.org/rfc/rfc9110#section-5.5, without the characters that only old servers send.
+# https://www.rfc-editor.org/rfc/rfc9110#section-5.5, without its obsolete characters.
 _HEADER_VALUE = re.compile(r"(?:[!-~](?:[ \t!-~]*[!-~])?)?")
 _HEADER_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """One set of keys. The secret parts never show in a repr.
+    """A set of keys. Its repr leaves out the secret parts.
 
-    Raises ValueError, without the value, for what can't stand in a header: a line break would begin another.
+    Raises ValueError, without the value, if a part can't be in a header: a line break would begin another
+    one.
     """
 
     access_key_id: str
@@ -49,7 +50,7 @@ class Credentials:
         )
 
     def day_key(self, date: str) -> bytes:
-        """Return where the keys of all regions and services begin on a day, which is a text like 20261123."""
+        """Return the first derived key of a day, which all regions and services share. `date` is 20261123."""
         key = self._day_keys.get(date)
         if key is None:
             secret = b"AWS4" + self.secret_access_key.encode()
@@ -58,7 +59,7 @@ class Credentials:
 
 
 class SdkOperation(NamedTuple):
-    """The SDK's own names of what is called: the service, the client's region and its method."""
+    """An operation in the names of the SDK: the service, the region of the client, and its method."""
 
     service: str
     region: str
@@ -67,10 +68,10 @@ class SdkOperation(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RequestTemplate:
-    """What all calls of one operation in one region share: the SDK built it, each call adds its body.
+    """The part of a request that all calls of an operation in a region share. Each call adds its body.
 
-    `service` and `region` are what signatures name, `operation` is what the SDK has built it for.
-    Raises ValueError, without the value, for what can't stand in the head of a request.
+    The SDK forms it for `operation`. `service` and `region` are those of the signature. Raises ValueError,
+    without the value, if a part can't be in the head of a request.
     """
 
     method: str
@@ -101,7 +102,7 @@ class RequestTemplate:
                 raise ValueError(f"the header {name!a} holds {_NOT_FOR_HEADERS}")
 
     def form(self, *, with_token: bool) -> _Form:
-        """Return what the signatures of all calls share, for credentials with a session token or without."""
+        """Return the parts that all signatures share, for credentials with or without a session token."""
         form = self._forms.get(with_token)
         if form is None:
             form = self._forms[with_token] = _form(self, with_token=with_token)
@@ -112,7 +113,7 @@ _NOT_FOR_HEADERS = "a character that can't stand in a header, such as a line bre
 
 
 def is_header_value(text: str) -> bool:
-    """Whether a text can be the value of a header."""
+    """Return whether a text can be the value of a header."""
     return _HEADER_VALUE.fullmatch(text) is not None
 
 
@@ -124,7 +125,7 @@ def _check_words(words: Mapping[str, object]) -> None:
 
 
 class _Form(msgspec.Struct, frozen=True):
-    """A canonical request with the date, the session token and the body's digest left open."""
+    """The fixed parts of a canonical request, around the date, the session token and the body's digest."""
 
     before_date: str
     before_token: str
@@ -135,7 +136,9 @@ class _Form(msgspec.Struct, frozen=True):
     lines: str
 
 
-# https://www.rfc-editor.org/rfc/rfc2104#section-2: a block with the key, each byte changed for either hash.
+# HMAC hashes a block with the key twice, with each byte XORed with 0x36 for the inner hash and with 0x5c for
+# the
+# outer one: https://www.rfc-editor.org/rfc/rfc2104#section-2
 _INNER = bytes(byte ^ 0x36 for byte in range(256))
 _OUTER = bytes(byte ^ 0x5C for byte in range(256))
 _INNER_REST = _INNER[:1] * 32
@@ -171,14 +174,14 @@ def _form(template: RequestTemplate, *, with_token: bool) -> _Form:
 
 
 class Clock:
-    """The time that signatures carry: this machine's, corrected by what a service said its time is.
+    """The time in signatures: that of this machine's clock, corrected by the time of a service.
 
-    The first correction is for all endpoints, since it is most often this machine's clock that is off. One
-    that refuses the time of the others has an offset of its own from then on.
+    The first correction applies to all endpoints, since usually it is this machine's clock that is off. An
+    endpoint that then refuses the corrected time gets an offset of its own.
     """
 
-    # A signature is refused when it is more than five minutes off. Less is not worth a correction:
-    # the `Date` of a reply has whole seconds and is as old as the reply.
+    # Seconds. AWS refuses a signature that is more than five minutes off. Smaller differences are not worth a
+    # correction: the `Date` of a reply has whole seconds, and is as old as the reply.
     _WORTH_CORRECTING = 60.0
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
@@ -191,16 +194,16 @@ class Clock:
 
     @property
     def offset(self) -> float:
-        """Seconds that this machine's clock is behind the service's."""
+        """By how many seconds this machine's clock is behind the service's."""
         return self._offset
 
     @property
     def is_off(self) -> bool:
-        """Whether this machine's clock is so far from the service's that signatures need a correction."""
+        """Whether this machine's clock differs so much from the service's that signatures are corrected."""
         return abs(self._offset) >= self._WORTH_CORRECTING
 
     def correct(self, endpoint: Endpoint, server_time: float) -> bool:
-        """Follow the clock of an endpoint, and say whether that changed the time of all others."""
+        """Follow the clock of an endpoint. Return whether this changed the offset for all endpoints."""
         offset = server_time - self._now()
         if abs(offset - self._own.get(endpoint, self._offset)) < self._WORTH_CORRECTING:
             return False
@@ -209,14 +212,15 @@ class Clock:
             if not self.is_off or abs(offset) >= self._WORTH_CORRECTING:
                 self._own[endpoint] = offset
                 return False
-            # It agrees with this machine: either its clock was put right, or the other endpoint's is wrong.
+            # The endpoint agrees with this machine. Either this machine's clock was set, or the clock of the
+            # other endpoint is wrong.
             self._own[followed] = self._offset
             self._own.pop(endpoint, None)
         self._followed, self._offset = endpoint, offset
         return True
 
     def stamp(self, endpoint: Endpoint) -> str:
-        """Return the time for an endpoint as `x-amz-date` has it."""
+        """Return the present time for an endpoint, in the format of `x-amz-date`."""
         offset = self._own.get(endpoint, self._offset) if self._own else self._offset
         second = int(self._now() + offset)
         if second != self._second:
@@ -232,9 +236,9 @@ def _digest(body: bytes) -> str:
 
 
 def sign(template: RequestTemplate, body: bytes, credentials: Credentials, stamp: str) -> str:
-    """Return the headers of a call: the template's, the date, the session token and the signature, in lines.
+    """Return the header lines of a signed call: those of the template, date, session token and signature.
 
-    `stamp` is the time in the form of `x-amz-date`.
+    `stamp` is the time in the format of `x-amz-date`.
     """
     token = credentials.session_token
     form = template.form(with_token=token is not None)
@@ -243,8 +247,8 @@ def sign(template: RequestTemplate, body: bytes, credentials: Credentials, stamp
     date = stamp[:8]
     scope = f"{date}/{form.scope}"
     text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{sha256(canonical).hexdigest()}"
-    # The HMAC-SHA-256 of each step, and of the text, for the key of the step before, which has 32 bytes.
-    # OpenSSL looks its HMAC up anew for each one, which takes longer than two hashes of what is so short.
+    # Each step is an HMAC-SHA-256 with the 32 bytes of the step before as its key. It is made of two plain
+    # hashes, since OpenSSL looks up its HMAC each time, which takes longer than hashing so little.
     key = credentials.day_key(date)
     for message in (*form.scope_steps, _INNER_REST + text.encode()):
         key = sha256(

@@ -1,4 +1,4 @@
-"""What is told of each call as it is made: to the log at DEBUG, and to OpenTelemetry."""
+"""Reports each attempt of a call to the log, at DEBUG, and to OpenTelemetry."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ T = TypeVar("T")
 
 
 class CallTelemetry:
-    """Tells of every attempt at a call. A run has none unless somebody listens: its calls cost no more."""
+    """Reports the attempts of calls. A run only has one if there is something to report to."""
 
     def __init__(self, tracing: Tracing | None) -> None:
         self._tracing = tracing
 
     @classmethod
     def of_run(cls, tracing: Tracing | None) -> CallTelemetry | None:
-        """Return what tells of the calls of a run that begins, or None where nobody would be told."""
+        """Return the telemetry of a run, or None if neither the log at DEBUG nor tracing is on."""
         return cls(tracing) if tracing is not None or _log.isEnabledFor(logging.DEBUG) else None
 
     async def attempt(
@@ -48,7 +48,7 @@ class CallTelemetry:
         send: Callable[[Call[T]], Awaitable[T]],
         secrets: tuple[str, ...],
     ) -> T:
-        """Return what `send` returns for the call, having told how it went. Raises what `send` raises."""
+        """Make an attempt with `send` and report it. Returns and raises what `send` does."""
         replies: list[Reply] = []
 
         def note(reply: Reply) -> T:
@@ -68,7 +68,7 @@ class CallTelemetry:
             return result
 
     def retry(self, call: Call[object], retry: Retry) -> None:
-        """Tell why a call is made again, and when."""
+        """Report that a call will be made again."""
         if _log.isEnabledFor(logging.DEBUG):
             error = retry.error
             _log.debug(
@@ -136,7 +136,7 @@ def _title(call: Call[object]) -> str:
 
 
 def _redacted(call: Call[object], id_: str | None, secrets: tuple[str, ...]) -> str | None:
-    """Return the request ID of a reply as it is told where the reply is an error."""
+    """Return the request ID of a reply without secrets, as in an error."""
     error = CallError("", code="", request_id=id_)
     (call.redact or redact)(error, *secrets)
     return error.request_id
@@ -160,7 +160,7 @@ def _fields(call: Call[object], number: int, id_: str | None) -> dict[str, objec
 
 
 def _account(call: Call[object]) -> str | None:
-    """Return the account that a call is for, or None before it is known whose the credentials are."""
+    """Return the account that a call is made for, or None if the caller's account is not known yet."""
     account = call.place.account_id
     return None if account == UNKNOWN_ACCOUNT else account
 
