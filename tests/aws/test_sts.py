@@ -18,8 +18,8 @@ from poolcensus.aws.credentials.sts import (
     RoleRequest,
     RoleSession,
     StsEndpoints,
-    _form,
-    _same_for_many,
+    _form_body,
+    _quoted_once,
     second_sts_region,
 )
 from poolcensus.aws.refusals.redaction import redact
@@ -421,12 +421,12 @@ async def test_where_the_second_region_does_not_tell_either_the_first_is_told(
     )
 )
 def test_a_form_is_that_of_the_standard_library(parameters: dict[str, str | int]) -> None:
-    assert _form(parameters) == urlencode(parameters).encode("ascii")
+    assert _form_body(parameters) == urlencode(parameters).encode("ascii")
 
 
 def test_what_is_kept_of_forms_is_no_external_id() -> None:
-    _same_for_many.cache_clear()
+    _quoted_once.cache_clear()
     for number in range(10):
-        _form({"Action": "AssumeRole", "ExternalId": f"secret-{number}", "RoleArn": f"arn:{number}"})
+        _form_body({"Action": "AssumeRole", "ExternalId": f"secret-{number}", "RoleArn": f"arn:{number}"})
     # The three names.
-    assert _same_for_many.cache_info().currsize == 3
+    assert _quoted_once.cache_info().currsize == 3

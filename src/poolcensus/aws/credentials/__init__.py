@@ -1,1 +1,1 @@
-"""With whose credentials a call is made, and how they are got."""
+"""The credentials that calls are made with: the caller's, a profile's, or a role's."""

@@ -1,6 +1,7 @@
-"""Whose credentials a call is signed with: the caller's own, a profile's, or those of an account's role.
+"""The credential broker: finds the credentials for the calls of each account.
 
-Roles are assumed with the caller's credentials, a profile's, or those of the last hub role.
+They are the caller's own, a profile's, or those of the account's role. Roles are assumed with the caller's
+credentials, a profile's, or those of the last hub role.
 """
 
 from __future__ import annotations
@@ -38,9 +39,9 @@ if TYPE_CHECKING:
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """Who assumes a role: the source of the credentials, the account that they belong to, and its name.
+    """Who assumes a role: the source of the credentials, their account, and a name for messages.
 
-    `chained` says that they are a role's, `begins` that no hub role has been assumed before.
+    `chained` is whether the credentials are a role's, and `begins` whether no hub role was assumed for them.
     """
 
     source: RenewableSource
@@ -54,7 +55,7 @@ Source: TypeAlias = ChainCredentials | RoleCredentials | AccountOfProfile
 
 
 class CredentialBroker:
-    """Hands every account its source of credentials, and assumes roles for them."""
+    """Provides the source of credentials of each account, and assumes the roles."""
 
     def __init__(
         self,
@@ -71,7 +72,7 @@ class CredentialBroker:
         self._session = session
         self._profiles = profiles or {}
         self._sources: dict[str, Source] = {}
-        # The caller's own account needs no role, also where those of others are behind a chain of hub roles.
+        # The caller's own account needs no role, not even if other accounts are reached through hub roles.
         override = roles.override(caller.account_id)
         is_plain = override is None or (override.role is None and override.profile is None)
         self._own = {caller.account_id: caller_credentials} if is_plain else {}
@@ -87,11 +88,11 @@ class CredentialBroker:
             )
             for position, hub in enumerate(roles.hubs)
         ]
-        # Each assumes the hub role that follows it, and the last one the roles of the accounts.
+        # Each of them assumes the next hub role, and the last one assumes the roles of the accounts.
         self._principals = (own, *hubs)
 
     def source(self, account_id: str) -> Source:
-        """Return where the calls of an account take credentials from. The caller's own needs no role."""
+        """Return the source of the credentials for an account's calls."""
         source = self._own.get(account_id) or self._sources.get(account_id)
         if source is None:
             source = self._sources[account_id] = self._new_source(account_id)
@@ -104,7 +105,7 @@ class CredentialBroker:
         return RoleCredentials(account_id, partial(self.assume_role, account_id), self._flights)
 
     def forget(self, account_id: str) -> None:
-        """Drop an account's credentials: it has no target left."""
+        """Drop the credentials of an account that has no target left."""
         self._sources.pop(account_id, None)
 
     async def assume_role(self, account_id: str) -> RoleSession:
@@ -120,7 +121,7 @@ class CredentialBroker:
         return await self._checked(role, principal, asked, role.account_id)
 
     def assume_role_calls(self, account_ids: Iterable[str]) -> int:
-        """Return how many roles are assumed for these accounts, where no session ends before the run."""
+        """Return how many AssumeRole calls these accounts need, if no session ends before the run."""
         roles = hubs = 0
         for account_id in account_ids:
             if account_id in self._own:
@@ -134,17 +135,17 @@ class CredentialBroker:
         return roles + hubs
 
     def role_arn(self, account_id: str) -> str:
-        """Return the ARN of the role that is assumed in an account."""
+        """Return the ARN of an account's role."""
         return self._roles.of(account_id).arn
 
     def has_external_id(self, account_id: str) -> bool:
-        """Whether an account's role is assumed with an external ID."""
+        """Return whether an account's role is assumed with an external ID."""
         return self._roles.of(account_id).external_id is not None
 
     async def parameters(self, account_id: str) -> frozenset[str]:
-        """Return the names of the parameters with which an account's role is assumed.
+        """Return the names of the AssumeRole parameters for an account's role.
 
-        Raises AssumeRoleError where they depend on a profile that can't be used.
+        Raises AssumeRoleError if they depend on a profile that can't be used.
         """
         role = self._roles.of(account_id)
         return frozenset(self._parameters(role, await self._principal(account_id, role)))
@@ -152,9 +153,9 @@ class CredentialBroker:
     async def would_assume(
         self, account_id: str, *, without: Collection[str] = (), duration: int | None = None
     ) -> bool:
-        """Whether the role could be assumed without some of the parameters, or for another duration.
+        """Return whether the role can be assumed without some parameters, or with another duration.
 
-        The session is dropped. Raises CallError where AWS gives no verdict.
+        The session is dropped. Raises CallError if AWS neither allows nor refuses it.
         """
         role = self._roles.of(account_id)
         principal = await self._principal(account_id, role)
@@ -180,8 +181,8 @@ class CredentialBroker:
         return Principal(profile, caller.account_id, name, is_session(caller))
 
     def _parameters(self, role: Role, principal: Principal, *, hub: bool = False) -> dict[str, str | int]:
-        # In a chain no session of an account lasts longer than an hour, so that a longer one of a hub's would
-        # gain nothing, and might be refused.
+        # The sessions of accounts behind hub roles last an hour at most. A longer session of a hub role would
+        # be of no use, and might be refused.
         chained = principal.chained or role in self._roles.hubs
         return parameters(role, self._session, chained=chained, hub=hub, begins=principal.begins)
 
@@ -197,12 +198,12 @@ class CredentialBroker:
         try:
             return await self._sts.assume_role(request)
         except (CallerExpiredError, AssumeRoleError):
-            # Of the credentials that the role was to be assumed with.
+            # These are about the credentials that the role was to be assumed with.
             raise
         except ExpiredError as error:
             raise CallerExpiredError.of(principal.name, error) from error
         except CallError as error:
-            # An error that no attempt failed with has not been through the call's own `redact`.
+            # Errors that were not raised by an attempt have not been redacted yet.
             request.redact(error)
             refusal = refusal_of(error.code, error.message)
             advice = None if refusal is None else refusal.advice

@@ -1,4 +1,4 @@
-"""Credentials that the SDK's chain finds: the caller's, or those of a profile."""
+"""Credentials from the SDK's credential chain: the caller's, or those of a profile."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("poolcensus")
 
-# The chain runs programs and calls services, which may need a moment to come back.
+# Seconds to wait before the second and the third attempt. The chain runs programs and calls services, which
+# may need a moment to come back.
 _WAITS_FOR_THE_CHAIN = (1.0, 4.0)
 
 
 class ChainCredentials(Recognition):
-    """The credentials of the SDK's chain, which is walked once for all who wait."""
+    """The credentials from the SDK's credential chain. All that wait for them share one resolution."""
 
     by_call: ClassVar[bool] = False
 
@@ -45,7 +46,7 @@ class ChainCredentials(Recognition):
         return self._credentials
 
     async def first(self) -> None:
-        """Find the credentials before anything needs them. Raises CredentialsError where there are none."""
+        """Resolve the chain before the first call. Raises CredentialsError if it finds no credentials."""
         self._credentials, self._until = await self._sdk.caller_credentials()
 
     async def get(self) -> Credentials:
@@ -58,7 +59,7 @@ class ChainCredentials(Recognition):
                 credentials, self._until = await self._sdk.caller_credentials()
             except CredentialsError as error:
                 if self._credentials is not None and not self._refused:
-                    # They may be good for a while: the chain renews well before the end.
+                    # The present ones may still be valid, since the chain renews them well before their end.
                     self._until = time.monotonic() + COUNTS_SECONDS
                     return self._credentials
                 failure = error
@@ -81,6 +82,6 @@ class ChainCredentials(Recognition):
             self._sdk.forget_caller_credentials()
 
     def recognized_elsewhere(self, credentials: Credentials, region: str, since: float) -> bool:
-        # A session token may be one of the global STS endpoint, which opt-in regions refuse when they are on:
+        # A session token may be from the global STS endpoint. Opt-in regions refuse these even if enabled:
         # https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_temp_enable-regions.html
         return credentials.session_token is None and super().recognized_elsewhere(credentials, region, since)

@@ -1,4 +1,4 @@
-"""Who the caller is: sts:GetCallerIdentity, before anything else is asked."""
+"""Finds out who the caller is with sts:GetCallerIdentity, before any other call."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from poolcensus.aws.credentials.sts import (
     is_silent,
     is_worth_second_region,
     second_sts_region,
-    tell_of_second_region,
+    warn_of_second_region,
 )
 from poolcensus.aws.faults import parse_xml
 from poolcensus.aws.refusals.table import BAD_SIGNATURES
@@ -51,19 +51,19 @@ if TYPE_CHECKING:
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html
 _ARN = re.compile(r"arn:(?P<partition>[a-z]+(?:-[a-z]+)*):[^:\s]*:[^:\s]*:[^:\s]*:[^\r\n]*")
 _BODY = b"Action=GetCallerIdentity&Version=2011-06-15"
-# A person is waiting to hear that there is no network, or that the keys are wrong; an STS that answers is
-# worth waiting for.
+# A person is waiting, who should soon learn that there is no network or that the keys are wrong. If STS
+# answers, it is worth waiting for.
 _PATIENCE = RetryPolicy(max_without_reply=4, max_unrecognized=1, longest_wait=5.0)
-# Whoever waits has waited for the first region already.
+# For the second region, since the person has already waited for the first.
 _BRIEF = RetryPolicy(max_attempts=4, max_without_reply=2, max_unrecognized=1, longest_wait=2.0)
-# Who waits for the network finds out now and then whether it is back. It is not worth the retry quota.
+# While waiting for the network: one attempt shows whether it is back, and costs no retry quota.
 _AGAIN = msgspec.structs.replace(_PATIENCE, max_without_reply=1)
-# Amid a run nobody waits for a single call.
+# During a run, when no person waits for a single call.
 _OF_A_RUN = RetryPolicy(max_unrecognized=1)
 _BEFORE_SECOND = msgspec.structs.replace(_OF_A_RUN, max_without_reply=TRIES_BEFORE_SECOND)
 _ONCE = RetryPolicy(max_attempts=1)
 CALLERS: Final = "the caller's credentials"
-"""What messages call the caller's own credentials."""
+"""The name of the caller's own credentials in messages."""
 
 _BAD_CREDENTIALS = (UnrecognizedCredentialsError, ExpiredError)
 
@@ -78,13 +78,13 @@ async def identify(
     waiting: Waiting | None = None,
     configured: bool = True,
 ) -> tuple[Caller, str]:
-    """Return the account, ARN and partition behind the caller's credentials, and the region that told.
+    """Return the identity of the caller's credentials, and the region whose STS returned it.
 
-    `second` is the region that is asked where STS in the first is off or does not answer. With `waiting`, a
-    network that is away is waited for, up to a minute, and said there. Without it a person waits for the
-    answer, who hears within seconds that there is no network. `configured` says that somebody has named the
-    region.
-    Raises CredentialsError where there are none or AWS refuses them, FatalError where STS can't be asked.
+    `second` is the region to call if STS in `region` is not activated or does not answer. With `waiting`, the
+    function waits up to a minute for a network that is down, and says so there; without it, the error is
+    raised within seconds. `configured` is whether `region` comes from the settings or the AWS configuration.
+
+    Raises CredentialsError if AWS refuses the credentials, and another FatalError if STS can't be called.
     """
     patience = None if waiting is None else Patience(waiting, region)
     first_time, second_time = _PATIENCE, _BRIEF
@@ -99,7 +99,7 @@ async def identify(
             ):
                 with suppress(CallError):
                     caller = await ask_identity(sdk, client, source, second, second_time)
-                    tell_of_second_region(region, second, reason)
+                    warn_of_second_region(region, second, reason)
                     return caller, second
             if patience is None or not await patience.lasts(reason, await _template(sdk, region)):
                 raise _explained_error(reason, None if configured else region) from reason
@@ -116,7 +116,7 @@ async def ask_identity(
     optional: bool = False,
     idle: bool = False,
 ) -> Caller:
-    """Return who the credentials of a source belong to. Raises CallError.
+    """Return the identity of the credentials of a source. Raises CallError.
 
     `optional` and `idle` are as in `Call`.
     """
@@ -134,10 +134,10 @@ async def ask_identity(
 
 
 async def identity_of(sdk: Sdk, client: Client, source: CredentialSource, region: str) -> Caller:
-    """Return who the credentials of a profile belong to. Raises CallError.
+    """Return the identity of a profile's credentials. Raises CallError.
 
-    The account of the profile may not have enabled the region, which others have, and STS may be down there:
-    another one is asked then.
+    A second region is called if STS in the first is down, or if the profile's account may not have enabled
+    the region.
     """
     second = second_sts_region(region)
     apart = second is not None and await _are_apart(sdk, region, second)
@@ -151,7 +151,7 @@ async def identity_of(sdk: Sdk, client: Client, source: CredentialSource, region
     try:
         return await ask_identity(sdk, client, source, second, _BRIEF, optional=apart)
     except CallError as error:
-        # What the second says of the credentials is said; that it is silent or off is no answer.
+        # A refusal of the credentials by the second region counts. Otherwise the first one is called again.
         if not is_silent(reason) or not (is_silent(error) or is_off(error)):
             raise
     return await ask_identity(sdk, client, source, region, _OF_A_RUN)
@@ -166,9 +166,9 @@ async def _template(sdk: Sdk, region: str) -> RequestTemplate:
 
 
 def _explained_error(error: CallError, default_region: str | None = None) -> FatalError:
-    """Return what a person has to be told where STS did not say who the caller is.
+    """Return the error for a person after GetCallerIdentity failed.
 
-    `default_region` is the region that was asked where none is configured.
+    `default_region` is the region that was called because none is configured, or None.
     """
     fatal = _fatal_error(error, default_region)
     if not _is_denied(error):
@@ -178,9 +178,9 @@ def _explained_error(error: CallError, default_region: str | None = None) -> Fat
 
 
 def _is_denied(error: CallError) -> bool:
-    """Whether a policy denies the call, such as that of a VPC endpoint.
+    """Return whether a policy denies the call, such as that of a VPC endpoint.
 
-    A 403 without a code may be a proxy's.
+    A 403 without an error code does not count, since it may be a proxy's.
     """
     return isinstance(error, AccessDeniedError) and not error.code.isdigit()
 
@@ -214,7 +214,7 @@ def _fatal_error(error: CallError, default_region: str | None) -> FatalError:
 
 
 async def ask_anything(sdk: Sdk, client: Client, source: CredentialSource, region: str) -> None:
-    """Ask STS once who the caller is, to see whether anything answers. Whatever it says is an answer."""
+    """Call GetCallerIdentity once, to see whether anything answers. Its result does not matter."""
     with suppress(CallError):
         await ask_identity(sdk, client, source, region, _ONCE, optional=True, idle=True)
 

@@ -1,4 +1,4 @@
-"""What a run that begins does where nothing answers: it waits for the network, and says so."""
+"""The wait of a starting run for a network in which nothing answers."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("poolcensus")
 
-# Often enough that a network which is back is noticed within seconds.
+# Seconds between attempts, so that a network that is back is noticed within seconds.
 _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 5.0
-# Most blips are over by then, and nobody needs to know of them.
+# After how many seconds the wait is reported. Most interruptions are over by then.
 _TOLD_AFTER = 3.0
 
 
 class Waiting:
-    """What a run waits for before it has a target, as a sentence for a person in `what`.
+    """What a run waits for before it has a target. `what` is a sentence for a person.
 
-    None: it does not wait, or only for a moment so far.
+    `what` is None if the run does not wait, or has only waited for a moment.
     """
 
     def __init__(self) -> None:
@@ -43,9 +43,9 @@ class Waiting:
 
 
 class Patience:
-    """Bounds how long STS in a region is waited for, while the block lasts, and says so in `waiting`.
+    """Limits the wait for STS in a region during a block, and reports it in `waiting`.
 
-    It is as long as a run that is under way waits for a network in which nothing answers.
+    The limit is the time for which a run in progress waits for a network in which nothing answers.
     """
 
     def __init__(self, waiting: Waiting, region: str) -> None:
@@ -58,7 +58,7 @@ class Patience:
 
     def __enter__(self) -> None:
         self._until = anyio.current_time() + PATIENCE
-        # A call that hangs has not failed by then.
+        # A timer, since a call that hangs has not failed by then.
         self._timer = asyncio.get_running_loop().call_later(_TOLD_AFTER, self._tell)
 
     def __exit__(
@@ -72,7 +72,7 @@ class Patience:
         self._waiting.what = None
 
     async def lasts(self, error: CallError, template: RequestTemplate) -> bool:
-        """Whether STS is to be called again after an error, which this then waits for."""
+        """Return whether to call STS again after an error. If so, wait before returning."""
         left = self._until - anyio.current_time()
         if left <= 0 or not _may_pass(error, template):
             return False
@@ -95,13 +95,14 @@ class Patience:
 
 
 def _may_pass(error: CallError, template: RequestTemplate) -> bool:
-    """Whether what keeps a call from its service may be over in a moment."""
+    """Return whether an error may go away by itself."""
     match error:
         case NoSuchNameError():
-            # That of a proxy may be missing while it restarts: a container has its name only while it runs.
+            # A proxy's name may not resolve while the proxy restarts: a container has its name only while it
+            # runs.
             return template.proxy is not None
         case UnreachableError(code=NoReply.PROXY, status=int(status)):
-            # Below 500 it is the request that a proxy objects to, such as for its credentials.
+            # With a status below 500 the proxy refuses the request, for instance for its credentials.
             return status >= 500
         case UnreachableError():
             return error.code not in {NoReply.CERTIFICATE, NoReply.TLS}

@@ -1,4 +1,4 @@
-"""The profiles that single accounts are asked with, each with the SDK's chain of its own."""
+"""The profiles that a file of accounts names for single accounts, each with its own credential chain."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 async def open_profiles(
     sdks: Mapping[str, Sdk], *, identify: Callable[[CredentialSource], Awaitable[Caller]], work: Work
 ) -> AsyncIterator[Mapping[str, ProfileCredentials]]:
-    """Return the credentials of each profile by its name, which are looked for when an account needs them."""
+    """Yield the credentials of each profile, by name. They are only resolved when an account needs them."""
     async with AsyncExitStack() as stack:
         for sdk in sdks.values():
             stack.push_async_exit(sdk)
@@ -32,9 +32,10 @@ async def open_profiles(
 
 
 class ProfileCredentials:
-    """The credentials of a profile, once STS has said whose they are.
+    """The credentials of a profile, and the identity that STS returns for them.
 
-    What its chain does is no call, a program or a sign-in that takes its time, and counts as `work`.
+    Resolving its credential chain may run a program or a sign-in. It makes no calls of this package's client,
+    so it is counted as `work` here.
     """
 
     by_call: ClassVar[bool] = True
@@ -56,13 +57,13 @@ class ProfileCredentials:
         self._flights: SingleFlight[str, Caller] = SingleFlight()
 
     async def identity(self) -> Caller:
-        """Return who the profile is. Raises AssumeRoleError where that can't be told."""
+        """Return the identity of the profile. Raises AssumeRoleError if it can't be found out."""
         return self._caller or await self._flights.run(self.name, self._ask)
 
     async def _ask(self) -> Caller:
         self._failure.check()
         try:
-            # Not before it is needed: a file may name a profile for each of a thousand accounts.
+            # Only when it is needed, since a file may name a thousand profiles.
             with self._work:
                 await self._sdk.open()
                 await self._own.first()
@@ -109,9 +110,9 @@ class ProfileCredentials:
 
 
 class AccountOfProfile:
-    """The credentials of a profile for one account, which has to be the profile's own.
+    """The credentials of a profile for one account, which must be the profile's own account.
 
-    Otherwise the pools of another account would be written down as its pools.
+    Otherwise pools of another account would be recorded for it.
     """
 
     by_call: ClassVar[bool] = True

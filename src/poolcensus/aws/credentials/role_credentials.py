@@ -1,6 +1,6 @@
-"""The credentials of a role: assumed when they are first needed, and again before they end.
+"""The credentials of a role, which is assumed when they are first needed, and again before they end.
 
-Once for all who wait, with a pause after a failure.
+All that wait for them share one call of AssumeRole. After a failure there is a pause before the next one.
 """
 
 from __future__ import annotations
@@ -82,13 +82,13 @@ class RoleCredentials(Recognition):
         return session.credentials
 
     def _after_failure(self, error: CallError) -> Credentials:
-        """Return what can still be used, or raise the failure, which is kept for all who ask meanwhile."""
+        """Return credentials that can still be used, or raise the failure and remember it."""
         self._failure.keep(error, for_good=_is_refused(error))
         raise error
 
     @property
     def _key(self) -> str:
-        """What tells its renewals from others'."""
+        """The key of this role's renewals in `flights`."""
         return self._account_id
 
     @property
@@ -105,7 +105,7 @@ class RoleCredentials(Recognition):
 
 
 class HubCredentials(RoleCredentials):
-    """The credentials of a hub role, with which the next role of the chain is assumed."""
+    """The credentials of a hub role, with which the next role is assumed."""
 
     def __init__(
         self,
@@ -117,9 +117,12 @@ class HubCredentials(RoleCredentials):
         self._role = role
 
     def _after_failure(self, error: CallError) -> Credentials:
-        """Return what can still be used. Raises HubRoleError where the role has never been assumed."""
+        """Return credentials that can still be used.
+
+        Otherwise raises HubRoleError if the role has never been assumed, and CallerExpiredError if it has.
+        """
         if self._credentials is not None and time.monotonic() < self._ends:
-            # Renewed early, so that a moment's trouble of STS costs nothing.
+            # They are renewed before their end, so a short failure of STS does no harm.
             self._until = min(self._ends, time.monotonic() + COUNTS_SECONDS)
             return self._credentials
         if isinstance(error, CallerExpiredError):

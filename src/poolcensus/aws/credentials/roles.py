@@ -1,4 +1,4 @@
-"""Which role each account has, and what is asked for its session."""
+"""The role of each account, and the parameters of its session."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from poolcensus.errors import CallError
     from poolcensus.model import Caller
 
-# A role chained from another role's session can't have a longer one:
+# Seconds. With role chaining, sessions can't last longer:
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles.html#iam-term-role-chaining
 _LONGEST_CHAINED_SESSION: Final = 3600
-# What a hub's session is for. The other two are needed to pass tags and a source identity on:
+# The actions of a hub role's session. The last two are needed to pass on a source identity and tags:
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_temp_control-access_monitor.html
 _HUB_ACTIONS: Final = ("sts:AssumeRole", "sts:SetSourceIdentity", "sts:TagSession")
 
 
 class RoleOverride(msgspec.Struct, frozen=True):
-    """What one account has in place of the run's role.
+    """The settings of one account that differ from the run's.
 
-    `role` is a name or the template of an ARN. With a `profile` its credentials are used: as they are, or to
-    assume `role` where one is given.
+    `role` is a role name, or an ARN that may have placeholders. With a `profile`, the account is called with
+    the profile's credentials, or, if `role` is given too, that role is assumed with them.
     """
 
     role: str | None = None
@@ -40,7 +40,7 @@ class RoleOverride(msgspec.Struct, frozen=True):
 
 
 class Role(msgspec.Struct, frozen=True):
-    """A role, and the external ID that its trust policy asks for."""
+    """A role, and the external ID that its trust policy requires."""
 
     arn: str
     external_id: Secret | None = None
@@ -52,7 +52,7 @@ class Role(msgspec.Struct, frozen=True):
 
 
 class SessionSettings(msgspec.Struct, frozen=True):
-    """What is asked for a session. `duration` is in seconds, `policy` narrows sessions in the accounts."""
+    """The parameters of sessions. `duration` is in seconds. `policy` is a session policy, as JSON."""
 
     name: str
     duration: int
@@ -62,7 +62,7 @@ class SessionSettings(msgspec.Struct, frozen=True):
 
 
 class Roles:
-    """The roles of a run: the hub roles, in the order in which they are assumed, and one in each account."""
+    """The roles of a run: its hub roles, in the order in which they are assumed, and each account's role."""
 
     def __init__(
         self,
@@ -90,16 +90,16 @@ class Roles:
         return Role(arn, override.external_id or self._external_id)
 
     def position(self, arn: str) -> int:
-        """Return how many hub roles are assumed before a role."""
+        """Return how many hub roles are assumed before a role is."""
         return self._hubs.get(arn.lower(), len(self.hubs))
 
     def override(self, account_id: str) -> RoleOverride | None:
-        """Return what is set for one account alone."""
+        """Return the settings of one account, or None if it has none of its own."""
         return self._overrides.get(account_id)
 
 
 def roles_of(settings: Settings, caller: Caller, overrides: Mapping[str, RoleOverride]) -> Roles:
-    """Return the roles of a run. Raises ScopeError for one in another partition than the caller's."""
+    """Return the roles of a run. Raises ScopeError for a role in another partition than the caller's."""
     role = settings.role_arn or settings.role_name
     named = [("`role_arn`", role), *(("`role_chain`", hub.role_arn) for hub in settings.role_chain)]
     named += [(f"account {name}", each.role) for name, each in overrides.items() if each.role is not None]
@@ -118,7 +118,7 @@ def roles_of(settings: Settings, caller: Caller, overrides: Mapping[str, RoleOve
 
 
 def session_of(settings: Settings, caller: Caller, iam_actions: Iterable[str]) -> SessionSettings:
-    """Return what is asked for the sessions of a run."""
+    """Return the parameters of a run's sessions, which `session_policy` limits to the IAM actions."""
     return SessionSettings(
         name=settings.session_name or default_session_name(caller),
         duration=int(settings.session_duration),
@@ -129,31 +129,32 @@ def session_of(settings: Settings, caller: Caller, iam_actions: Iterable[str]) -
 
 
 def session_policy(iam_actions: Iterable[str]) -> str:
-    """Return the policy that narrows a session to these IAM actions, whatever its role allows.
+    """Return a session policy that limits a session to these IAM actions, whatever its role allows.
 
-    With it even an administrator's role is harmless.
+    With it, even the role of an administrator can do no harm.
     """
     statement = {"Effect": "Allow", "Action": [*iam_actions], "Resource": "*"}
     return msgspec.json.encode({"Version": "2012-10-17", "Statement": [statement]}).decode()
 
 
 def default_session_name(caller: Caller) -> str:
-    """Return a session name by which CloudTrail tells who took the census."""
+    """Return a session name that shows in CloudTrail who took the census."""
     who = re.sub(r"[^\w+=,.@-]", "-", caller.arn.rpartition("/")[2] or caller.account_id, flags=re.ASCII)
     return f"poolcensus-{who}"[:64]
 
 
 def is_session(caller: Caller) -> bool:
-    """Whether credentials are a role's: what is assumed with them is chained."""
+    """Return whether the caller is a role session. A role that it assumes is chained."""
     return ":assumed-role/" in caller.arn
 
 
 def parameters(
     role: Role, session: SessionSettings, *, chained: bool, hub: bool = False, begins: bool = True
 ) -> dict[str, str | int]:
-    """Return the parameters of sts:AssumeRole. `chained` says that a role's session assumes the role.
+    """Return the parameters of sts:AssumeRole.
 
-    `begins` says that no hub role has been assumed before: a source identity is set once, and stays.
+    `chained` is whether the role is assumed by a role session, and `hub` whether it is a hub role. `begins`
+    is whether no hub role was assumed before: a source identity is set once and stays.
     """
     found: dict[str, str | int] = {
         "Action": "AssumeRole",
@@ -175,7 +176,7 @@ def parameters(
 
 
 class Redaction:
-    """Takes a role's external ID out of an error, and other secrets with it.
+    """Removes a role's external ID from an error, and other secrets.
 
     STS repeats in its message the value that it refuses.
     """

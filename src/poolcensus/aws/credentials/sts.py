@@ -1,6 +1,6 @@
-"""The STS that roles are assumed at: a regional endpoint, and a second one where that is off.
+"""The STS endpoints at which roles are assumed: one region's, and a second one's if the first fails.
 
-Tokens of the global endpoint are refused in opt-in regions, so it is never called.
+The global endpoint is never called, since opt-in regions refuse its tokens.
 """
 
 from __future__ import annotations
@@ -44,17 +44,18 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("poolcensus")
 
-# Targets wait meanwhile: longer than a service needs to come back, shorter than a target's own limit.
+# Seconds for all attempts of a call. Targets wait for it, so it is less than a target's own timeout, but long
+# enough for a service that is down to come back.
 _LONGEST_CALL: Final = 120.0
 TRIES_BEFORE_SECOND: Final = 3
-"""So many attempts without a reply are worth a look at another region."""
+"""After how many attempts without a reply a second region is tried."""
 
 # https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html#API_AssumeRole_Errors
 _OFF: Final = "RegionDisabledException"
 
 
 def sts_region(partition: str, configured: str | None) -> str:
-    """Return the region whose STS is asked: the caller's, where it is one of the partition."""
+    """Return the region whose STS is called: the configured one, if it is in the partition."""
     known = partitions.partitions().get(partition)
     if known is None or (configured is not None and configured in known.regions):
         return configured or "us-east-1"
@@ -62,9 +63,9 @@ def sts_region(partition: str, configured: str | None) -> str:
 
 
 def second_sts_region(region: str) -> str | None:
-    """Return another region of the same partition, on the same continent where there is one.
+    """Return another region of the same partition that is not opt-in, if possible on the same continent.
 
-    It is one that no account has to enable. None: there is none, or the region is not known.
+    Return None if there is none, or if the region is unknown.
     """
     known = next((each for each in partitions.partitions().values() if region in each.regions), None)
     if known is None:
@@ -78,16 +79,16 @@ def second_sts_region(region: str) -> str | None:
 
 
 def is_off(error: CallError) -> bool:
-    """Whether STS says that it is not activated in the region."""
+    """Return whether STS says that it is not activated in the region."""
     return error.code == _OFF
 
 
 def is_unrecognized_in_opt_in(region: str, error: CallError) -> bool:
-    """Whether credentials are unknown in a region that their account may not have enabled.
+    """Return whether credentials were not recognized in an opt-in region.
 
-    The code is that of credentials that are no good, or too new.
+    The account may not have enabled it. The error code is the same as for wrong or new credentials.
     """
-    # STS knows an account's credentials only where it has enabled the region:
+    # STS recognizes the credentials of an account only in regions that the account has enabled:
     # https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_temp_enable-regions.html and, for the
     # code, https://github.com/hashicorp/terraform-provider-aws/issues/32549
     opt_in = any(region in each.opt_in for each in partitions.partitions().values())
@@ -95,15 +96,15 @@ def is_unrecognized_in_opt_in(region: str, error: CallError) -> bool:
 
 
 def is_silent(error: CallError) -> bool:
-    """Whether an endpoint did not answer, and this machine has a way to it."""
+    """Return whether an endpoint did not answer although this machine has a route to it."""
     silent = isinstance(error, UnreachableError | CallTimeoutError | SilentError)
     return silent and not isinstance(error, NoRouteError)
 
 
 def is_worth_second_region(error: CallError, first: str, *, apart: bool) -> bool:
-    """Whether another region may tell what STS in the first did not, where the two are `apart`.
+    """Return whether the call should be made in a second region after STS in the `first` one failed.
 
-    With an endpoint URL of the user's they are in the same place.
+    `apart` is whether the two have different URLs. With a configured endpoint URL they have the same.
     """
     return is_off(error) or (apart and is_silent(error)) or is_unrecognized_in_opt_in(first, error)
 
@@ -112,7 +113,7 @@ def _does_not_know(error: CallError) -> bool:
     return isinstance(error, UnrecognizedCredentialsError | ExpiredError) and not is_off(error)
 
 
-def tell_of_second_region(first: str, second: str, error: CallError) -> None:
+def warn_of_second_region(first: str, second: str, error: CallError) -> None:
     """Warn that STS is called in another region from now on."""
     _log.warning(
         "STS in %s can't be used: %s (%s). STS in %s is called instead. Set sts_region to choose a region.",
@@ -124,7 +125,7 @@ def tell_of_second_region(first: str, second: str, error: CallError) -> None:
 
 
 class RoleSession(msgspec.Struct, frozen=True):
-    """What sts:AssumeRole gave. It lasts `lifetime` seconds, and `ends` on the monotonic clock."""
+    """A session that sts:AssumeRole returned. It lasts `lifetime` seconds, until `ends` (monotonic clock)."""
 
     credentials: Credentials
     lifetime: float
@@ -132,17 +133,18 @@ class RoleSession(msgspec.Struct, frozen=True):
 
 
 class RenewableSource(CredentialSource, Protocol):
-    """Where the credentials come from that a role is assumed with."""
+    """The source of the credentials that a role is assumed with."""
 
     @property
     def latest(self) -> Credentials | None:
-        """The credentials that it gave last, whether they can still be used or not."""
+        """The last credentials, whether or not they can still be used. None before the first."""
 
 
 class RoleRequest(msgspec.Struct, frozen=True):
-    """A call of sts:AssumeRole: its parameters, who makes it, and for which account.
+    """A call of sts:AssumeRole.
 
-    `owner` is the account that the credentials belong to, whose rate limits the call uses.
+    `owner` is the account of the credentials in `source`, whose rate limits the call uses. `about` is the
+    account that it is made for.
     """
 
     parameters: Mapping[str, str | int]
@@ -153,10 +155,10 @@ class RoleRequest(msgspec.Struct, frozen=True):
 
 
 class StsEndpoints:
-    """Assumes roles at one regional endpoint, and moves to a second one, once, where the first is off.
+    """Assumes roles in one region, and moves to a second one if STS is not activated in the first.
 
-    A first one that does not answer is left only after the second one has: a network that is down, or one
-    from which there is no way to the second, changes nothing.
+    If STS in the first region does not answer, it moves only after the second one has answered. So it does
+    not move if the network is down, or has no route to the second region. It moves at most once.
     """
 
     def __init__(
@@ -176,19 +178,19 @@ class StsEndpoints:
         self._brief = Retrier(brief)
         self._impatient = Retrier(msgspec.structs.replace(brief, max_without_reply=TRIES_BEFORE_SECOND))
         self._unbelieving = Retrier(msgspec.structs.replace(brief, max_expired=1))
-        # Credentials that STS refused at each attempt of a call, by where they came from.
+        # By source, the credentials that STS refused in all attempts of a call.
         self._rejected: dict[RenewableSource, Credentials] = {}
 
     @property
     def region(self) -> str:
-        """The region that is called now."""
+        """The region that is used now."""
         return self._region
 
     async def assume_role(self, request: RoleRequest) -> RoleSession:
         """Return a new session. Raises the CallError of the last attempt.
 
-        Where the credentials of the request are those that another call was made with in vain, and STS has
-        known them in none since, it is made once.
+        If STS has refused the credentials of the request in all attempts of an earlier call, and recognized
+        them in none since, only one attempt is made.
         """
         watch = CallWatch()
         source, used = request.source, request.source.latest
@@ -206,11 +208,11 @@ class StsEndpoints:
         return session
 
     def _note(self, error: CallError, source: RenewableSource, used: Credentials | None) -> None:
-        """Note whether STS knew the credentials that a call began with."""
+        """Record whether STS recognized the credentials that a call began with."""
         unknown = _does_not_know(error) and not is_unrecognized_in_opt_in(self._region, error)
         if is_denial(error.code):
             self._rejected.pop(source, None)
-        # Where a renewal has brought others, nothing is known of those that come next.
+        # If the credentials were renewed meanwhile, nothing is known about the new ones.
         elif unknown and used is not None and source.latest == used:
             self._rejected[source] = used
 
@@ -257,7 +259,7 @@ class StsEndpoints:
 
     def _move(self, second: str, reason: CallError) -> None:
         if self._region != second:
-            tell_of_second_region(self._region, second, reason)
+            warn_of_second_region(self._region, second, reason)
         self._region, self._second = second, None
 
     async def _call(
@@ -269,9 +271,9 @@ class StsEndpoints:
         *,
         optional: bool = False,
     ) -> RoleSession:
-        """Call one region; `optional` says that there is another way, the other region."""
+        """Call STS in one region. The call is `optional` if the other region can be called instead."""
         template = await self._template(region)
-        body = _form(request.parameters)
+        body = _form_body(request.parameters)
         call = Call(
             template=template,
             body=body,
@@ -287,21 +289,22 @@ class StsEndpoints:
         return await self._client.call(call, watch=watch, retrier=retrier)
 
 
-def _form(parameters: Mapping[str, str | int]) -> bytes:
-    """Return parameters as a form has them."""
+def _form_body(parameters: Mapping[str, str | int]) -> bytes:
+    """Return parameters in the encoding of an HTML form."""
     return "&".join(
-        f"{_same_for_many(name)}={_same_for_many(value) if name == 'Policy' else quote_plus(str(value))}"
+        f"{_quoted_once(name)}={_quoted_once(value) if name == 'Policy' else quote_plus(str(value))}"
         for name, value in parameters.items()
     ).encode("ascii")
 
 
+# For text that is the same in the calls of all accounts.
 @lru_cache(maxsize=64)
-def _same_for_many(text: str | int) -> str:
+def _quoted_once(text: str | int) -> str:
     return quote_plus(str(text))
 
 
 def role_session(reply: Reply) -> RoleSession:
-    """Return the session of a reply. Raises BadResponseError where it has none."""
+    """Return the session of a reply. Raises BadResponseError if it has none."""
     root = parse_xml(reply.body)
     found = root.find(".//{*}Credentials") if root is not None else None
     values = {
@@ -309,21 +312,21 @@ def role_session(reply: Reply) -> RoleSession:
     }
     try:
         moment = datetime.fromisoformat(values["Expiration"])
-        # AWS writes UTC; without a zone it would be read as this machine's time.
+        # Without a time zone it is UTC. Python would take it for this machine's local time.
         expiration = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
         credentials = Credentials(values["AccessKeyId"], values["SecretAccessKey"], values["SessionToken"])
     except (KeyError, ValueError, OverflowError):
         raise BadResponseError(
             "STS sent a reply without credentials", code=BadReply.BODY, status=reply.status
         ) from None
-    # Both times are the service's, so a clock that is off here does not shorten or stretch the session.
+    # Both times are the service's, so that a wrong clock of this machine does not matter.
     now = server_time(reply.headers)
     lifetime = expiration - (time.time() if now is None else now)
     if lifetime <= 0:
-        # They would be renewed again and again, without a pause.
+        # Otherwise they would be renewed again and again, without a pause.
         raise BadResponseError(
             "STS sent credentials that have expired already", code=BadReply.BODY, status=reply.status
         )
-    # From the reply on: what came before, in a queue or at a slow STS, takes nothing from the session. The
-    # fraction of a second that the Date leaves out is less than a tenth of any session of AWS's.
+    # The lifetime counts from the reply on, so waits before it take nothing from the session. The `Date`
+    # leaves out fractions of a second, which is less than a tenth of the shortest session.
     return RoleSession(credentials, lifetime, time.monotonic() + lifetime)
