@@ -1,1 +1,1 @@
-"""What the errors of AWS mean."""
+"""The meaning of AWS's errors."""

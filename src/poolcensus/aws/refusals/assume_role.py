@@ -1,4 +1,4 @@
-"""What STS refuses of the session that sts:AssumeRole asks for, and what to set then."""
+"""Refusals of sts:AssumeRole that a setting can avoid, and advice on the setting."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_roles.html has the texts; the last is how STS
-# names a parameter. No role has a space in its name, which the message holds as well.
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_roles.html has the messages. In the last one,
+# STS names the parameter. Messages also hold the role's name, which can't have a space.
 _OF_THE_DURATION: Final = re.compile(
     r"exceeds the (?:MaxSessionDuration|1 hour session limit)|at 'durationSeconds'"
 )
 
 
 class RoleRefusal(StrEnum):
-    """What STS refuses of a session: its code, or a word of ours for one of the meanings of a code.
+    """A refusal of a session's parameters: the code of STS, or a word of ours for one meaning of a code.
 
     https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html#API_AssumeRole_Errors
     """
 
     DURATION = "SessionDuration"
-    # Its advice ends with that of the next, and is to be found first.
+    # Before POLICY, since its advice ends with that of POLICY: the first match counts.
     POLICY_AND_TAGS = "PackedPolicyTooLarge"
     POLICY = "MalformedPolicyDocument"
     VALUE = "ValidationError"
 
     @property
     def advice(self) -> str:
-        """What to set, as sentences that name settings in backticks."""
+        """Advice, as sentences that name settings in backticks."""
         return _ADVICE[self]
 
 
@@ -49,7 +49,7 @@ _ADVICE: Final[Mapping[RoleRefusal, str]] = {
 
 
 def refusal_of(code: str, message: str) -> RoleRefusal | None:
-    """Return what an error of sts:AssumeRole refuses of the session, None where it is another error."""
+    """Return the refusal that an error of sts:AssumeRole stands for, or None for other errors."""
     if code == RoleRefusal.VALUE and _OF_THE_DURATION.search(message):
         return RoleRefusal.DURATION
     return next((each for each in RoleRefusal if each == code), None)

@@ -1,7 +1,7 @@
-"""The grammar of IAM's denials: who was refused which action on what, and which policy refused.
+"""Parses the messages of IAM's denials: the user, the action, the resource, and the policy that denies.
 
-https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html has the forms. A policy is
-named within an account or an Organization only; everywhere else a denial ends after its resource.
+https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html has their grammar. IAM names
+the policy only within an account or an Organization. Otherwise the message ends after the resource.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-# EC2 puts a sentence of its own before it, and S3 puts the resource in quotes.
+# EC2 puts a sentence in front of it, and S3 puts the resource in quotes.
 _SUBJECT = re.compile(
     r"User: (?P<user>\S+) is not authorized to perform: (?P<action>[^\s,]+)"
     r'(?: on resource: (?P<resource>"[^"]*"|\S+))?'
 )
-# Greedy: resources and roles have names of anybody's choice, and the reason is what comes last.
+# Greedy, because the reason comes last, and names of resources and roles may contain anything.
 _REASON = re.compile(
     r"(?s:.*)(?P<how>because no|with an explicit deny in (?:an?|the)) "
     r"(?P<policy>(?:identity-based|resource-based|sessions?|service control|resource control|VPC endpoint"
@@ -23,11 +23,11 @@ _REASON = re.compile(
 
 
 class PolicyDenial(NamedTuple):
-    """What the message of a denial tells: who was refused what, and by which policy. What it omits is None.
+    """The parts of a denial's message. A part that the message omits is None.
 
-    `policy` is what IAM calls the kind of policy, such as "identity-based policy"; `policy_arn` is the one
-    that refused, which IAM names in an Organization. A denial without a `policy` is not `explicit`.
-    `model.Denial`, by which failures are grouped, holds the kind of policy and `explicit` alone.
+    `policy` is IAM's name of the kind of policy, such as "identity-based policy". `policy_arn` is the policy
+    that denied, which IAM names within an Organization. A denial without a `policy` is not `explicit`. For
+    grouping failures there is `model.Denial`, which has only `policy` and `explicit`.
     """
 
     user: str
@@ -39,7 +39,7 @@ class PolicyDenial(NamedTuple):
 
 
 def read_denial(message: str) -> PolicyDenial | None:
-    """Return the denial that a message tells of, or None where it is not one of IAM's."""
+    """Return the denial in a message, or None if it is not a message of IAM."""
     subject = _SUBJECT.search(message)
     if subject is None:
         return None

@@ -1,4 +1,4 @@
-"""Taking secrets out of what a service says: it may repeat a value that it refuses."""
+"""Removes secrets from messages of services, which may repeat a value that they refuse."""
 
 from __future__ import annotations
 
@@ -13,56 +13,56 @@ if TYPE_CHECKING:
     from poolcensus.aws.signing import Credentials
     from poolcensus.errors import CallError
 
-# More is no longer a sentence, and each ledger line has one.
+# Long enough for a sentence. Each ledger line may have a message.
 LONGEST_MESSAGE = 1000
 """How many characters of a service's message are kept."""
 
 LONGEST_CODE = 200
 """How many characters of an error code are kept."""
 
-# Whatever is assigned to such a name, and whatever follows it that is too long to be a word.
+# The value that is assigned to one of these names, or a value after it that is too long to be a word.
 _SECRETS = re.compile(
     r"(?i)((?:security|session)[ _-]?token|secret(?:[ _-]?access)?[ _-]?key|external[ _-]?id)"
     r"(\W{0,3}[:=]\W{0,3}(?=\S)|\W{1,3}(?=\S{16}))\S+"
 )
 _CODE = re.compile(r"[A-Za-z0-9._-]{1,64}")
-# What is shorter is part of many words. AWS's keys have 40 characters, and its tokens some hundreds.
+# Shorter texts are part of many words. AWS's keys have 40 characters, and its tokens hundreds.
 _SHORTEST_KEY = 8
-# Names and ARNs have shorter parts in common with an external ID.
+# Names and ARNs may have shorter parts in common with an external ID.
 _SHORTEST_PART = 16
-# Of each run of 16 characters, wherever it begins, one such piece is looked up.
+# If a text is cut into pieces of 8 characters, every part of 16 characters contains a whole piece.
 _PIECE = _SHORTEST_PART // 2
-# Tokens, unlike keys, begin alike for everybody, as session tokens with IQoJb3JpZ2luX2Vj: what is no longer
-# than these and a part is no secret.
+# Unlike keys, tokens begin with the same characters for everybody, such as session tokens with
+# IQoJb3JpZ2luX2Vj. Their first characters are not secret.
 _SHORTEST_TOKEN = 100
 _ALIKE = 8
-# Of a URL, of JSON and of HTML.
+# The escapes of URLs, JSON and HTML.
 _ESCAPE = re.compile(r"(?s)%([0-9A-Fa-f]{2})|\\(?:u([0-9A-Fa-f]{4})|x([0-9A-Fa-f]{2})|(.))|&#?\w{1,8};")
 _CUT_ESCAPE = re.compile(r"(?:%[0-9A-Fa-f]?|\\(?:u[0-9A-Fa-f]{0,3}|x[0-9A-Fa-f]?)?|&#?\w{0,8})\Z")
-# What is escaped in JSON may be escaped in a URL again.
+# How many layers of escapes are decoded, such as those of JSON in a URL.
 _ESCAPED_AGAIN = 3
-# Keeps the places of all characters, as str.lower does not.
+# Unlike str.lower, this keeps the position of each character.
 _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
 def keys_of(credentials: Credentials) -> tuple[str, ...]:
-    """Return what of credentials must not be told."""
+    """Return the secret parts of credentials."""
     keys = (credentials.secret_access_key, credentials.session_token or "")
     return tuple(key for key in keys if len(key) >= _SHORTEST_KEY)
 
 
 def readable(message: str) -> str:
-    """Return a service's message as it may be shown: short, and with nothing that looks like a secret."""
+    """Return a service's message for display: shortened, and without anything that looks like a secret."""
     return _SECRETS.sub(r"\1\2***", message)[:LONGEST_MESSAGE]
 
 
 def code_or_status(code: str, status: str) -> str:
-    """Return an error code where it looks like one, and the HTTP status where it may be any text."""
+    """Return an error code if it looks like one, or else the HTTP status: a code may be any text."""
     return code if _CODE.fullmatch(code) else status
 
 
 def redact(error: CallError, *secrets: str) -> None:
-    """Take secrets out of the code, the message and the request ID of an error, as `without` does."""
+    """Remove secrets from the code, the message and the request ID of an error, in place."""
     message = without(error.message, secrets, LONGEST_MESSAGE)
     error.code = without(error.code, secrets, LONGEST_CODE)
     if error.request_id is not None:
@@ -73,10 +73,11 @@ def redact(error: CallError, *secrets: str) -> None:
 
 
 def without(text: str, secrets: Iterable[str], longest: int | None = None) -> str:
-    """Return a text without secrets, and without parts of them that have 16 characters or more.
+    """Return a text with `***` in place of secrets, and of parts of them that have 16 characters or more.
 
-    They are found as they are and as URLs, JSON and HTML escape them, parts also in another case. Of a text
-    that has `longest` characters and may have been cut off, the beginning of a secret is taken from the end.
+    Secrets are found as they are, and in the escapes of URLs, JSON and HTML; parts also in another letter
+    case. If the text has `longest` characters, it may have been truncated: then the beginning of a secret is
+    removed from its end, too.
     """
     if is_cut := longest is not None and len(text) >= longest:
         text = _CUT_ESCAPE.sub("", text)
@@ -93,16 +94,16 @@ def without(text: str, secrets: Iterable[str], longest: int | None = None) -> st
 
 
 def _id_without(request_id: str, secrets: Iterable[str]) -> str:
-    # A short external ID may stand in any id by chance.
+    # A short external ID may occur in a request ID by chance.
     keys = [secret for secret in secrets if len(secret) >= _SHORTEST_KEY]
-    # Whoever puts a token there may have cut it off.
+    # The request ID may be a part of a token.
     if len(request_id) >= _SHORTEST_KEY and any(request_id in key for key in keys):
         return "***"
     return without(request_id, keys)
 
 
 def _unescaped(text: str) -> tuple[str, Sequence[int]]:
-    """Return a text without its escapes, and where in it each of the characters and the end have been."""
+    """Return a text with its escapes decoded, and the original position of each character and of the end."""
     places: Sequence[int] = range(len(text) + 1)
     for _ in range(_ESCAPED_AGAIN):
         plain: list[str] = []
@@ -127,7 +128,7 @@ def _character(escape: re.Match[str]) -> str:
 
 
 def _found(text: str, lower: str, secret: str, *, is_cut: bool) -> Iterator[tuple[int, int]]:
-    """Yield where a secret stands in a text, which is given in small letters too, and where its parts do."""
+    """Yield the positions of a secret and its parts in a text. `lower` is the text in lower case."""
     at = text.find(secret)
     while at >= 0:
         yield at, at + len(secret)
@@ -135,7 +136,7 @@ def _found(text: str, lower: str, secret: str, *, is_cut: bool) -> Iterator[tupl
     if len(secret) >= _SHORTEST_PART:
         start = _ALIKE if len(secret) >= _SHORTEST_TOKEN else 0
         if secret.startswith("arn:"):
-            # Others begin alike.
+            # The beginning of an ARN is not secret.
             start = secret.rfind(":") + 1
         yield from _parts(lower, secret[start:].translate(_LOWER))
     if is_cut:
@@ -160,7 +161,7 @@ def _parts(text: str, secret: str) -> Iterator[tuple[int, int]]:
 
 
 def _common(text: str, at: int, secret: str, there: int) -> tuple[int, int]:
-    """Return from where to where a text is that of a secret, around a place in both."""
+    """Return the start and end in `text` of the part that it shares with `secret` around a common place."""
     begin, end, shift = at, at, there - at
     while begin and begin + shift and text[begin - 1] == secret[begin - 1 + shift]:
         begin -= 1
@@ -170,7 +171,7 @@ def _common(text: str, at: int, secret: str, there: int) -> tuple[int, int]:
 
 
 def _hidden(text: str, spans: list[tuple[int, int]]) -> str:
-    """Return a text with `***` in place of each span. They are in order, and may overlap."""
+    """Return a text with `***` in place of each span. Spans are in order, and may overlap."""
     parts: list[str] = []
     at = 0
     for begin, end in spans:

@@ -1,7 +1,7 @@
-"""The table of refusals: what an error of AWS means, by its code, its status and the shape of its message.
+"""The table of refusals: the meaning of AWS's errors, by code, HTTP status and message.
 
-Denials that IAM explains are read by their grammar. Of all else, rows are tried from the top, and the first
-that fits counts. What no row knows is an error of the service, which covers nothing.
+Denials of IAM are parsed by their grammar. For other errors, the first row that matches counts. An error that
+matches no row is a ServiceError, whose outcome is not covered.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _ABOUT_THE_DATE = re.compile(
     r"signature (has )?expired|not yet current|request time|too skewed", re.IGNORECASE
 )
 
-# Services that speak JSON put `Exception` behind the names that others have.
+# JSON services append `Exception` to some codes of other services.
 BAD_SIGNATURES = frozenset(
     {
         "IncompleteSignature",
@@ -55,7 +55,7 @@ BAD_SIGNATURES = frozenset(
         "SignatureDoesNotMatch",
     }
 )
-"""The codes of a wrong secret key, and of keys or tokens that are cut off."""
+"""The error codes for a wrong secret key, and for truncated keys or tokens."""
 
 TABLE: tuple[Refusal, ...] = (
     Refusal(ScpDeniedError, DENIED, _IAM_DENIALS, re.compile(r"service control policy", re.IGNORECASE)),
@@ -73,7 +73,7 @@ TABLE: tuple[Refusal, ...] = (
                 "ProvisionedThroughputExceededException",
                 "RequestLimitExceeded",
                 "BandwidthLimitExceeded",
-                # Of Organizations, while somebody changes it:
+                # Organizations sends this one while it is being changed:
                 # https://docs.aws.amazon.com/organizations/latest/APIReference/CommonErrors.html
                 "ConcurrentModificationException",
                 "LimitExceededException",
@@ -117,10 +117,10 @@ TABLE: tuple[Refusal, ...] = (
         _SIGNATURES,
         _ABOUT_THE_DATE,
     ),
-    # No policy is in the way, though the status of most is 403.
+    # No policy denies these, although most have the status 403.
     Refusal(ServiceError, BAD_SIGNATURES, f"{_SIGNATURES} {_COMMON_ERRORS} {_STS_COMMON_ERRORS}"),
     Refusal(
-        # The codes of a region that the account has not enabled are also those of keys that are no good.
+        # The codes are the same for a region that the account has not enabled and for bad credentials.
         UnrecognizedCredentialsError,
         frozenset(
             {
@@ -158,7 +158,7 @@ _BY_STATUS: dict[int, type[CallError]] = {
 def error_class_of(
     code: str, status: int, message: str, operation: Operation | None = None
 ) -> type[CallError]:
-    """Return the class of the error for a reply that is not the operation's result."""
+    """Return the exception class for an error reply."""
     if 200 <= status < 400:
         return BadResponseError
     rows = (*(operation.refusals if operation is not None else ()), *TABLE)
@@ -170,8 +170,8 @@ def error_class_of(
 
 
 def _first(rows: Iterable[Refusal], code: str, message: str) -> type[CallError] | None:
-    # A denial of IAM names resources and roles, whose names are anybody's choice: it is never read as another
-    # kind of refusal.
+    # A denial of IAM contains names of resources and roles, which may be any text. So it is parsed by its
+    # grammar, and never matched against other rows.
     if code in DENIED and (denial := read_denial(message)) is not None:
         return ScpDeniedError if denial.policy == "service control policy" else AccessDeniedError
     for row in rows:
@@ -181,18 +181,18 @@ def _first(rows: Iterable[Refusal], code: str, message: str) -> type[CallError] 
 
 
 def is_denial(code: str) -> bool:
-    """Whether a code says that a service knows who asks, and does not allow it."""
+    """Return whether a code means that the service recognizes the credentials and denies the call."""
     return code in DENIED
 
 
 def denial_in(message: str) -> Denial | None:
-    """Return the denial that a message tells of, or None where it names no policy."""
+    """Return the denial in a message, or None if it names no policy."""
     found = read_denial(message)
     return None if found is None or found.policy is None else Denial(found.policy, found.explicit)
 
 
 def is_unexplained(message: str, operation: Operation | None) -> bool:
-    """Whether a refusal is that of an operation which does not say why."""
+    """Return whether a message is the operation's refusal that gives no reason."""
     if operation is None or operation.unexplained is None:
         return False
     return read_denial(message) is None and operation.unexplained.search(message) is not None
@@ -201,10 +201,10 @@ def is_unexplained(message: str, operation: Operation | None) -> bool:
 def in_region(
     kind: type[CallError], message: str, region: str, operation: Operation | None
 ) -> tuple[type[CallError], str]:
-    """Return what a refusal means in a region, and its message.
+    """Return the exception class and the message of a refusal in a region.
 
-    An unexplained refusal may mean a missing permission, or a region without the operation. It is believed to
-    mean the latter only where the operation is known not to be offered.
+    An unexplained refusal means either a missing permission or a region without the operation. It is taken
+    for the latter only if the region is known not to offer the operation.
     """
     if operation is None or kind is not AccessDeniedError or not is_unexplained(message, operation):
         return kind, message
