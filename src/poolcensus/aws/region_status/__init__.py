@@ -1,1 +1,1 @@
-"""Which opt-in regions an account has enabled."""
+"""Region status: which opt-in regions an account has enabled."""

@@ -1,8 +1,8 @@
-"""Region status that is kept between runs, in a file of the user's cache folder.
+"""A cache of region status between runs, in a file in the user's cache folder.
 
-The file is a convenience: one that is missing, damaged or another user's is as none, and a folder that can't
-be written to is no error. Two runs that write at once may lose what one of them has learned, which is then
-asked for anew.
+A missing or damaged file, or one that another user may have written, is ignored. It is no error if the folder
+can't be written to. If two runs write at the same time, the results of one may be lost; they are requested
+again then.
 """
 
 from __future__ import annotations
@@ -28,11 +28,13 @@ _log = logging.getLogger("poolcensus")
 
 _VERSION = 1
 _FILE_NAME = "region-status.json"
-# Fifty thousand accounts, an Organization's most, with all opt-in regions take 15 MB.
+# The largest file that is read, in bytes. With 50,000 accounts, the most that an Organization can have, and
+# all opt-in regions, a file has 15 MB.
 _LARGEST = 64 << 20
-# The longest age that the setting allows: what is older is of use to nobody.
+# Seconds, the longest age that the setting allows. Older entries are dropped.
 _LONGEST_AGE = 604_800.0
-# A network folder may hang. Neither accounts nor a run that has ended wait for what can be had again.
+# Seconds to wait for the file. A network folder may hang, and neither an account nor the end of a run should
+# wait for a cache.
 _LONGEST_WAIT = 2.0
 
 _AccountId = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{12}\Z")]
@@ -40,7 +42,7 @@ _Region = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9-]{1,64}\Z")]
 
 
 class KeptStatus(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The disabled regions of an account, and when the account said so, in epoch seconds."""
+    """The disabled regions of an account. `at` is when they were requested, in epoch seconds."""
 
     at: float
     disabled: frozenset[_Region]
@@ -55,9 +57,9 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class StatusCache:
-    """What accounts have said of their regions in the last `max_age` seconds, to this run or to others.
+    """The region status of accounts that this run or others have requested in the last `max_age` seconds.
 
-    `scope` is where they were asked: a partition and an endpoint.
+    `scope` is the partition and the host that the status is requested from.
     """
 
     def __init__(
@@ -77,30 +79,30 @@ class StatusCache:
         self._new: dict[str, KeptStatus] = {}
 
     async def of(self, account_id: str) -> KeptStatus | None:
-        """Return what an account said, or None where that is too old or not known."""
+        """Return the status of an account, or None if it is too old or unknown."""
         async with self._lock:
             if self._kept is None:
                 kept: Mapping[str, KeptStatus] = {}
                 with anyio.move_on_after(_LONGEST_WAIT):
                     kept = await in_thread(self._kept_here)
-                # Only now: where the first to ask is cancelled, the next one reads.
+                # Set only after reading: if this caller is cancelled, the next one reads the file.
                 self._kept = kept
         found = self._kept.get(account_id)
-        # What comes from the future was written before the clock was set back: its age is not known.
+        # An entry from the future was written before the clock was set back, so its age is unknown.
         return found if found is not None and 0 <= self._now() - found.at <= self._max_age else None
 
     def note(self, account_id: str, disabled: frozenset[str]) -> None:
-        """Keep what an account has just said."""
+        """Add the status that was just requested for an account."""
         self._new[account_id] = KeptStatus(self._now(), disabled)
 
     async def save(self) -> None:
-        """Write what was noted, beside what other runs have written."""
+        """Write the added entries to the file, which keeps the entries of other runs."""
         if self._new:
             with anyio.move_on_after(_LONGEST_WAIT, shield=True):
                 await in_thread(self._write, dict(self._new))
 
     def _kept_here(self) -> Mapping[str, KeptStatus]:
-        # Most accounts have enabled the same regions: a set for each would take some 4 KB an account.
+        # Most accounts have enabled the same regions. A set for each account would take 4 KB.
         shared: dict[frozenset[str], frozenset[str]] = {}
         return {
             account_id: KeptStatus(kept.at, shared.setdefault(kept.disabled, kept.disabled))
@@ -141,7 +143,7 @@ class StatusCache:
         data = msgspec.json.encode(_File(_VERSION, {scope: each for scope, each in recent.items() if each}))
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # After a crash of the machine it may be empty, which is as none: that is not worth an fsync.
+            # Without fsync the file may be empty after a crash of the machine, which is the same as no file.
             with file_replacing(folder / _FILE_NAME, 0o600) as file:
                 file.write(data)
         except OSError as error:
@@ -149,7 +151,7 @@ class StatusCache:
 
 
 def cache_folder() -> Path | None:
-    """Return the folder for what can be had again: systemd's, or else the user's. None: there is none."""
+    """Return the cache folder: that of the systemd unit, or else the user's, or None if there is none."""
     # systemd lists the unit's folders with colons between them:
     # https://www.freedesktop.org/software/systemd/man/latest/systemd.exec.html#RuntimeDirectory=
     given = os.environ.get("CACHE_DIRECTORY", "").partition(":")[0]
@@ -166,8 +168,8 @@ def cache_folder() -> Path | None:
 
 
 def _read_own(path: Path) -> bytes:
-    """Return the content of a file that nobody else can have written. Raises OSError or ValueError."""
-    # A pipe would be waited for.
+    """Return the content of a file. Raises ValueError if others may have written it, and OSError."""
+    # O_NONBLOCK, so that opening a named pipe does not wait.
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     with os.fdopen(descriptor, "rb") as file:
         status = os.fstat(descriptor)

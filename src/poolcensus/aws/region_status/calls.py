@@ -1,4 +1,4 @@
-"""The calls that tell which regions an account has enabled: account:ListRegions and ec2:DescribeRegions."""
+"""The calls that return region status: account:ListRegions and ec2:DescribeRegions."""
 
 from __future__ import annotations
 
@@ -23,27 +23,28 @@ if TYPE_CHECKING:
     from poolcensus.aws.transport.protocol import Reply
     from poolcensus.model import Caller, JsonValue
 
-# There is another way: the other action, and without an answer of either the regions are asked themselves.
+# Few attempts, since there is another way: the other action, or calling the regions without their status.
 _IMPATIENT = Retrier(RetryPolicy(max_attempts=4, max_unrecognized=1, max_without_reply=1, longest_wait=2.0))
-# Seconds that its answer is worth. It takes a few tenths from anywhere.
+# Seconds. A reply usually takes a few tenths of a second, from anywhere.
 _LONGEST_ATTEMPT = 5.0
-# Of the management account's few calls a second, each answer is waited for: the other way takes a role.
+# More attempts for lookups by the management account, which may only make a few calls a second. The other way
+# needs the account's role.
 _PATIENT = Retrier(RetryPolicy(max_attempts=12, max_unrecognized=1, max_without_reply=4, longest_wait=5.0))
 _EC2_BODY = b"Action=DescribeRegions&Version=2016-11-15&AllRegions=true"
-# The first of each pair is what account:ListRegions says, the second what ec2:DescribeRegions does:
+# The first of each pair is a status of account:ListRegions, the second one of ec2:DescribeRegions:
 # https://docs.aws.amazon.com/accounts/latest/reference/API_Region.html
 # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Region.html
 _DISABLED = frozenset({"DISABLED", "not-opted-in"})
 _ENABLED = frozenset({"ENABLED", "opted-in", "ENABLED_BY_DEFAULT", "opt-in-not-required"})
 
 IAM_ACTIONS = ("account:ListRegions", "ec2:DescribeRegions")
-"""The IAM actions by which a role tells its account's regions. Either of them is enough."""
+"""The IAM actions that return the region status of a role's account. Either of them is enough."""
 
 
 class Statuses(NamedTuple):
-    """The regions that an account has not enabled, and those that it has.
+    """The regions that an account has not enabled, and those that it has enabled.
 
-    One that is being enabled or disabled is in neither: it may answer.
+    A region that is being enabled or disabled is in neither set. It may answer calls.
     """
 
     disabled: frozenset[str]
@@ -55,9 +56,9 @@ class NoEndpointError(Exception):
 
 
 class StatusCalls:
-    """Asks for the status of an account's regions, by `region` or one that every account has enabled.
+    """Requests the region status of accounts, in `region` or another one that every account has enabled.
 
-    `made` counts the calls by IAM action, also those that are refused.
+    `made` counts the calls by IAM action, including those that fail.
     """
 
     def __init__(
@@ -69,19 +70,20 @@ class StatusCalls:
         self._caller = caller
         known = partitions.partitions().get(caller.partition)
         self._has_account_api = known is None or known.account_api
-        # EC2 knows the account's credentials only in regions that the account has enabled.
+        # EC2 recognizes an account's credentials only in regions that the account has enabled.
         self._region = known.sts if known is not None and region in known.opt_in else region
         self.made: Counter[str] = Counter()
 
     async def host(self) -> str:
-        """Return the host that is asked first, without what a URL may hold before it."""
+        """Return the host that is called first, without the user name and password of a URL."""
         asked = ("account", "list_regions") if self._has_account_api else ("ec2", "describe_regions")
         return (await self._sdk.template(asked[0], self._region, asked[1])).host
 
     async def by_account(self, account_id: str, *, as_management: bool = False) -> Statuses:
-        """Return what account:ListRegions says, to the account itself or to the caller's about it.
+        """Return the result of account:ListRegions, called by the account itself.
 
-        Raises NoEndpointError or CallError.
+        With `as_management` the caller's account makes the call for the account. Raises NoEndpointError or
+        CallError.
         """
         if not self._has_account_api:
             raise NoEndpointError
@@ -114,7 +116,7 @@ class StatusCalls:
         return statuses_of(statuses)
 
     async def by_ec2(self, account_id: str) -> Statuses:
-        """Return what ec2:DescribeRegions says to an account. Raises CallError."""
+        """Return the result of ec2:DescribeRegions, called by the account itself. Raises CallError."""
         template = await self._sdk.template("ec2", self._region, "describe_regions")
         call = Call(
             template,
@@ -133,7 +135,7 @@ class StatusCalls:
 
 
 def statuses_of(said: Mapping[str, str]) -> Statuses:
-    """Return the regions that are disabled and enabled, by the names that services give to their statuses."""
+    """Return the disabled and the enabled regions, given the status that a service returned for each."""
     return Statuses(
         frozenset(name for name, status in said.items() if status in _DISABLED),
         frozenset(name for name, status in said.items() if status in _ENABLED),
@@ -141,7 +143,7 @@ def statuses_of(said: Mapping[str, str]) -> Statuses:
 
 
 def opt_in_statuses(reply: Reply) -> Mapping[str, str]:
-    """Return the status of each region that EC2 names. Raises BadResponseError where it names none."""
+    """Return the status of each region in a reply of EC2. Raises BadResponseError if it has none."""
     root = parse_xml(reply.body)
     items = root.findall(".//{*}regionInfo/{*}item") if root is not None else []
     if not items:

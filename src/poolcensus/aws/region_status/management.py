@@ -1,4 +1,4 @@
-"""Lookups of members' regions through the management account: their rate, and when they end."""
+"""Lookups of member accounts' region status through the management account: their rate and their end."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 _log = logging.getLogger("poolcensus")
 
 LIST_REGIONS_A_SECOND: Final = 5.0
-"""How often each account may call: https://docs.aws.amazon.com/accounts/latest/reference/quotas.html"""
+"""Calls per second of an account: https://docs.aws.amazon.com/accounts/latest/reference/quotas.html"""
 
-# A delegated administrator is refused the management account, which is one of many.
+# After how many failures lookups end if none has succeeded. One is not enough: a delegated administrator is
+# refused the status of the management account.
 _ENOUGH = 3
 # https://docs.aws.amazon.com/accounts/latest/reference/using-orgs-trusted-access.html
 TRUSTED_ACCESS = (
@@ -29,9 +30,9 @@ TRUSTED_ACCESS = (
 
 
 class ManagementLookups:
-    """Gives lookups their turns, at the rate that AWS allows. Ends them if the first have all failed.
+    """Paces lookups at the rate that AWS allows, and ends them if the first ones all fail.
 
-    `concurrent_runs` is how many share the rate.
+    `concurrent_runs` is the number of runs that share the rate.
     """
 
     def __init__(self, concurrent_runs: int) -> None:
@@ -43,7 +44,7 @@ class ManagementLookups:
         self._last: CallError | None = None
 
     async def wait_for_turn(self) -> bool:
-        """Wait until one lookup may be made. Return False if they have ended."""
+        """Wait until a lookup may be made. Return False if lookups have ended."""
         if not self._ended:
             with anyio.CancelScope() as turn:
                 self._turns.add(turn)
@@ -51,22 +52,22 @@ class ManagementLookups:
                     await self._pace.wait()
                 finally:
                     self._turns.discard(turn)
-        # Others may have been refused meanwhile.
+        # Lookups may have ended meanwhile.
         return not self._ended
 
     def answered(self) -> None:
-        """Note that a lookup has succeeded."""
+        """Record that a lookup has succeeded."""
         self._answered = True
 
     def failed(self, error: CallError) -> None:
-        """Note that a lookup has failed."""
+        """Record that a lookup has failed."""
         self._failures += 1
         self._last = error
         if self._failures >= _ENOUGH:
             self.end_if_all_failed()
 
     def end_if_all_failed(self) -> None:
-        """End the lookups if all of them have failed."""
+        """End the lookups if all of them so far have failed."""
         if self._last is None or self._answered or self._ended:
             return
         if isinstance(self._last, AccessDeniedError):
@@ -76,7 +77,7 @@ class ManagementLookups:
             self.end(f"account:ListRegions with AccountId failed: {message} ({self._last.code}).")
 
     def end(self, why: str) -> None:
-        """Make no further lookup, and warn why."""
+        """End the lookups, and log a warning that begins with the sentence `why`."""
         if not self._ended:
             self._ended = True
             for turn in self._turns:

@@ -1,4 +1,4 @@
-"""Which opt-in regions an account has enabled, asked once an account and only where it matters."""
+"""The region status of accounts, requested once for each account, and only if it matters."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _NONE: frozenset[str] = frozenset()
 
 
 class StatusRefusal(msgspec.Struct, frozen=True):
-    """A call for region status that failed: its IAM action, and what came of it.
+    """A call for region status that failed: its IAM action and its error.
 
-    `by_management` says that the caller's account was asked about another.
+    `by_management` is whether the caller's account made the call for another account.
     """
 
     action: str
@@ -39,14 +39,14 @@ class StatusRefusal(msgspec.Struct, frozen=True):
 
 
 class StatusReport(msgspec.Struct, frozen=True):
-    """By which IAM action it is known which regions an account has enabled, and the calls that failed."""
+    """The IAM action that returned an account's region status, if any did, and the calls that failed."""
 
     action: str | None = None
     refusals: tuple[StatusRefusal, ...] = ()
 
 
 class _Known(msgspec.Struct, frozen=True):
-    """What is known of an account's regions. `as_of` is when it said so to a former run, in epoch seconds."""
+    """A region status. `as_of` is when an earlier run requested it, in epoch seconds; None: this run did."""
 
     disabled: frozenset[str]
     enabled: frozenset[str] = _NONE
@@ -54,12 +54,12 @@ class _Known(msgspec.Struct, frozen=True):
 
 
 class RegionStatus:
-    """The disabled regions of accounts, by account:ListRegions or else ec2:DescribeRegions.
+    """The disabled regions of accounts, from account:ListRegions or else ec2:DescribeRegions.
 
-    By `source` an account is asked itself, with its own credentials, or the caller's account is asked about
-    it, or nobody is. An account of which neither tells is an unknown: its opt-in regions are then called, and
-    say themselves that they are disabled. An answer of at most `max_age` seconds is kept for the next run.
-    `concurrent_runs` is how many ask as the same caller.
+    `source` says who makes the calls: each account itself, or the caller's account for all, or nobody. If the
+    status of an account is unknown, its opt-in regions are called anyway, and refuse calls if they are
+    disabled. Results are kept for later runs, for `max_age` seconds. `concurrent_runs` is the number of runs
+    as the same caller.
     """
 
     def __init__(
@@ -90,14 +90,14 @@ class RegionStatus:
 
     @property
     def calls(self) -> Mapping[str, int]:
-        """How many calls were made, by IAM action."""
+        """The number of calls, by IAM action."""
         return self._calls.made
 
     async def disabled(self, account_id: str, *, require_role: bool = True) -> frozenset[str] | None:
-        """Return the regions that the account has not enabled, or None where it does not say.
+        """Return the regions that the account has not enabled, or None if its status is unknown.
 
-        Raises CallError where the account's role can't be assumed. Without `require_role` it is assumed only
-        where its account is asked.
+        Raises CallError if the account's role can't be assumed. Without `require_role`, the role is only
+        assumed if the account itself has to make the call.
         """
         if account_id not in self._known:
             self._known[account_id] = await self._flights.run(
@@ -107,36 +107,37 @@ class RegionStatus:
         return None if known is None else known.disabled
 
     def may_be_disabled(self, account_id: str, region: str) -> bool:
-        """Whether an opt-in region may be disabled: the account has not told this run that it is enabled."""
+        """Return whether an opt-in region may be disabled: this run has not learned that it is enabled."""
         known = self._known.get(account_id)
         return known is None or region not in known.enabled
 
     def as_of(self, account_id: str) -> float | None:
-        """Return when an account said to a former run what is known of it, in epoch seconds.
+        """Return when an earlier run requested the account's status, in epoch seconds.
 
-        None where it has been asked by this run, or has not said.
+        Return None if this run requested it, or if it is unknown.
         """
         known = self._known.get(account_id)
         return None if known is None else known.as_of
 
     def report(self, account_id: str) -> StatusReport:
-        """Return how an account's regions are known, until it is forgotten."""
+        """Return how the account's status was found out. It is kept until the account is forgotten."""
         return self._reports.get(account_id, StatusReport())
 
     def forget(self, account_id: str) -> None:
-        """Drop what is known of an account: it has no target left."""
+        """Drop the status of an account that has no target left."""
         self._known.pop(account_id, None)
         self._reports.pop(account_id, None)
 
     async def close(self) -> None:
-        """Keep the answers for the next run, where that was asked for."""
+        """Save the results for later runs, if that is set."""
         self._lookups.end_if_all_failed()
         if self._cache is not None:
             await self._cache.save()
 
     async def _ask(self, account_id: str, *, require_role: bool) -> _Known | None:
         if require_role:
-            # An account that refuses its role is not covered by what others say of it.
+            # If an account refuses its role, its targets fail, whatever another account says about its
+            # regions.
             await self._broker.source(account_id).get()
         if self._source is RegionStatusSource.OFF:
             return None
@@ -161,11 +162,11 @@ class RegionStatus:
         return self._cache
 
     async def _open_cache(self) -> StatusCache:
-        # A simulator has accounts of the same numbers.
+        # The host is part of the scope, since a simulator may have accounts with the same IDs.
         return StatusCache(f"{self._caller.partition} {await self._calls.host()}", self._max_age)
 
     async def _from_management(self, account_id: str) -> Statuses | None:
-        """Return the status of a member's regions as its Organization's management account is told it."""
+        """Return the status of a member account that the caller's account looks up, or None."""
         if self._source is not RegionStatusSource.MANAGEMENT or account_id == self._caller.account_id:
             return None
         if not await self._lookups.wait_for_turn():
@@ -203,7 +204,7 @@ class RegionStatus:
     def _note_refusal(
         self, account_id: str, action: str, error: CallError, *, by_management: bool = False
     ) -> None:
-        # Not the exception, which holds the frames that it came through.
+        # The exception itself would keep its traceback's frames alive.
         refusal = StatusRefusal(action, error.code, error.message, error.outcome, by_management)
         before = self.report(account_id)
         self._reports[account_id] = msgspec.structs.replace(before, refusals=(*before.refusals, refusal))
