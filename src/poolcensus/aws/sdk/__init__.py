@@ -1,1 +1,1 @@
-"""The AWS SDK, as far as its rules are followed: credentials, configuration, endpoints, forms of requests."""
+"""The rules of the AWS SDK: credentials, configuration, endpoints, and how requests look."""

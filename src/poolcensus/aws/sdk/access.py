@@ -1,7 +1,7 @@
-"""What the SDK knows best: the credential chain, the configuration, endpoints, request forms.
+"""Access to the SDK: the credential chain, the configuration, endpoints, and request templates.
 
-No request leaves through the SDK's own transport: what it has formed once for each operation and region is
-what calls are made from. Where the configuration is plain, the SDK is not even imported.
+No request of a run is sent by the SDK. It forms one request for each operation and region, and calls are made
+from that template. If the configuration is plain, the SDK is not even imported.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 
-# Long enough for a person who is asked for an MFA code.
+# Seconds. Long enough for a person to type an MFA code.
 _LONGEST_CHAIN = 120.0
-# The chain itself says when it renews; asking it takes a thread.
+# Seconds for which credentials are kept that the chain renews itself. Asking the chain takes a thread.
 _KEPT = 10.0
 
 
 class Sdk:
-    """Who the caller is configured to be, and how requests look, by the rules of the SDK.
+    """The caller's configuration and credentials, and request templates, by the rules of the SDK.
 
-    All that it does may read files, and the chain may call a service or run a process: it happens in a
-    thread, one thing at a time, since the SDK's session is not made for several threads.
+    Its methods may read files, and the credential chain may call a service or run a program. So they work in
+    a thread, one at a time, since the SDK's session is not thread-safe.
     """
 
     def __init__(
@@ -60,27 +60,28 @@ class Sdk:
         self._plain: PlainConfiguration | None = None
         self._plain_has_ended = False
         self._session: SdkSession | None = None
-        # A thread that a caller who was cancelled has left may still be at work.
+        # A thread may still be working for a caller that was cancelled.
         self._opening = threading.Lock()
         self._templates: dict[tuple[str, str, str], RequestTemplate] = {}
         self._turns = anyio.CapacityLimiter(1)
-        # Not one of the threads that all share: a person who is asked for a code would hold it for minutes.
+        # A limiter of its own, since a person who is asked for an MFA code would hold a shared thread for
+        # minutes.
         self._one_thread = anyio.CapacityLimiter(1)
         self._flights: SingleFlight[tuple[str, str, str], RequestTemplate] = SingleFlight()
 
     async def open(self) -> None:
         """Read the SDK's configuration.
 
-        Raises SettingsError where it is of no use or takes more than a minute to read, and another FatalError
-        where the system can't read its files.
+        Raises SettingsError if it is not valid or takes more than a minute to read, and another FatalError if
+        the system can't read its files.
         """
         await self._reading(self._read)
 
     async def of_profiles(self, account_of: Mapping[str, str]) -> Mapping[str, Sdk]:
-        """Return sessions of other profiles, to be opened, which do not read the configuration again.
+        """Return an Sdk for each of some other profiles, by name. They don't read the configuration again.
 
-        `account_of` has the names of the profiles, each with an account that is asked with it. Raises
-        SettingsError, with that account, for a profile that is not there, and as `open` does.
+        They have to be opened before use. `account_of` has an account for each profile, for messages. Raises
+        SettingsError if a profile does not exist, and the same errors as `open`.
         """
         if not account_of:
             return {}
@@ -95,10 +96,10 @@ class Sdk:
         return sdks
 
     async def _in_turn(self, work: Callable[[], Answer], limit: AbstractContextManager[object]) -> Answer:
-        """Return what the work returns, in a thread. The limit is that of the work itself."""
+        """Do the work in a thread, and return its result. `limit` does not include the wait for a turn."""
         async with self._turns:
             with limit:
-                # It may hang: whoever is cancelled meanwhile doesn't wait for it.
+                # The work may hang. A caller that is cancelled doesn't wait for it.
                 return await anyio.to_thread.run_sync(work, limiter=self._one_thread, abandon_on_cancel=True)
 
     async def _reading(self, work: Callable[[], Answer]) -> Answer:
@@ -111,7 +112,7 @@ class Sdk:
             self._opened()
 
     def _opened(self) -> SdkSession:
-        """Return the SDK's session, opened when it is needed. Blocks."""
+        """Return the SDK's session, and open it if it is not open. Blocks."""
         with self._opening:
             if self._session is None:
                 from poolcensus.aws.sdk.session import SdkSession  # noqa: PLC0415 - slow to import
@@ -121,20 +122,20 @@ class Sdk:
 
     @property
     def region(self) -> str | None:
-        """The region of the caller's configuration, if it names one."""
+        """The region in the caller's configuration, or None."""
         return self._plain.region if self._plain is not None else self._found.region
 
     @property
     def ca_bundle(self) -> str | None:
-        """The file or folder of the authorities that are trusted, found as the SDK finds it."""
+        """The file or folder of trusted certificates, by the SDK's rules."""
         return self._plain.ca_bundle if self._plain is not None else self._found.ca_bundle
 
     async def caller_credentials(self) -> tuple[Credentials, float]:
-        """Return the caller's credentials as the chain has them now, and until when they may be kept.
+        """Return the credentials that the chain has now, and until when they may be kept.
 
-        The time is on the monotonic clock; it is short for credentials that the chain renews itself.
-        Raises CredentialsError where the chain finds none, can't renew what it found, or takes two minutes,
-        and SettingsError where its first call would go through a proxy of no use.
+        The time is on the monotonic clock. It is short for credentials that the chain renews itself. Raises
+        CredentialsError if the chain finds no credentials, can't renew them, or takes two minutes, and
+        SettingsError if the proxy of its first call is not valid.
         """
         if self._plain is not None and not self._plain_has_ended:
             return self._plain.credentials, float("inf")
@@ -152,8 +153,8 @@ class Sdk:
         return self._opened().chain.walk()
 
     def forget_caller_credentials(self) -> None:
-        """Walk the chain anew next time: the service says that what it gave has expired."""
-        # By then the configuration may be another one.
+        """Resolve the chain again next time, because a service refused the credentials as expired."""
+        # The configuration is read again, too, since it may have changed.
         self._plain_has_ended = True
         if self._session is not None:
             self._session.chain.forget()
@@ -161,10 +162,10 @@ class Sdk:
     async def template(
         self, service: str, region: str, method: str, sample: Mapping[str, object] | None = None
     ) -> RequestTemplate:
-        """Return what every call of an operation in a region has in common.
+        """Return the request template of an operation in a region.
 
-        `method` is the operation as the SDK's clients name it. `sample` holds values for the required
-        parameters; they are validated and then forgotten with the body.
+        `method` is the operation's method in the SDK's clients. `sample` has values for required parameters,
+        which the SDK validates. They are not kept.
         """
         key = (service, region, method)
         template = self._templates.get(key)

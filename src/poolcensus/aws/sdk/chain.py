@@ -1,4 +1,4 @@
-"""The SDK's credential chain, walked as boto3 walks it, and its failures in one sentence each."""
+"""The SDK's credential chain, resolved as by boto3, and its failures as one sentence each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from poolcensus.aws.refusals.redaction import readable, without
 from poolcensus.aws.sdk.chain_failures import explain, without_passwords
 from poolcensus.aws.sdk.credential_process import ChainFailure, ProcessWithReasons
 from poolcensus.aws.sdk.credential_sources import source_of
-from poolcensus.aws.sdk.logs import TELL_OF_CALLS
+from poolcensus.aws.sdk.logs import CALL_LOGGERS
 from poolcensus.aws.signing import Credentials
 from poolcensus.errors import CallerExpiredError, CredentialsError, FatalError, SettingsError, failed_call_of
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Session(Protocol):
-    """What is used of botocore's session, which has no types."""
+    """The part of botocore's session that is used here. botocore has no types."""
 
     full_config: Mapping[str, Mapping[str, object]]
 
@@ -43,13 +43,13 @@ class Session(Protocol):
 
 
 class SdkCredentials(Protocol):
-    """What is used of botocore's credentials, which have no types."""
+    """The part of botocore's credentials that is used here."""
 
     def get_frozen_credentials(self) -> _FrozenCredentials: ...
 
 
 class PreparedRequest(Protocol):
-    """What is used of a request that the SDK is about to send."""
+    """The part of an SDK's request that is used here."""
 
     url: str
     headers: Mapping[str, str | bytes]
@@ -67,19 +67,19 @@ class _Resolver(Protocol):
 
 
 class _Builder(Protocol):
-    """What makes the providers of the profile that a role is assumed from."""
+    """The part of botocore that makes the credential providers of a source profile."""
 
     _create_process_provider: Callable[[str], ProcessProvider]
 
 
 class Found(NamedTuple):
-    """Credentials of the chain. `renews` says that the chain gets new ones before they end."""
+    """Credentials from the chain. `renews` is whether the chain renews them before their end."""
 
     credentials: Credentials
     renews: bool
 
 
-# What is shorter is part of many words.
+# Shorter texts are part of many words.
 _SHORTEST_SECRET = 4
 _SECRET_KEYS = ("aws_secret_access_key", "aws_session_token", "aws_security_token", "external_id")
 _SECRET_VARIABLES = (
@@ -88,16 +88,17 @@ _SECRET_VARIABLES = (
     "AWS_SECURITY_TOKEN",
     "AWS_CONTAINER_AUTHORIZATION_TOKEN",
 )
-# What the calls of a chain send of secrets: those of STS in a form, that of IAM Identity Center in a header.
+# The secrets in requests of a chain: those to STS are parameters of a form, those to IAM Identity Center
+# headers.
 _SECRET_HEADERS = ("X-Amz-Security-Token", "x-amz-sso_bearer_token")
 _SECRET_PARAMETERS = frozenset({"ExternalId", "TokenCode", "WebIdentityToken"})
 _SSO_KEYS = ("sso_session", "sso_start_url", "sso_account_id")
-# What they warn of is raised too, where it matters.
+# Loggers of warnings. Failures that matter are also raised.
 _WARN = ("botocore.credentials", "botocore.tokens")
 
 
 class _ChainLogFilter(logging.Filter):
-    """Lets through what other threads log, and what is neither a detail of a call nor a failure."""
+    """Drops what this thread logs about calls at DEBUG, and about failures."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -113,13 +114,13 @@ class _ChainLogFilter(logging.Filter):
 
 @contextmanager
 def _log_filter() -> Iterator[None]:
-    """Keep the calls of this thread's chain, and its failures with their tracebacks, out of the log.
+    """Keep the calls and failures of this thread's chain out of the log during the block.
 
-    A chain may assume a role or ask a metadata service. The SDK would log its external id, and the keys and
-    the token of the reply, for a program that has only asked for its own log at DEBUG.
+    A chain may assume a role or call a metadata service. At DEBUG the SDK would log the external ID, and the
+    keys and the token of the reply.
     """
     chain_log_filter = _ChainLogFilter()
-    loggers = [logging.getLogger(name) for name in (*TELL_OF_CALLS, *_WARN)]
+    loggers = [logging.getLogger(name) for name in (*CALL_LOGGERS, *_WARN)]
     for logger in loggers:
         logger.addFilter(chain_log_filter)
     try:
@@ -130,13 +131,13 @@ def _log_filter() -> Iterator[None]:
 
 
 class SentSecrets:
-    """The secrets in the requests that a session has sent, which their answers may repeat."""
+    """The secrets in the requests that a session has sent. Replies may repeat them."""
 
     def __init__(self) -> None:
         self.found: set[str] = set()
 
     def note(self, request: PreparedRequest, **_: object) -> None:
-        """Note those of a request that is about to be sent."""
+        """Record the secrets of a request that is about to be sent."""
         self.found.update(_text(request.headers.get(name, "")) for name in _SECRET_HEADERS)
         form = parse_qsl(_text(request.body or ""))
         self.found.update(value for name, value in form if name in _SECRET_PARAMETERS)
@@ -157,14 +158,15 @@ class Chain:
         self._is_forgotten = False
         self._sent = sent
         self._ask_mfa = _AskMfa()
-        # Whoever was cancelled may have left a thread that still walks: the SDK's session is for one.
+        # A thread may still be resolving the chain for a caller that was cancelled. The SDK's session is not
+        # thread-safe.
         self._walking = threading.Lock()
 
     def walk(self) -> Found:
         """Return the credentials that the chain has now.
 
-        Raises CredentialsError where it finds none, or can't renew what it found, and SettingsError where the
-        first of all walks finds a setting of no use.
+        Raises CredentialsError if it finds no credentials or can't renew them. The first time it raises
+        SettingsError for a setting that is not valid.
         """
         try:
             with self._walking, _log_filter():
@@ -172,29 +174,30 @@ class Chain:
         except FatalError as error:
             if isinstance(error, SettingsError) and not self._ask_mfa.again:
                 raise
-            # Also of a configuration that can't be read any more, which is then no reason to end a run.
+            # Later, a configuration that can't be read any more is no reason to end the run.
             raise CredentialsError(error.problem, advice=error.advice) from None
-        # The chain runs other people's code: plugins, programs, answers and files of any shape, for which it
-        # raises RuntimeError, TypeError, KeyError, IndexError and more.
+        # The chain runs plugins and programs, and reads replies and files of any content. For these it raises
+        # RuntimeError, TypeError, KeyError, IndexError and more.
         except Exception as error:  # noqa: BLE001 - plugins raise anything
             raise self._explained(error) from None
         self._ask_mfa.again = True
         return found
 
     def forget(self) -> None:
-        """Walk the chain anew next time: the service says that what it gave has expired."""
-        # Not dropped here: another thread may be walking.
+        """Resolve the chain again next time, because a service refused the credentials as expired."""
+        # Only a flag, since another thread may be resolving the chain.
         self._is_forgotten = True
 
     @property
     def where(self) -> str:
-        """The profile whose credentials these are, as the end of a clause; empty where there is none."""
+        """The end of a clause that names the profile, or an empty string if there is no profile."""
         name = self._profile()
         return f" for profile {name}" if name is not None else ""
 
     def _walk(self) -> Found:
         if self._is_forgotten:
-            # A session keeps what it found, and its providers remember which profiles they have been at.
+            # A new session, since a session keeps its credentials, and its providers remember visited
+            # profiles.
             self._is_forgotten, self._session, self._credentials = False, None, None
         if self._credentials is None:
             if self._session is None:
@@ -226,7 +229,7 @@ class Chain:
         return self._config.full_config.get("profiles", {})
 
     def _explained(self, error: Exception) -> CredentialsError:
-        """Return what a person is told: what went wrong, for which profile, and what to do."""
+        """Return the error for a person: what went wrong, for which profile, and what to do."""
         source = source_of(
             error,
             getattr(self._credentials, "method", None),
@@ -241,14 +244,14 @@ class Chain:
         return failure
 
     def _sso_profile(self) -> str | None:
-        """Return the profile that has to sign in: this one, or the one that its role is assumed from."""
+        """Return the profile that has to sign in: this one or one of its source profiles, or None."""
         for name, section in self._sections():
             if any(key in section for key in _SSO_KEYS):
                 return name
         return None
 
     def _sections(self) -> Iterator[tuple[str, Mapping[str, object]]]:
-        """Yield the profile by name, then those that its role is assumed from."""
+        """Yield the profile's name and section, then those of its source profiles."""
         profiles, name, seen = self._profiles(), self._profile(), set[object]()
         while isinstance(name, str) and name not in seen:
             seen.add(name)
@@ -259,7 +262,7 @@ class Chain:
             name = section.get("source_profile")
 
     def _without_secrets(self, text: str) -> str:
-        """Return the text in one line, without secrets of this machine's configuration and of the calls."""
+        """Return a text as one line, without the secrets of the configuration and of the chain's requests."""
         sections = [each for each in self._profiles().values() if isinstance(each, dict)]
         secrets = [section.get(key) for section in sections for key in _SECRET_KEYS]
         secrets += [*map(os.environ.get, _SECRET_VARIABLES), *self._sent.found]
@@ -268,9 +271,9 @@ class Chain:
 
 
 def _adapt(resolver: _Resolver, ask_mfa: _AskMfa) -> None:
-    """Let the chain run programs and ask for codes in ways whose failures can be explained.
+    """Make the chain run programs and ask for MFA codes with this package's code, which explains failures.
 
-    The SDK has no public way for it. In a version that calls these otherwise, its own ways stay.
+    The SDK has no public interface for this. A version with other names keeps its own behaviour.
     """
     for at, provider in enumerate(resolver.providers):
         if isinstance(provider, ProcessProvider):
@@ -288,14 +291,14 @@ def _with_reasons(create: Callable[[str], ProcessProvider]) -> Callable[[str], P
 
 
 class _AskMfa:
-    """Asks a person for an MFA code, once a chain and where there is a terminal."""
+    """Asks a person for an MFA code, the first time that a chain is resolved, and if there is a terminal."""
 
     def __init__(self) -> None:
         self.again = False
 
     def __call__(self, prompt: str) -> str:
         if self.again:
-            # The progress display has the terminal by now, and a person may have left.
+            # By now the progress display uses the terminal, and the person may have left.
             raise RefreshWithMFAUnsupportedError
         if not _has_terminal():
             raise ChainFailure(

@@ -1,4 +1,4 @@
-"""The table of the failures of the SDK's credential chain: why it failed and what to do, without a secret."""
+"""The table of failures of the SDK's credential chain: the reason and advice, without secrets."""
 
 from __future__ import annotations
 
@@ -43,9 +43,10 @@ if TYPE_CHECKING:
     from poolcensus.aws.sdk.credential_sources import Source
 
 _USER_IN_URL = re.compile(r"//[^/@\s]*@")
-# Of others it is not known which secrets their requests hold, and answers repeat: the chain refreshes tokens.
+# Operations whose secrets are known, so that they can be removed from messages. The chain also calls others,
+# for instance to refresh tokens.
 _WITH_KNOWN_SECRETS = frozenset({"AssumeRole", "AssumeRoleWithWebIdentity", "GetRoleCredentials"})
-# By the errors that don't name what is set.
+# The settings of errors that don't name their setting.
 _MODES: Mapping[type[Exception], str] = {
     InvalidDefaultsMode: "defaults_mode",
     InvalidIMDSEndpointModeError: "ec2_metadata_service_endpoint_mode",
@@ -66,10 +67,10 @@ class _Row(NamedTuple):
 
 
 def explain(error: Exception, sso_profile: str | None, source: Source | None = None) -> tuple[str, str]:
-    """Return why the chain failed, and what to do about it.
+    """Return the reason why the chain failed, and advice.
 
-    `sso_profile` is the profile that signs in with IAM Identity Center, where one does, and `source` what the
-    credentials come from, where that is no profile.
+    `sso_profile` is the profile that signs in with IAM Identity Center, or None. `source` is the source of
+    the credentials if it is not a profile.
     """
     if (wrong := wrong_variable(error)) is not None:
         return wrong, ""
@@ -83,10 +84,9 @@ def explain(error: Exception, sso_profile: str | None, source: Source | None = N
 
 
 def wrong_variable(error: Exception) -> str | None:
-    """Return which variable of the environment the SDK has failed on, and what it takes, if that can be told.
+    """Return a clause that names the wrong environment variable, or AWS config key, and its valid values.
 
-    Or which key of the AWS config, where no variable is set. The SDK's own sentence quotes the value and
-    leaves out its name.
+    Return None if the error is not about one. The SDK's own message quotes the value without its name.
     """
     if (wrong := wrong_key_log(error)) is not None or (wrong := _wrong_mode(error)) is not None:
         return wrong
@@ -121,7 +121,7 @@ def _wrong_mode(error: Exception) -> str | None:
 
 
 def malformed_file(error: Exception) -> str:
-    """Return where a file of the AWS configuration is malformed. The SDK quotes the line, perhaps a key."""
+    """Return which config file is malformed, and at which line. The SDK would quote the line itself."""
     path, cause = _kwargs(error).get("path"), _kwargs(error).get("error")
     line = getattr(cause, "lineno", None)
     if line is None and isinstance(cause, configparser.ParsingError) and cause.errors:
@@ -136,7 +136,7 @@ def without_passwords(text: str) -> str:
 
 
 def os_error_in_words(error: Exception) -> str:
-    """Return what the system says, and about which file."""
+    """Return the system's message, and the file that it is about."""
     if not isinstance(error, OSError):
         return str(error)
     name = f"{error.filename}: " if error.filename is not None else ""
@@ -149,7 +149,7 @@ def _kwargs(error: Exception) -> dict[str, object]:
 
 
 def _always(text: str) -> Callable[[Exception], str]:
-    """Return what gives this text for every error."""
+    """Return a function that returns this text for every error."""
     return lambda _: text
 
 
@@ -180,25 +180,25 @@ def _missing(error: Exception) -> str:
 
 def _of_a_service(error: Exception) -> str:
     text = str(_kwargs(error).get("error_msg", error))
-    # It quotes the answer.
+    # The SDK's message quotes the reply.
     found = re.search(r"\bReceived non 200 response (\d+) from container metadata\b", text)
     return f"the container's credential service answered with status {found[1]}" if found else text
 
 
 def _unsent(error: Exception) -> str:
-    # The SDK wraps whatever went wrong while it sent a request, and quotes headers that can't be sent.
+    # The SDK wraps any error of sending a request, and quotes headers that can't be sent.
     cause = _kwargs(error).get("error")
     return str(error) if cause is None else f"a request could not be sent ({type(cause).__name__})"
 
 
 def _malformed(error: Exception) -> str:
-    # The texts of these quote what they are about, which may be a secret.
+    # The messages of these errors may quote a secret.
     if isinstance(error, RuntimeError) and "expired" in str(error):
         return "the credentials that were found have expired (or the clock of this machine is wrong)"
     return f"the credentials, or what leads to them, are malformed ({type(error).__name__})"
 
 
-# The first row that fits counts.
+# The first row that matches counts.
 _TABLE: tuple[_Row, ...] = (
     _Row((ChainFailure,), str, ""),
     _Row(

@@ -1,4 +1,4 @@
-"""What a profile's `credential_process` gives, and what it did where it gives nothing.
+"""Runs a profile's `credential_process`, and explains its failures.
 
 https://docs.aws.amazon.com/sdkref/latest/guide/feature-process-credentials.html
 """
@@ -21,30 +21,30 @@ from poolcensus.errors import reason_of
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-# Less than the chain may take as a whole, so that a program that hangs is ended. It outlives a run that ends
-# sooner.
+# Seconds. Less than the time limit of the whole chain, so that a program that hangs is ended. If the run ends
+# before that, the program continues.
 _LONGEST_PROCESS = 100.0
-# More of a program's complaint is no longer a sentence.
+# How many characters of a program's error message are shown.
 _LONGEST_COMPLAINT = 200
 
 
 class ChainFailure(Exception):  # noqa: N818 - a part of a sentence, and not the sentence
-    """Why there are no credentials, in words that hold no secret."""
+    """The reason why there are no credentials, as a clause without secrets."""
 
 
 class ProcessWithReasons(ProcessProvider):  # type: ignore[misc] # botocore has no types
-    """The SDK's provider, with a ChainFailure for whatever goes wrong."""
+    """The SDK's provider for `credential_process`, which raises ChainFailure for each failure."""
 
     @classmethod
     def of(cls, provider: ProcessProvider) -> Self:
-        """Return this provider for the profile of another."""
+        """Return a copy of the SDK's provider as an instance of this class."""
         made = cls.__new__(cls)
         made.__dict__.update(provider.__dict__)
         return made
 
     def _retrieve_credentials_using(self, credential_process: str) -> dict[str, object]:
         words = _words(credential_process)
-        # Its arguments may be secrets.
+        # Only the program's name, since arguments may be secrets.
         name = f"credential_process '{words[0]}'"
         given = _printed(name, _run(name, words))
         return {
@@ -123,6 +123,6 @@ def _end(status: int) -> str:
 
 
 def _complaint(stderr: bytes) -> str:
-    # AWS tells the authors of such programs to write no secret there.
+    # AWS tells authors of such programs not to write secrets to standard error.
     lines = [line.strip() for line in stderr.decode(errors="replace").splitlines() if line.strip()]
     return f" ({lines[-1][:_LONGEST_COMPLAINT]})" if lines else ""

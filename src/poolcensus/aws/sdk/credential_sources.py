@@ -1,4 +1,4 @@
-"""The sources of the SDK's credential chain that are no profile: what they are called, and what to check."""
+"""The sources of credentials in the SDK's chain other than profiles: their names and advice on them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Source(NamedTuple):
-    """A source that is no profile: its name, and what to do where it fails, or refuses a role."""
+    """A source other than a profile: its name, and the advice if it fails, or if a role is refused."""
 
     name: str
     check: str
@@ -29,7 +29,7 @@ _ENVIRONMENT: Final = Source(
     "the environment", " Set AWS_ACCESS_KEY_ID and the variables that belong to it anew.", _CHECK_ROLE
 )
 _INSTANCE: Final = Source("the instance metadata service", " Check the role of the instance.", _CHECK_ROLE)
-# The variables that name one, by the provider that reads them: it takes the first that is set.
+# The variables that name a source, by the provider that reads them. It uses the first one that is set.
 _VARIABLES: Final[Mapping[object, tuple[str, ...]]] = {
     ContainerProvider.METHOD: (ContainerProvider.ENV_VAR, ContainerProvider.ENV_VAR_FULL),
     AssumeRoleWithWebIdentityProvider.METHOD: ("AWS_WEB_IDENTITY_TOKEN_FILE",),
@@ -39,10 +39,11 @@ _VARIABLES: Final[Mapping[object, tuple[str, ...]]] = {
 def source_of(
     error: Exception, method: str | None, sections: Iterable[Mapping[str, object]], *, names_profile: bool
 ) -> Source | None:
-    """Return the source that has failed; None for a profile.
+    """Return the source that has failed, or None for a profile.
 
-    `method` is that of the credentials, if some were found. `sections` are the profile and those that its
-    role is assumed from, and `names_profile` says that its name was given other than by AWS_PROFILE.
+    `method` is the SDK's name of the provider that found credentials, if any did. `sections` are those of the
+    profile and its source profiles. `names_profile` is whether the profile was given other than by
+    AWS_PROFILE.
     """
     provider = getattr(error, "kwargs", {}).get("provider") or method
     if provider == EnvProvider.METHOD:
@@ -52,7 +53,7 @@ def source_of(
     if provider == InstanceMetadataProvider.METHOD:
         return _INSTANCE
     if provider == AssumeRoleWithWebIdentityProvider.METHOD and names_profile:
-        # The SDK passes over the variable.
+        # The SDK ignores the variable then.
         return None
     token_file = os.environ.get(ContainerProvider.ENV_VAR_AUTH_TOKEN_FILE)
     if isinstance(error, OSError) and token_file is not None and error.filename == token_file:

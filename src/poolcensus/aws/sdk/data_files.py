@@ -1,4 +1,4 @@
-"""The SDK's own data, found and read as it does it itself, in a fraction of the time."""
+"""Finds and reads the SDK's data files by the SDK's rules, in a fraction of the time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 class DataFiles(JSONFileLoader):  # type: ignore[misc] # botocore has no types
-    """The SDK's own data, read in a quarter of the time: models are megabytes, and hold up other threads."""
+    """Reads the SDK's data files in a quarter of the time.
+
+    Service models have megabytes, and decoding them holds up other threads.
+    """
 
     def load_file(self, file_path: str) -> object:
         for path, read in ((f"{file_path}.json", open), (f"{file_path}.json.gz", gzip.open)):
@@ -25,20 +28,20 @@ class DataFiles(JSONFileLoader):  # type: ignore[misc] # botocore has no types
 
 
 class Data(Loader):  # type: ignore[misc] # botocore has no types
-    """The SDK's loader of its data, in the same places, without a look into the folder of every service."""
+    """Finds the SDK's data in the same places, without looking into the folder of every service."""
 
     def list_available_services(self, type_name: str) -> list[str]:  # noqa: ARG002 - see below
-        # The SDK asks whether it knows one service, and says of itself that it has data of this type for
-        # hundreds: a service that lacks them is refused in the next step.
+        # The SDK only asks to check whether it knows a service. If that service has no data of this type, the
+        # next step refuses it.
         found: set[str] = set()
         for path in self.search_paths:
-            # One that can't be read for want of a descriptor is no folder without services.
+            # Other errors are raised: a lack of file descriptors must not look like an empty folder.
             with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
                 found.update(each.name for each in Path(path).iterdir())
         return sorted(found)
 
 
 def read_fast(session: Session) -> None:
-    """Let a session of the SDK, synchronous or not, find and read its data in these ways."""
+    """Make a session of the SDK, synchronous or asynchronous, use these classes."""
     paths = session.get_component("data_loader").search_paths
     session.register_component("data_loader", Data(paths, DataFiles(), include_default_search_paths=False))

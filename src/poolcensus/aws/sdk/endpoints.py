@@ -1,4 +1,4 @@
-"""The endpoint URLs that the environment and the AWS config set for single services, looked at beforehand.
+"""Checks the endpoint URLs that the environment and the AWS config set for single services.
 
 https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html
 """
@@ -15,14 +15,14 @@ from poolcensus.errors import SettingsError
 if TYPE_CHECKING:
     from poolcensus.aws.sdk.chain import Session
 
-# What a census calls beside its operation's service, whose first request is formed before any call.
+# The services that a census calls besides that of its operation, whose URL is checked with its first request.
 _CALLED = ("sts", "organizations", "account", "ec2")
 
 
 def check_endpoints(session: Session) -> None:
-    """Raise SettingsError where a service has an endpoint URL that no request can be sent to.
+    """Raise SettingsError if the endpoint URL of a service is not valid.
 
-    Otherwise a census would hear of it amid its calls, when it comes to that service.
+    Without this check, a census would fail at its first call of that service.
     """
     if session.get_config_variable("ignore_configured_endpoint_urls"):
         return
@@ -30,7 +30,7 @@ def check_endpoints(session: Session) -> None:
         provider = ConfiguredEndpointProvider(session.full_config, session.get_scoped_config(), service)
         url = provider.provide()
         if url and (why := endpoint_problem(str(url))) is not None:
-            # It may hold a password.
+            # The message leaves out the URL, which may contain a password.
             variable = f"AWS_ENDPOINT_URL_{service.upper()}"
             raise SettingsError(
                 f"The endpoint URL for {service} {why}. Correct {variable}, AWS_ENDPOINT_URL, or endpoint_url"
@@ -39,7 +39,7 @@ def check_endpoints(session: Session) -> None:
 
 
 def endpoint_problem(url: str) -> str | None:
-    """Return what is wrong with an endpoint URL, or None where it can be called."""
+    """Return what is wrong with an endpoint URL, or None if it is valid."""
     try:
         parts = urlsplit(url)
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
@@ -47,5 +47,5 @@ def endpoint_problem(url: str) -> str | None:
         usable = False
     if not usable or not url.isprintable() or " " in url:
         return "is not a URL such as https://workspaces.example.com or http://127.0.0.1:4566"
-    # Each service has paths and queries of its own, and a signature names both.
+    # Requests have a path and a query of their own, and both are signed.
     return "has a query or a fragment, which an endpoint can't have" if "?" in url or "#" in url else None

@@ -1,4 +1,4 @@
-"""How long the SDK may take to read its files."""
+"""A time limit for reading the SDK's files."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from poolcensus.errors import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# The SDK's data takes a second from a slow disk. A home folder on a server that is away hangs.
+# Seconds. Reading the SDK's data from a slow disk takes a second. A home folder on a server that is down
+# hangs.
 _LONGEST_READ: Final = 60.0
 
 
 @contextmanager
 def reading_in_time() -> Iterator[None]:
-    """Raise SettingsError where a thread takes more than a minute in the block, for the SDK's files."""
+    """Raise SettingsError if the block, which waits for a thread that reads files, takes over a minute."""
     try:
         with anyio.fail_after(_LONGEST_READ):
             yield

@@ -1,10 +1,10 @@
-"""What the SDK's log must not tell: it has keys, tokens and external ids at DEBUG."""
+"""The loggers of the SDK that write keys, tokens and external IDs at DEBUG."""
 
-TELL_OF_CALLS = (
+CALL_LOGGERS = (
     "botocore.auth",
     "botocore.endpoint",
     "botocore.httpsession",
     "botocore.parsers",
     "botocore.utils",
 )
-"""The loggers that tell at DEBUG what the SDK sends and gets."""
+"""The names of the loggers that log requests and replies at DEBUG."""

@@ -1,8 +1,9 @@
-"""Configurations that are plain enough to be read without the SDK, whose import takes a tenth of a second.
+"""Reads plain configurations without the SDK, whose import takes a tenth of a second.
 
-A plain one has nothing but keys, a region and endpoint URLs, in the environment or in a profile. All else is
-left to the SDK: other variables and keys of a profile, values that may be malformed, proxies, models of the
-customer's own, other partitions. Where a configuration is plain, the SDK would find the same in it.
+A plain configuration has only keys, a region, endpoint URLs and a CA bundle, in the environment or in a
+profile. Everything else is left to the SDK: other variables and settings of a profile, values that may be
+malformed, proxies, custom service models, and other partitions. For a plain configuration, the SDK has the
+same result.
 """
 
 from __future__ import annotations
@@ -40,25 +41,26 @@ _READ: Final = frozenset(
         "AWS_SHARED_CREDENTIALS_FILE",
     }
 )
-# What only the CLI reads, and what only matters where no keys are found.
+# Variables that only the AWS CLI reads, or that only matter if no keys are found.
 _OF_NO_EFFECT: Final = frozenset(
     {"AWS_CLI_AUTO_PROMPT", "AWS_DEFAULT_OUTPUT", "AWS_EC2_METADATA_DISABLED", "AWS_PAGER"}
 )
 _SERVICE_URL: Final = "AWS_ENDPOINT_URL_"
 _KEYS: Final = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
 _PLAIN_KEYS: Final = frozenset({*_KEYS, "region", "endpoint_url", "output", "cli_pager"})
-# What nothing reads in another way: a name or an IPv4 address, a port, and no path.
+# URLs that everything parses in the same way: a name or an IPv4 address, perhaps a port, and no path.
 _URL: Final = re.compile(r"https?://[a-z0-9]+(?:[.-][a-z0-9]+)*(?::([1-9][0-9]{0,4}))?/?")
 _LAST_PORT: Final = 65535
-# Proxies may be in settings of the system: https://docs.python.org/3/library/urllib.request.html#urllib.request.getproxies
+# Platforms whose system settings may name proxies:
+# https://docs.python.org/3/library/urllib.request.html#urllib.request.getproxies
 _WITH_SYSTEM_PROXIES: Final = frozenset({"darwin", "win32"})
 _PARTITION: Final = "aws"
 
 
 class PlainConfiguration(msgspec.Struct, frozen=True):
-    """The credentials, the region, the endpoint URLs and the CA bundle of a configuration that is plain.
+    """The credentials, the region, the endpoint URLs and the CA bundle of a plain configuration.
 
-    `urls` are the endpoint URLs by service, under None the one of all others.
+    `urls` are the endpoint URLs by service. The key None has the URL of all other services.
     """
 
     credentials: Credentials
@@ -67,20 +69,20 @@ class PlainConfiguration(msgspec.Struct, frozen=True):
     ca_bundle: str
 
     def url(self, service: str) -> str | None:
-        """Return the endpoint URL that is configured for a service, by its name in the SDK."""
+        """Return the configured endpoint URL of a service, by its name in the SDK, or None."""
         return self.urls.get(service) or self.urls.get(None)
 
 
 class _NotPlainError(Exception):
-    """Only the SDK knows what this configuration means, or what is wrong with it."""
+    """Only the SDK can tell what this configuration means, or what is wrong with it."""
 
 
 def plain_configuration(
     profile: str | None, endpoint_url: str | None, environment: Mapping[str, str]
 ) -> PlainConfiguration | None:
-    """Return the configuration if it is plain. Reads files.
+    """Return the configuration if it is plain, or else None. Reads files.
 
-    `profile` and `endpoint_url` are settings, which outrank the environment.
+    `profile` and `endpoint_url` are settings, which take precedence over the environment.
     """
     try:
         _check(environment)
@@ -102,18 +104,18 @@ def plain_configuration(
             or environment.get("REQUESTS_CA_BUNDLE")
             or _usual_authorities(),
         )
-    # The files can't be read, nothing has keys, or they can't stand in a header.
+    # The files can't be read, no source has keys, or the keys can't be in a header.
     except (_NotPlainError, OSError, ValueError, StopIteration):
         return None
 
 
 def plain_regions() -> frozenset[str]:
-    """Return the regions whose endpoints are named in the usual way."""
+    """Return the regions whose endpoint names follow the usual pattern."""
     return frozenset(partitions.partitions()[_PARTITION].regions)
 
 
 def _check(environment: Mapping[str, str]) -> None:
-    """Raise _NotPlainError for a machine or an environment that the SDK makes more of."""
+    """Raise _NotPlainError if the environment or the machine has other settings for the SDK."""
     for name, value in environment.items():
         known = name in _READ or name in _OF_NO_EFFECT or name.startswith(_SERVICE_URL)
         # `BOTO_…` and `BOTOCORE_…` are for experiments.
@@ -126,7 +128,7 @@ def _check(environment: Mapping[str, str]) -> None:
 
 
 def _has_system_proxies() -> bool:
-    """Whether settings of the system name proxies, which the SDK uses where the environment names none."""
+    """Return whether the system's settings name proxies. The SDK uses them if the environment names none."""
     if sys.platform not in _WITH_SYSTEM_PROXIES:
         return False
     from urllib.request import getproxies  # noqa: PLC0415 - elsewhere a run takes nothing of it
@@ -137,20 +139,20 @@ def _has_system_proxies() -> bool:
 def _sections(
     profile: str | None, environment: Mapping[str, str]
 ) -> tuple[Mapping[str, str], Mapping[str, str]]:
-    """Return the profile's sections of the config file and of the shared credentials file, empty without."""
+    """Return the profile's sections of the config file and the shared credentials file, or empty ones."""
     named = profile or environment.get("AWS_PROFILE")
     name = named or "default"
     config = _parsed(environment.get("AWS_CONFIG_FILE", "~/.aws/config"))
     shared = _parsed(environment.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"))
     found = [each for section, each in config.items() if _profile_of(section) == name]
-    # The SDK says which profile is not there, and which of two sections counts.
+    # The SDK reports a missing profile, and decides which of two sections counts.
     if len(found) > 1 or (named is not None and not found and name not in shared):
         raise _NotPlainError
     return found[0] if found else {}, shared.get(name, {})
 
 
 def _parsed(path: str) -> Mapping[str, Mapping[str, str]]:
-    """Return the sections of a file, none where there is no such file."""
+    """Return the sections of a file, or nothing if there is no such file."""
     file = _file(os.path.expandvars(path))
     if not is_file(file):
         return {}
@@ -165,12 +167,12 @@ def _parsed(path: str) -> Mapping[str, Mapping[str, str]]:
 
 
 def _file(path: str) -> Path:
-    # As the SDK does it: a user without a home is no error.
+    # As in the SDK, a user without a home folder is no error.
     return Path(os.path.expanduser(path))  # noqa: PTH111 - see above
 
 
 def _profile_of(section: str) -> str | None:
-    """Return the profile that a section of the config file is of, or None for another kind of section."""
+    """Return the name of the profile of a section in the config file, or None for other sections."""
     if section == "default":
         return section
     if not section.startswith("profile"):

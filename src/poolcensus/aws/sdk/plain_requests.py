@@ -1,7 +1,7 @@
-"""The requests of a census as the SDK forms them, for configurations that are plain.
+"""Request templates for plain configurations, as the SDK would form them.
 
-The SDK takes a twentieth of a second for the first request to each service. What is not in these tables is
-left to it.
+The SDK takes a twentieth of a second for the first request to each service. Operations that are not in these
+tables are left to it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class _Shape(msgspec.Struct, frozen=True):
-    """What the operations of a service have in common. `home` is the only region that has an endpoint."""
+    """The common parts of a service's requests. `home` is the only region with an endpoint, or None."""
 
     content_type: str
     target_prefix: str | None = None
@@ -45,7 +45,7 @@ _SERVICES: Final[Mapping[str, _Shape]] = {
     # https://docs.aws.amazon.com/general/latest/gr/acct-mgmt.html
     "account": _Shape(_REST_JSON, home="us-east-1"),
 }
-# By service and the SDK's method: the operation that `x-amz-target` names, or the path, or neither.
+# By service and SDK method: the operation in `x-amz-target`, or the path, or None for neither.
 _OPERATIONS: Final[Mapping[tuple[str, str], str | None]] = {
     ("sts", "get_caller_identity"): None,
     ("sts", "assume_role"): None,
@@ -63,13 +63,13 @@ _USER_AGENT: Final = f"{TOOL} Python/{'.'.join(map(str, sys.version_info[:3]))}"
 
 
 def plain_request(configuration: PlainConfiguration, operation: SdkOperation) -> RequestTemplate | None:
-    """Return what every call of an operation has in common, or None where only the SDK knows that."""
+    """Return the request template of an operation, or None if only the SDK can form it."""
     service, region = operation.service, operation.region
     if (service, operation.method) not in _OPERATIONS or region not in plain_regions():
         return None
     shape, name = _SERVICES[service], _OPERATIONS[service, operation.method]
     configured = configuration.url(service)
-    # Where a URL is configured, signatures keep the region that was asked for.
+    # With a configured URL, the region of the signature is the requested one.
     called = region if configured is not None else shape.home or region
     base = configured or f"https://{service}.{called}.amazonaws.com"
     headers = {"content-type": shape.content_type, "user-agent": _USER_AGENT}

@@ -1,4 +1,4 @@
-"""Which proxy a URL goes through, by the rules that the SDK has."""
+"""Finds the proxy of a URL, by the SDK's rules."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from botocore.utils import get_environ_proxies
 
 from poolcensus.errors import SettingsError
 
-# A line break would begin a header of its own.
+# Visible ASCII characters. A line break would begin another header.
 _VISIBLE = re.compile(r"[!-~]+")
-# What RFC 7617 allows in neither, encoded or not: https://www.rfc-editor.org/rfc/rfc7617#section-2
+# RFC 7617 allows no control characters in a user name or password:
+# https://www.rfc-editor.org/rfc/rfc7617#section-2
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
-# The SDK would look for a host called socks5. It reads schemes as they are written.
+# Schemes other than http:// and https:// in lower case. The SDK would take `socks5` for a host.
 _OTHER_SCHEME = re.compile(r"(?!https?://)[a-zA-Z][a-zA-Z0-9+.-]*://")
 _SOCKS = re.compile(r"socks[0-9]?[a-z]?://", re.IGNORECASE)
 
@@ -30,7 +31,7 @@ class Proxies:
     def of(self, url: str) -> str | None:
         """Return the URL of the proxy, or None for a direct connection.
 
-        Raises SettingsError where the proxy is none that HTTP requests can be sent through.
+        Raises SettingsError if it is not an HTTP proxy.
         """
         if url not in self._known:
             self._known[url] = _proxy(url)

@@ -1,4 +1,4 @@
-"""The region of the caller's configuration, where it is a pseudo-region that asks for FIPS endpoints."""
+"""Handles a pseudo-region in the configuration, such as fips-us-east-1, which requests FIPS endpoints."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 
 
 def set_region(session: Session) -> None:
-    """Set the region of a session to the one that is configured, whatever that is.
+    """Set the region of a session to the configured one, if there is one.
 
-    For a pseudo-region, such as fips-us-east-1, that is us-east-1, and FIPS endpoints are used. The SDK's
-    clients do that for the region that they are made for, and not for another that they are asked about.
+    For a pseudo-region such as fips-us-east-1, set us-east-1 and turn on FIPS endpoints. The SDK's clients do
+    this only for the region that they are created with.
     """
-    # botocore does not know the variable, which outranks the others in the AWS CLI:
+    # botocore does not read AWS_REGION, which takes precedence in the AWS CLI:
     # https://docs.aws.amazon.com/cli/latest/userguide/cli-configure-envvars.html
     found = os.environ.get("AWS_REGION") or session.get_config_variable("region")
     if not isinstance(found, str):

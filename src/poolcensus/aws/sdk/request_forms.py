@@ -1,4 +1,4 @@
-"""How the SDK forms requests: one of each operation and region, by its rules, which is never sent."""
+"""Forms request templates with the SDK: one request for each operation and region, which is never sent."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _HOP_HEADERS = frozenset({"content-length", "host", "connection", "expect"})
 
 
 class _Client(Protocol):
-    """What is used of botocore's clients, which have no types. Its operations are methods."""
+    """The part of botocore's clients that is used here. Their operations are methods."""
 
     meta: _ClientMeta
 
@@ -53,16 +53,16 @@ class _ServiceModel(Protocol):
 
 
 class ClientSession(Session, Protocol):
-    """What is used of botocore's session to form requests."""
+    """The part of botocore's session that is used to form requests."""
 
     def create_client(self, service: str, **options: object) -> _Client: ...
 
 
 class _RegionlessClient:
-    """A client of the SDK that is asked how its requests look in one region after the other.
+    """A client of the SDK that forms requests for any region.
 
-    A client for each region would cost milliseconds each, for what differs in nothing but the region that
-    the endpoint rules are asked about.
+    A client for each region would take milliseconds each. They would differ only in the region that is passed
+    to the endpoint rules.
     """
 
     def __init__(self, client: _Client) -> None:
@@ -73,27 +73,27 @@ class _RegionlessClient:
         # Handlers are expected to change the rules' built-in values in place:
         # https://github.com/boto/botocore/blob/1.40.61/botocore/regions.py#L660
         events.register("before-endpoint-resolution", self._ask_about_region)
-        # A `before-call` handler that answers takes the place of signing and sending.
+        # If a `before-call` handler returns a reply, the SDK neither signs nor sends the request.
         events.register("before-call", self._capture)
 
     @property
     def signing_name(self) -> str:
-        """What signatures call the service, where the endpoint's rules don't say."""
+        """The name of the service in signatures, if the endpoint rules don't set another one."""
         return self._client.meta.service_model.signing_name
 
     def request(self, region: str, method: str, parameters: Mapping[str, object]) -> Mapping[str, object]:
-        """Return the request as the SDK would send it. Raises whatever the SDK raises."""
+        """Return the request that the SDK would send. Raises whatever the SDK raises."""
         self._regions = [region]
         getattr(self._client, method)(**parameters)
         return self._captured
 
     @property
     def unasked(self) -> bool:
-        """Whether the last request was formed without the endpoint rules of its region."""
+        """Whether the last request was formed without resolving the endpoint of its region."""
         return bool(self._regions)
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the client."""
         self._client.close()
 
     def _ask_about_region(self, builtins: dict[str, object], **_: object) -> None:
@@ -112,20 +112,20 @@ class RequestForms:
         self._endpoint_url = endpoint_url
         self._proxies = proxies
         self._clients: dict[str, _RegionlessClient] = {}
-        # A thread that a caller who was cancelled has left may still be at work.
+        # A thread may still be working for a caller that was cancelled.
         self._forming = threading.Lock()
 
     def close(self) -> None:
-        """Let go of the clients."""
-        # Such a thread may be about to add one.
+        """Close the clients."""
+        # A copy, since a thread may still add one.
         for client in list(self._clients.values()):
             client.close()
         self._clients.clear()
 
     def form(self, operation: SdkOperation, parameters: Mapping[str, object]) -> RequestTemplate:
-        """Return what every call of an operation has in common. The parameters are validated and forgotten.
+        """Return the request template of an operation. The parameters are validated and not kept.
 
-        Raises SettingsError where none can be formed, and FatalError where the SDK's files can't be read.
+        Raises SettingsError if no request can be formed, and FatalError if the SDK's files can't be read.
         """
         service, region = operation.service, operation.region
         try:
@@ -137,8 +137,8 @@ class RequestForms:
                 unasked = client.unasked
         except OSError as error:
             raise FatalError(f"The AWS SDK's own files can't be read: {os_error_in_words(error)}.") from None
-        # Models that a customer has left, plugins, and sections of any shape, which it trips over in as many
-        # ways: KeyError, AttributeError, TypeError and more.
+        # For custom models, plugins and malformed sections the SDK raises KeyError, AttributeError, TypeError
+        # and more.
         except Exception as error:  # noqa: BLE001 - models and plugins raise anything
             raise self._unformed(service, region, error) from None
         if unasked:
@@ -149,7 +149,7 @@ class RequestForms:
             raise self._unformed(service, region, error, str(error)) from None
 
     def _unformed(self, service: str, region: str, error: Exception, why: str | None = None) -> SettingsError:
-        """Return why there is no request. Texts that may quote a value are left out."""
+        """Return the error for a request that can't be formed, without messages that may quote a value."""
         model = self._custom_model(service)
         if why is None:
             why = wrong_variable(error)
@@ -164,7 +164,7 @@ class RequestForms:
         return SettingsError(f"no request for {service} in {region} can be formed: {why}")
 
     def _custom_model(self, service: str) -> str | None:
-        """Return the folder of a model that a customer has put before the SDK's own, if there is one."""
+        """Return the folder of a custom model of a service, which the SDK prefers to its own, or None."""
         loader = cast("Loader", self._session.get_component("data_loader"))
         for path in loader.search_paths:
             folder = os.path.join(path, service)  # noqa: PTH118 - the SDK's paths are text
@@ -179,7 +179,7 @@ class RequestForms:
                 region_name=region,
                 endpoint_url=self._endpoint_url,
                 config=Config(user_agent_extra=TOOL),
-                # Nothing is signed here: the chain is not to be walked for it.
+                # Nothing is signed here. Without these, the SDK would resolve its credential chain.
                 aws_access_key_id="none",
                 aws_secret_access_key="none",  # noqa: S106 - a placeholder
             )

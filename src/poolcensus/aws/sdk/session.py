@@ -1,8 +1,4 @@
-"""The session of the SDK: its configuration, its credential chain, and the clients that form requests.
-
-A client prepares one request for each operation and region (endpoint rules, FIPS, dualstack,
-`AWS_ENDPOINT_URL_*`, headers).
-"""
+"""A session of the SDK: its configuration, its credential chain, and its request templates."""
 
 from __future__ import annotations
 
@@ -33,22 +29,22 @@ if TYPE_CHECKING:
 
 
 class _Session(ClientSession, Protocol):
-    """What is used of botocore's session beyond the chain."""
+    """The part of botocore's session that is only used here."""
 
     _config: Mapping[str, Mapping[str, object]]
 
     def register(self, name: str, handler: Callable[..., object]) -> None: ...
 
 
-# A label of a host name, as the SDK has it, but for the line break that it lets pass at the end.
+# A label of a host name. The SDK's own pattern also allows a line break at the end.
 _REGION = re.compile(r"(?!-)[a-zA-Z0-9-]{1,63}(?<!-)")
 
 
 class SdkSession:
-    """One session of the SDK. Blocks, also when it is made, and is for one thread at a time.
+    """A session of the SDK, for one thread at a time. Its methods block, and so does creating it.
 
-    `parsed` is the configuration, where it has been read. Raises SettingsError where it is of no use, and
-    another FatalError where the system can't read its files.
+    `parsed` is the configuration if it has been read before. Raises SettingsError if the configuration is not
+    valid, and another FatalError if the system can't read its files.
     """
 
     def __init__(
@@ -67,7 +63,7 @@ class SdkSession:
         self.forms = RequestForms(self._session, endpoint_url, self._proxies)
 
     def parsed_with(self, name: str) -> Mapping[str, Mapping[str, object]]:
-        """Return the configuration. Raises SettingsError where it has no profile of this name."""
+        """Return the parsed configuration. Raises SettingsError if it has no profile with this name."""
         parsed = self._session.full_config
         if name not in parsed.get("profiles", {}):
             raise SettingsError(profile_not_found(name))
@@ -77,14 +73,14 @@ class SdkSession:
         try:
             session = cast("_Session", botocore.session.Session(profile=self._profile))
             if self._parsed is not None:
-                # The files of a thousand profiles take a tenth of a second to parse. An SDK that keeps them
-                # elsewhere reads them again, as does a session that is opened anew.
+                # Parsing the files of a thousand profiles takes a tenth of a second. A version of the SDK
+                # without this attribute parses them again, and so does a session that is opened later.
                 session._config, self._parsed = self._parsed, None  # noqa: SLF001 - there is no public way
             session.get_scoped_config()
             read_fast(session)
             # Tokens of the global STS endpoint are refused in opt-in regions.
             session.set_config_variable("sts_regional_endpoints", "regional")
-            # The chain's own clients send what it has found.
+            # The clients of the chain itself send requests with its credentials.
             session.register("before-send", _refuse_unfit_headers)
             session.register("before-send", self._refuse_unfit_proxy)
             session.register("before-send", self._sent.note)
@@ -103,7 +99,8 @@ class SdkSession:
             raise SettingsError(f"The AWS config can't be read: {error}.") from None
         except OSError as error:
             raise FatalError(f"The AWS config can't be read: {os_error_in_words(error)}.") from None
-        # A section may hold anything where the SDK expects a text: it raises TypeError, AttributeError, …
+        # If a section has anything else where the SDK expects a string, it raises TypeError, AttributeError,
+        # …
         except Exception as error:  # noqa: BLE001 - the SDK raises anything on a malformed section
             raise SettingsError(
                 f"The AWS config is malformed ({type(error).__name__}). Correct the profile's section there."
@@ -115,13 +112,13 @@ class SdkSession:
 
     @property
     def region(self) -> str | None:
-        """The region of the caller's configuration, if it names one."""
+        """The region in the caller's configuration, or None."""
         region = self._session.get_config_variable("region")
         return None if region is None else str(region)
 
     @property
     def ca_bundle(self) -> str | None:
-        """The file or folder of the authorities that are trusted."""
+        """The file or folder of trusted certificates."""
         configured = self._session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")
         if configured is not None and not isinstance(configured, str):
             raise SettingsError("ca_bundle in your AWS config is not the path of a file or folder.")
@@ -130,7 +127,7 @@ class SdkSession:
 
 
 def _region(session: _Session) -> str | None:
-    """Return the region to begin with: the configured one, or one of the partition of the role."""
+    """Return the configured region, or else one in the partition of the configured role, or None."""
     set_region(session)
     region = session.get_config_variable("region")
     if region:
@@ -157,7 +154,7 @@ def _refuse_unfit_headers(request: PreparedRequest, **_: object) -> None:
 
 
 def profile_not_found(name: str) -> str:
-    """Return the sentence for a profile that is not there."""
+    """Return the message for a profile that does not exist."""
     return (
         f"Profile \"{name}\" not found in your AWS config. Run 'aws configure list-profiles' to see the"
         " available ones."

@@ -1,1 +1,1 @@
-"""How the bytes of a call travel."""
+"""Transports: how a call is sent and its reply received."""

@@ -1,4 +1,4 @@
-"""The addresses of a host, in the order in which they are tried."""
+"""The addresses of hosts, in the order in which they are tried."""
 
 from __future__ import annotations
 
@@ -18,45 +18,45 @@ if TYPE_CHECKING:
 
     from aiohappyeyeballs import AddrInfoType
 
-# AWS's names live for up to a minute: who asks again sooner gets the same addresses.
+# Seconds. The DNS records of AWS's endpoints have a TTL of up to a minute.
 _KEPT = 60.0
 
 
 class HostPort(NamedTuple):
-    """What connections are opened to: a name or an address, and a port."""
+    """A host name or address, and a port."""
 
     host: str
     port: int
 
 
 class Addresses:
-    """Looks names up, once a minute, and remembers which of a host's addresses answered.
+    """Looks up host names, once a minute, and remembers which of a host's addresses answered.
 
-    The one that answered is the first of the next list; those that did not answer are its last.
+    The address that answered last is tried first, and those that did not answer are tried last.
     """
 
     def __init__(self) -> None:
         self._known: dict[HostPort, tuple[float, tuple[AddrInfoType, ...]]] = {}
         self._answered: dict[HostPort, AddrInfoType] = {}
-        # Each until it has ended, whoever still waits for it: where names can't be looked up, a thread hangs
-        # for longer than calls wait, and each of hundreds would begin another.
+        # Lookups that have not ended, even if no call waits for them any more. If name servers don't answer,
+        # a lookup takes longer than calls wait, and each of hundreds of calls would start another thread.
         self._lookups: dict[HostPort, asyncio.Future[list[AddrInfoType]]] = {}
 
     async def of(self, peer: HostPort) -> tuple[AddrInfoType, ...]:
-        """Return the addresses, the most promising first. Raises what getaddrinfo raises, an OSError."""
+        """Return the addresses of a host, the most promising first. Raises getaddrinfo's OSError."""
         known = self._fresh(peer)
         if known is None:
             said = await self._look_up(peer)
-            # Another who waited may have come first.
+            # Another caller that waited may have stored the result first.
             known = self._fresh(peer) or self._keep(peer, said)
         return known
 
     def has_answered(self, peer: HostPort) -> bool:
-        """Whether the first address is one that answered last time."""
+        """Return whether the first address answered last time."""
         return peer in self._answered
 
     def answered(self, peer: HostPort, address: AddrInfoType, passed_over: Collection[AddrInfoType]) -> None:
-        """Put first the address that answered, and last those that were tried before it in vain."""
+        """Put the address that answered first, and those that were tried before it last."""
         self._answered[peer] = address
         if peer in self._known:
             expires, known = self._known[peer]
@@ -64,7 +64,7 @@ class Addresses:
             self._known[peer] = (expires, tuple(ordered))
 
     def failed(self, peer: HostPort, address: AddrInfoType | None = None) -> None:
-        """Forget that an address answered. `address`, which was of no use after all, is put last."""
+        """Forget which address answered, and put `address` last if it is given."""
         self._answered.pop(peer, None)
         if peer in self._known:
             expires, known = self._known[peer]
@@ -77,23 +77,23 @@ class Addresses:
     async def _look_up(self, peer: HostPort) -> list[AddrInfoType]:
         running = self._lookups.get(peer)
         if running is None:
-            # As bytes: a string goes through a codec whose error for a label that is too long is no OSError.
+            # As bytes, because a string is encoded with a codec whose error for a long label is no OSError.
             running = self._lookups[peer] = look_up(peer.host.encode(), peer.port)
             running.add_done_callback(partial(self._end_look_up, peer))
-        # Not shield(), which reports what nobody waits for any more to the loop's exception handler.
+        # shield() would report an error that nothing waits for to the loop's exception handler.
         await asyncio.wait((running,))
         try:
             return running.result()
         except socket.gaierror as error:
             raise copy_of_error(error) from None
         except OSError as error:
-            # Where the C library can't open its files, it names one error or another. This names the limit.
+            # If the C library can't open its files, its error varies. Making a socket raises the clear one.
             socket.socket().close()
             raise copy_of_error(error) from None
 
     def _end_look_up(self, peer: HostPort, ended: asyncio.Future[list[AddrInfoType]]) -> None:
         del self._lookups[peer]
-        # Otherwise one that failed when nobody waited any more would be reported.
+        # Retrieve it, so that asyncio does not warn if nothing waits for it any more.
         ended.exception()
 
     def _keep(self, peer: HostPort, said: Iterable[AddrInfoType]) -> tuple[AddrInfoType, ...]:
@@ -109,7 +109,7 @@ class Addresses:
 
 
 def _interleaved(found: Iterable[AddrInfoType]) -> list[AddrInfoType]:
-    """Return the addresses with IPv6 and IPv4 in turn, as RFC 8305 has it, and each of them once."""
+    """Return the addresses without duplicates, alternating between IPv6 and IPv4 as in RFC 8305."""
     families: defaultdict[int, list[AddrInfoType]] = defaultdict(list)
     for each in dict.fromkeys(found):
         families[each[0]].append(each)

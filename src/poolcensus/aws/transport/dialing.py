@@ -1,4 +1,4 @@
-"""Opens connections: name, TCP, the proxy's CONNECT and TLS, each phase with a limit of its own."""
+"""Opens connections: name lookup, TCP, the proxy's CONNECT, and TLS, each with a time limit of its own."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
 
 P = TypeVar("P", Connection, Tunnel)
 
-# RFC 8305 recommends 250 ms and allows 2 s. The farthest regions are 300 ms away: with less than that, each
-# connection to them would open a second socket in vain.
+# Seconds until the next address is tried. RFC 8305 recommends 250 ms and allows 2 s. The farthest regions are
+# 300 ms away: with less than that, each connection to them would open a second socket for nothing.
 _NEXT_ADDRESS_AFTER = 0.5
-# Two round trips of 300 ms, a packet that is lost and sent again after 1 and 2 s, and the CPU: a handshake
-# takes 1 to 2 ms of it, and a thousand of them may be under way on a machine that others share.
+# Seconds: two round trips of 300 ms, a lost packet that is sent again after 1 and 2 s, and CPU time. A
+# handshake takes 1 to 2 ms of CPU, and a thousand of them may run at the same time on a shared machine.
 TLS_TIMEOUT = 10.0
 
 
 class Origin(NamedTuple):
-    """Where connections go. `proxy` is the URL of one in between, with its credentials."""
+    """The other end of connections. `proxy` is the URL of a proxy, with its credentials, or None."""
 
     scheme: str
     host: str
@@ -49,10 +49,10 @@ class Origin(NamedTuple):
 
 
 class Dialer:
-    """Opens connections. Addresses of one host are raced (RFC 8305), so that one that is dead costs little.
+    """Opens connections. The addresses of a host are raced (RFC 8305), so that a dead one costs little time.
 
-    `connect_timeout` limits the lookup of a name, the connection to any of its addresses, and the time that
-    a proxy takes to connect, each by itself. `tls_timeout` limits a TLS handshake.
+    `connect_timeout` separately limits the lookup of a name, the connection to any of its addresses, and the
+    time that a proxy takes to connect. `tls_timeout` limits a TLS handshake. Both are in seconds.
     """
 
     def __init__(self, *, connect_timeout: float, tls_timeout: float, trust: Trust) -> None:
@@ -67,8 +67,8 @@ class Dialer:
     async def dial(self, origin: Origin, deadline: float) -> Connection:
         """Return a new connection to an origin, opened before `deadline` on the loop's clock.
 
-        Raises UnreachableError, whose code says which phase ran out of time (NameTimeout, ConnectTimeout,
-        TLSTimeout), NoRouteError, or LocalLimitError where this machine lacks something for it.
+        Raises UnreachableError, or LocalLimitError if this machine lacks something for the connection. If a
+        phase exceeds its time limit, the code says which one: NameTimeout, ConnectTimeout or TLSTimeout.
         """
         secure = origin.scheme == "https"
         if origin.proxy is None:
@@ -94,7 +94,7 @@ class Dialer:
         return Connection(host, self._buffer, self._outbox)
 
     async def _through(self, tunnel: Tunnel, origin: Origin, deadline: float) -> Connection:
-        """Return a connection through a proxy to the origin itself, which only the origin can read."""
+        """Return a connection to the origin through a tunnel, with TLS from end to end."""
         host = origin.host
         authority = f"{_bracketed(host)}:{origin.port}"
         request = (
@@ -119,7 +119,7 @@ class Dialer:
 
     async def _open(self, peer: HostPort, protocol: P, *, secure: bool, deadline: float) -> P:
         host = peer.host
-        # Before there is a socket, which would wait for it.
+        # Loaded before there is a socket, which would have to wait for it.
         tls = await self._trust.context() if secure else None
         secured = None if tls is None else self._secured(protocol, tls, host)
         sock, address = await self._connect(peer, deadline)
@@ -146,7 +146,7 @@ class Dialer:
         try:
             return Secured(protocol, tls, host, self._buffer)
         except ValueError as error:
-            # Of which UnicodeError is one: labels of a name may be too long, or empty.
+            # UnicodeError is a ValueError: labels of a name may be too long or empty.
             raise NoSuchNameError(
                 f"no answer from {host}: the host name is not valid", code=NoReply.NAME
             ) from error
@@ -158,8 +158,8 @@ class Dialer:
         addresses = await self._look_up(peer, deadline)
         if len(addresses) == 1 or self._addresses.has_answered(peer):
             return await self._race(peer, addresses, deadline)
-        # While no address is known to answer, a race may hold a socket for each of them: one race at a time,
-        # for all who wait, or hundreds of them would use up the descriptors.
+        # While no address is known to answer, a race may hold a socket for each address. So only one race
+        # runs at a time, and the other callers wait for it: hundreds of races would use up the descriptors.
         won: list[tuple[socket.socket, AddrInfoType]] = []
 
         async def first_race() -> None:
@@ -196,8 +196,8 @@ class Dialer:
                     interleave=0,
                     socket_factory=open_socket,
                 )
-                # The race loses a cancellation that comes while it ends the attempts that have not won. A
-                # scope repeats its own.
+                # `start_connection` loses a cancellation that comes while it ends the other attempts. That of
+                # a cancel scope is delivered again, so only other cancellations are handled here.
                 in_scope = anyio.current_effective_deadline() == -math.inf
                 if task is not None and task.cancelling() > cancelled and not in_scope:
                     sock.close()
@@ -207,7 +207,7 @@ class Dialer:
             raise failure_of(peer.host, error) from error
         except UnreachableError:
             self._addresses.failed(peer)
-            # The other addresses may not have been tried at all, for want of a socket.
+            # The other addresses may not have been tried at all, because no socket could be made.
             for failure in failures:
                 if failure.errno in LIMITS:
                     raise failure_of(peer.host, failure) from failure
@@ -227,22 +227,22 @@ class Dialer:
 
 @contextmanager
 def _phase(host: str, what: str, code: NoReply, limit: float, deadline: float) -> Iterator[None]:
-    """Limit what is done inside. Raises UnreachableError where it does not end in time."""
+    """Limit the time of a block, in seconds. Raises UnreachableError if it does not end in time."""
     limit = max(min(limit, deadline - anyio.current_time()), 0)
     with anyio.move_on_after(limit) as scope:
         yield
-    # A connection that the system itself gives up raises TimeoutError, which is not about this limit.
+    # Not by catching TimeoutError, which is also raised when the system gives up a connection.
     if scope.cancelled_caught:
         raise UnreachableError(f"no answer from {host}: {what} within {round(limit, 1):g} s", code=code)
 
 
 @contextmanager
 def _naming_proxy(peer: HostPort) -> Iterator[None]:
-    """Have the errors of a connection to a proxy say whose they are, and on which port."""
+    """Make errors in a block name the proxy and its port in place of the host alone."""
     try:
         yield
     except CallError as error:
-        # Others, who wait for the same proxy, have copies of the one that was raised first.
+        # A copy, since calls that wait for the same proxy share the error.
         named = copy_of_error(error)
         place = f"the proxy {_bracketed(peer.host)}:{peer.port}"
         named.message = error.message.replace(f" {peer.host}:", f" {place}:", 1)

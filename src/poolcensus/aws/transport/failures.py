@@ -1,4 +1,4 @@
-"""What a connection's failure means: errors of the system as the project's own, for every transport."""
+"""Turns the system's errors of connections into the project's, for all transports."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LIMITS = {
         LocalLimit.OTHER,
         "this machine has no memory left for it (a lower `concurrency` needs less)",
     ),
-    # Of a thread that is to look up a name, and of connect().
+    # Raised if no thread can be started to look up a name, and by connect().
     errno.EAGAIN: (
         LocalLimit.OTHER,
         "this machine has no thread or port left for it (a lower `concurrency` needs fewer)",
@@ -45,7 +45,10 @@ _NO_ROUTE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN})
 
 
 def failure_of(host: str, error: OSError) -> CallError:
-    """Return what an error means. Where addresses failed differently, what this machine lacks goes first."""
+    """Return the error for a failed connection.
+
+    If the addresses of a host failed with different errors, one that is due to this machine takes precedence.
+    """
     if isinstance(error, ssl.SSLCertVerificationError):
         return UnreachableError(
             f"no answer from {host}: its certificate is not trusted ({error.verify_message};"
@@ -54,7 +57,7 @@ def failure_of(host: str, error: OSError) -> CallError:
         )
     if isinstance(error, socket.gaierror):
         return _failure_of_name(host, error)
-    # The numbers of ssl's errors are OpenSSL's.
+    # The errno of an SSLError is OpenSSL's, not the system's.
     numbers = set() if isinstance(error, ssl.SSLError) else _numbers(error)
     for number, (code, lack) in LIMITS.items():
         if number in numbers:
@@ -63,11 +66,11 @@ def failure_of(host: str, error: OSError) -> CallError:
         code, lack = _NO_PORT
         return LocalLimitError(f"no connection to {host}: {lack}", code=code)
     why = ", ".join(os.strerror(number) for number in sorted(numbers))
-    # Where IPv6 is switched off, its addresses fail for want of a local one: the others decide.
+    # If IPv6 is disabled, its addresses fail with EADDRNOTAVAIL. The other addresses decide then.
     if numbers and numbers <= _NO_ROUTE | {errno.EADDRNOTAVAIL}:
         return NoRouteError(f"no answer from {host}: {why}", code=NoReply.NO_ROUTE)
     why = why or error.strerror or str(error) or type(error).__name__
-    # A connection that ends amid the handshake is one that was broken off.
+    # If the connection ends during the handshake, that is not an error of TLS.
     is_tls = isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError)
     return UnreachableError(f"no answer from {host}: {why}", code=NoReply.TLS if is_tls else NoReply.CONNECT)
 
@@ -76,7 +79,8 @@ def _failure_of_name(host: str, error: socket.gaierror) -> CallError:
     lack = OSError(errno.ENOMEM, "") if error.errno == socket.EAI_MEMORY else _lack()
     if lack is not None:
         return failure_of(host, lack)
-    # The SDK's rules form such a name for every service and region: of WorkSpaces, few regions have one.
+    # The SDK's rules form such names for every service and region, but AWS does not offer all of them.
+    # WorkSpaces has few:
     # https://docs.aws.amazon.com/general/latest/gr/wsp.html
     hint = (
         "; AWS may have no FIPS endpoint there, and no other is called while AWS_USE_FIPS_ENDPOINT is set, or"
@@ -86,14 +90,14 @@ def _failure_of_name(host: str, error: socket.gaierror) -> CallError:
         if host.endswith((".api.aws", ".api.amazonwebservices.com.cn"))
         else ""
     )
-    # macOS says the same where no name server can be reached.
+    # On macOS the code is the same if no name server can be reached.
     is_known = error.errno == socket.EAI_NONAME and sys.platform != "darwin"
     kind = NoSuchNameError if is_known else UnreachableError
     return kind(f"no answer from {host}: the name does not resolve{hint}", code=NoReply.NAME)
 
 
 def _lack() -> OSError | None:
-    """Return why no socket can be made. A lookup that lacks one may say that there is no such name."""
+    """Return the error of making a socket, or None. A lookup without a socket may report an unknown name."""
     try:
         with socket.socket():
             return None
@@ -104,5 +108,5 @@ def _lack() -> OSError | None:
 def _numbers(error: OSError) -> set[int]:
     if error.errno is not None:
         return {error.errno}
-    # Errors of several addresses are joined in the text of one that has no number.
+    # asyncio joins the errors of several addresses in the text of an error without errno.
     return {int(number) for number in re.findall(r"\[Errno (\d+)\]", str(error))}

@@ -1,4 +1,4 @@
-"""The connections of a run: opened where needed, kept while they are good, closed together."""
+"""The project's own transport: opens connections as needed, keeps them alive, and closes them together."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class _Route(msgspec.Struct, frozen=True):
-    """How a URL is asked for: over which connections, and by which target in the request line."""
+    """How a URL is requested: over which connections, and with which target in the request line."""
 
     origin: Origin
     target: str
@@ -36,7 +36,7 @@ class _Route(msgspec.Struct, frozen=True):
 
 
 class FastTransport:
-    """Calls over the project's own connections, signed by its own code: see the protocol `Transport`."""
+    """A `Transport` with the project's own connections and signatures."""
 
     def __init__(self, *, connect_timeout: float, trust: Trust, tls_timeout: float = TLS_TIMEOUT) -> None:
         self._dialer = Dialer(connect_timeout=connect_timeout, tls_timeout=tls_timeout, trust=trust)
@@ -98,11 +98,11 @@ class FastTransport:
             try:
                 reply = await connection.exchange(request, left)
             except CallTimeoutError as error:
-                # Connecting was part of the time that there was.
+                # The timeout includes the time to connect.
                 raise no_answer_in_time(connection.peer, timeout) from error
             except UnreachableError:
-                # A server may close a connection that it has kept just as the next request is on its way.
-                # That says nothing about the service; a new connection that ends so does.
+                # A server may close a kept-alive connection just as the next request is sent. That says
+                # nothing about the service, unlike a new connection that ends in this way.
                 if not is_kept or self._closed:
                     raise
                 connection, is_kept = None, False
@@ -136,7 +136,7 @@ class FastTransport:
         return await self._dialer.dial(origin, deadline)
 
     async def _close_idle(self) -> bool:
-        """Close the connections that are kept for later. Returns whether there were any."""
+        """Close the idle connections. Return whether there were any open ones."""
         kept = [each for idle in self._idle.values() for each in idle]
         for idle in self._idle.values():
             idle.clear()
@@ -148,7 +148,7 @@ class FastTransport:
         return bool(ending)
 
     async def _make_room(self) -> None:
-        # Connections that are kept for later give way to one that is needed now.
+        # Idle connections give way to one that is needed now.
         while len(self._open) + self._dialing > self._most:
             kept = [each for each in self._idle.values() if each]
             if not kept:
@@ -159,7 +159,7 @@ class FastTransport:
 
 
 def _usable(idle: list[Connection], oldest: float) -> Connection | None:
-    """Take the connection that was used last: it is the least likely to have been closed meanwhile."""
+    """Take the idle connection that was used last, which is the least likely to have been closed."""
     while idle:
         connection = idle.pop()
         if connection.reusable and connection.idle_since > oldest:
@@ -175,5 +175,5 @@ def _route(url: str, proxy: str | None) -> _Route:
     if proxy is None or parts.scheme == "https":
         path = parts.path or "/"
         return _Route(origin, f"{path}?{parts.query}" if parts.query else path, "")
-    # A proxy that forwards plain HTTP is told the whole URL.
+    # For plain HTTP, a proxy gets the whole URL in the request line.
     return _Route(origin, url, proxy_authorization(proxy))

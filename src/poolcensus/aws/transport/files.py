@@ -1,4 +1,4 @@
-"""How many connections the limit on open files allows."""
+"""The number of connections that the limit on open files allows."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import sys
 
 from poolcensus.errors import FatalError, reason_of
 
-# The files of a snapshot, the SDK's data and the lookups of names need some as well.
+# File descriptors for the files of a snapshot, the SDK's data and lookups of names.
 _FILES_FOR_OTHERS = 16
 
 
 def most_connections() -> int:
-    """Return how many connections may be open at a time. Raises FatalError where there is room for none."""
+    """Return how many connections may be open at a time. Raises FatalError if none can be opened."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY:
         return sys.maxsize
     try:
-        # The lowest number that is free: about as many are in use.
+        # A new descriptor gets the lowest free number, so about as many are in use.
         with socket.socket() as probe:
             used = probe.fileno()
     except OSError as error:

@@ -1,8 +1,8 @@
-"""One HTTP/1.1 connection: a request, then its reply, then perhaps the next request.
+"""An HTTP/1.1 connection: a request, then its reply, then perhaps the next request.
 
-A census makes thousands of short calls of one shape. A general client spends several times what a call
-needs on forms of requests that never come up here. httptools parses; this module adds the rules: a reply is
-whole, of a bounded size, and belongs to the one request that is under way.
+A census makes thousands of short calls of the same kind. A general HTTP client spends several times the work
+of such a call on features that are not needed here. httptools parses replies. This module ensures that a
+reply is complete, of a bounded size, and belongs to the request in flight.
 """
 
 from __future__ import annotations
@@ -35,27 +35,27 @@ _ENCODING = b"content-encoding"
 _ENCODING_LENGTH = len(_ENCODING)
 
 
-# What asyncio receives at a time where a protocol leaves it the choice.
+# How many bytes asyncio receives at a time by default.
 _BUFFER_BYTES = 256 * 1024
 
 
 def new_buffer() -> memoryview:
-    """Return memory for the connections of one event loop to receive into."""
+    """Return a receive buffer for all connections of an event loop."""
     return memoryview(bytearray(_BUFFER_BYTES))
 
 
 class Outbox:
-    """Sends the requests of a turn of the event loop together, in the next one.
+    """Collects the requests of one turn of the event loop, and sends them together in the next turn.
 
-    Were each sent as soon as it is formed, the kernel's code would be out of the core's caches each time, and
-    a server on the same machine asleep: a census takes 4 % longer that way (benches/throughput.py).
+    If each request were sent at once, the kernel's code would have left the core's caches each time, and a
+    server on the same machine would have gone to sleep: a census takes 4 % longer (benches/throughput.py).
     """
 
     def __init__(self) -> None:
         self._waiting: list[Callable[[], None]] = []
 
     def put(self, send: Callable[[], None]) -> None:
-        """Have a request sent in the next turn of the loop."""
+        """Call `send` in the next turn of the loop."""
         if not self._waiting:
             asyncio.get_running_loop().call_soon(self._send)
         self._waiting.append(send)
@@ -67,12 +67,12 @@ class Outbox:
 
 
 class Connection(asyncio.BufferedProtocol):
-    """A connection that has been opened. `peer` names the other end in messages.
+    """An open connection. `peer` is the name of the other end in messages.
 
-    `reusable` says whether another request may be sent once the present one has its reply.
-    `buffer` is what it receives into, `outbox` what it sends by. The connections of an event loop may share
-    both: the buffer is free again as soon as what has come is parsed. asyncio would make a new one of 256 KiB
-    whenever something comes, which takes longer than all else that it does for a call.
+    `reusable` is whether another request may be sent after the present one has its reply. All connections of
+    an event loop may share the receive buffer and the outbox: received data is parsed at once. asyncio would
+    allocate a new buffer of 256 KiB for each receive, which takes longer than everything else that it does
+    for a call.
     """
 
     def __init__(self, peer: str, buffer: memoryview, outbox: Outbox) -> None:
@@ -98,15 +98,16 @@ class Connection(asyncio.BufferedProtocol):
         self._head_size = 0
         self._body: list[bytes] = []
         self._body_size = 0
-        # Bytes that the parser has reported, and those that came since: it keeps a header until it is whole.
+        # The bytes that the parser has reported, and the number received since then: the parser keeps a
+        # header until it is complete.
         self._reported = 0
         self._unreported = 0
 
     async def exchange(self, request: bytes, timeout: float) -> Reply:  # noqa: ASYNC109 - a timer, not a scope
         """Send a request and return its reply, within `timeout` seconds.
 
-        Raises UnreachableError, CallTimeoutError or BadResponseError. The connection is then closed, as it
-        is where the caller is cancelled.
+        Raises UnreachableError, CallTimeoutError or BadResponseError. The connection is closed after an
+        error, and if the caller is cancelled.
         """
         if self._transport is None or not self.reusable or self._waiting is not None:
             raise self._ended()
@@ -126,13 +127,13 @@ class Connection(asyncio.BufferedProtocol):
         return reply
 
     def abort(self) -> None:
-        """Close at once, without regard to what is under way."""
+        """Close at once, even with a request in flight."""
         self.reusable = False
         if self._transport is not None:
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # Other loops have transports of their own, which are none of asyncio's classes.
+        # The transports of other event loops are not subclasses of asyncio's.
         self._transport = cast("asyncio.Transport", transport)
         socket = transport.get_extra_info("socket")
         if socket is not None:
@@ -179,7 +180,7 @@ class Connection(asyncio.BufferedProtocol):
             self._bound_unreported(len(data))
 
     def _send(self) -> None:
-        # Nobody may wait for the reply any more.
+        # The caller may have been cancelled, or the connection closed, since the request was put.
         if self._waiting is None or self._waiting.done() or self._request is None or self._transport is None:
             return
         if self._is_kept and (self._unread is None or self._unread.poll(0)):
@@ -189,9 +190,9 @@ class Connection(asyncio.BufferedProtocol):
         self._transport.write(request)
 
     def _break_off(self) -> None:
-        """End the connection: something came before its request was sent, such as a second reply.
+        """Close the connection because data came before the request was sent, such as a second reply.
 
-        After the request it would be taken for the reply to that.
+        Otherwise the data would be taken for the reply to the request.
         """
         self._fail(self._ended() if self._is_kept else self._bad(*NOT_HTTP))
         self.abort()
@@ -247,9 +248,10 @@ class Connection(asyncio.BufferedProtocol):
             return
         try:
             for name, value in self._headers:
-                # Its length tells nearly every other name from it, without a copy of each.
+                # Comparing lengths first skips nearly all names without making a lower-case copy.
                 if len(name) == _ENCODING_LENGTH and name.lower() == _ENCODING:
-                    # One that is there twice was repeated on the way, and not applied twice.
+                    # If the header occurs twice, something on the way has repeated it; the encoding is
+                    # applied once.
                     body = decoded(body, value.decode("latin-1"), self._bad)
                     break
         except BadResponseError as error:
@@ -258,14 +260,14 @@ class Connection(asyncio.BufferedProtocol):
             waiting.set_result(Reply(self._parser.get_status_code(), Headers(self._headers), body))
 
     def _ends_with_connection(self) -> bool:
-        """Whether the reply has no length of its own: it then ends where the connection does."""
+        """Return whether the reply has no length of its own, so that it ends with the connection."""
         names = {name.lower() for name, _ in self._headers}
-        # What only announces a reply has an end of its own, and the reply is still to come.
+        # A status of 1xx only announces a reply, which is still to come.
         is_reply = self._head_is_whole and self._parser.get_status_code() >= 200
         return is_reply and not {b"content-length", b"transfer-encoding"} & names
 
     def _limit(self, timeout: float) -> None:
-        # A timer outlives its exchange and serves the next: setting and clearing one for each costs more.
+        # A timer is kept for the next exchange, since setting and clearing one for each costs more.
         self._timeout = timeout
         self._deadline = deadline = self._loop.time() + timeout
         if self._timer is not None:

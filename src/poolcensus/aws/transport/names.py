@@ -1,4 +1,4 @@
-"""Looking up the name of a host, while no thread of the loop's own executor may be free."""
+"""Looks up host names in threads of its own, since the event loop's executor may have none free."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 
 def look_up(host: str | bytes, port: int, *, family: int = 0, flags: int = 0) -> asyncio.Future[Found]:
-    """Return what will have the addresses of a host, or what getaddrinfo raises.
+    """Start to look up a host, and return a future of its addresses, or of getaddrinfo's error.
 
-    It has a thread of its own: the loop's getaddrinfo waits for one of those that the program around uses.
-    Raises OSError where the system has none left.
+    Each lookup has a thread of its own. The loop's own getaddrinfo would wait for a thread of the executor,
+    which the surrounding program uses, too. Raises OSError if the system can't start another thread.
     """
     loop = asyncio.get_running_loop()
     result: asyncio.Future[Found] = loop.create_future()
 
     def end(found: Found | None, failure: Exception) -> None:
-        # Whoever waited may have been cancelled.
+        # The waiting call may have been cancelled.
         if result.done():
             return
         if found is not None:
@@ -42,12 +42,12 @@ def look_up(host: str | bytes, port: int, *, family: int = 0, flags: int = 0) ->
         except (OSError, ValueError, MemoryError) as error:
             failure = error
         finally:
-            # By then nobody may be there any more: the loop is closed.
+            # RuntimeError: the loop was closed meanwhile.
             with suppress(RuntimeError):
                 loop.call_soon_threadsafe(end, found, failure)
 
     try:
-        # One that hangs keeps no process from its end.
+        # A daemon thread, so that a lookup that hangs does not keep the process from ending.
         Thread(target=run, name=f"look up {host!r}", daemon=True).start()
     except RuntimeError as error:
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from error

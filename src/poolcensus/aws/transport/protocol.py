@@ -1,4 +1,4 @@
-"""What every transport does: send one call, with the credentials of that call, and return its whole reply."""
+"""The interface of transports, which send a call and return its whole reply, and what they share."""
 
 from __future__ import annotations
 
@@ -19,30 +19,32 @@ if TYPE_CHECKING:
 
     from poolcensus.aws.signing import Credentials, RequestTemplate
 
-# AWS closes idle connections after about 20 s: one that is about to be closed isn't worth a call.
+# Seconds for which an idle connection is used again. AWS closes idle connections after about 20 s, and a call
+# over one that is about to be closed fails.
 KEEP_ALIVE = 12.0
-# A connection that takes longer to say goodbye is left to the system.
+# Seconds to wait for connections to close. The system closes the others.
 LONGEST_CLOSE = 2.0
 LARGEST_BODY = 16 * 1024 * 1024
 LARGEST_HEAD = 64 * 1024
-# What is wrong with a reply, and the code of the error.
+# Faults of a reply: the end of a sentence, and the error code.
 TOO_LARGE = (f"is larger than {LARGEST_BODY >> 20} MiB", BadReply.OVERSIZED)
 CUT_OFF = ("was cut off", BadReply.CUT_OFF)
 NOT_HTTP = ("is not HTTP", BadReply.BROKEN)
 LARGE_HEAD = ("has headers of more than 64 KiB", BadReply.OVERSIZED)
 _GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
-# For each of them zlib copies what follows it, and who compresses a reply makes one.
+# How many gzip members a body may have. A server makes one, and zlib copies the rest of the body for each.
 _MOST_MEMBERS = 16
 _REQUEST_ID_HEADERS = ("x-amzn-RequestId", "x-amz-request-id")
-# UUIDs, hexadecimal numbers and base64. The longest of AWS's are the extended ones of S3, of 76 characters:
+# UUIDs, hexadecimal numbers and base64. The longest request IDs are the extended ones of S3, of 76
+# characters:
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/get-request-ids.html
 _REQUEST_ID = re.compile(r"[A-Za-z0-9+/=_.:-]{1,128}")
 
 
 class Headers(Mapping[str, str]):
-    """The headers of a reply, whose names are found without regard to case.
+    """The headers of a reply. Names are case-insensitive.
 
-    They are decoded when the value of one is asked for: of most replies that is none.
+    They are only decoded when a value is requested, which most replies never need.
     """
 
     def __init__(self, raw: Sequence[tuple[bytes, bytes]]) -> None:
@@ -56,7 +58,7 @@ class Headers(Mapping[str, str]):
         return self._decoded[name]
 
     def __contains__(self, name: object) -> bool:
-        # Asked of every reply: nearly all headers have another length, and need not be looked at.
+        # This is called for every reply. Comparing lengths first skips nearly all headers.
         if isinstance(name, str):
             wanted = name.lower().encode()
             size = len(wanted)
@@ -73,7 +75,7 @@ class Headers(Mapping[str, str]):
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """A whole reply. Header names are found without regard to case."""
+    """A whole reply. The names of its headers are case-insensitive."""
 
     status: int
     headers: Mapping[str, str]
@@ -81,14 +83,14 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 class Transport(Protocol):
-    """Signs requests, sends them and reads replies; knows nothing of retries, limits or operations.
+    """Signs requests, sends them and reads replies. It knows nothing of retries, limits or operations.
 
-    Redirects are not followed: they would take the session token to another origin. A reply that ends
-    early, is larger than 16 MiB or can't be decompressed is an error and never a short body.
+    Redirects are not followed, since that would send the session token to another origin. A reply that is
+    truncated, larger than 16 MiB or can't be decompressed is an error, and never a shorter body.
     """
 
     async def __aenter__(self) -> Self:
-        """Be ready to send."""
+        """Get ready to send."""
 
     async def __aexit__(
         self,
@@ -107,18 +109,18 @@ class Transport(Protocol):
         *,
         timeout: float,  # noqa: ASYNC109 - the fast transport has a timer, which costs less than a scope
     ) -> Reply:
-        """Send one call and return its reply, both within `timeout` seconds.
+        """Send a call and return its reply, both within `timeout` seconds.
 
-        `stamp` is the time that the signature carries, in the form of `x-amz-date`. Raises UnreachableError,
-        LocalLimitError, CallTimeoutError or BadResponseError, and FatalError where what is trusted, or the
-        SDK's configuration, can't be read.
+        `stamp` is the time of the signature, in the format of `x-amz-date`. Raises UnreachableError,
+        LocalLimitError, CallTimeoutError or BadResponseError, and FatalError if the trusted certificates or
+        the SDK's configuration can't be read.
         """
 
 
 def request_id(headers: Mapping[str, str]) -> str | None:
-    """Return the id that AWS support asks for, or None where there is none.
+    """Return the request ID of a reply, which AWS Support asks for, or None.
 
-    Whatever else a service or a proxy puts in its place is not kept: each ledger line would have it.
+    A value that does not look like a request ID is ignored, since each ledger line would have it.
     """
     for name in _REQUEST_ID_HEADERS:
         value = headers.get(name)
@@ -128,7 +130,7 @@ def request_id(headers: Mapping[str, str]) -> str | None:
 
 
 def bad_reply(peer: str, what: str, code: str, status: int, headers: Mapping[str, str]) -> BadResponseError:
-    """Return the error for a reply that is not whole or not HTTP."""
+    """Return the error for a reply that is incomplete or not HTTP. `what` is the end of the sentence."""
     return BadResponseError(
         f"the reply from {peer} {what}",
         code=code,
@@ -138,12 +140,15 @@ def bad_reply(peer: str, what: str, code: str, status: int, headers: Mapping[str
 
 
 def no_answer_in_time(peer: str, seconds: float) -> CallTimeoutError:
-    """Return the error for a reply that was not whole when its time was over."""
+    """Return the error for a reply that was not complete within the timeout."""
     return CallTimeoutError(f"{peer} did not answer within {round(seconds, 1):g} s", code=NoReply.TIMEOUT)
 
 
 def decoded(body: bytes, encoding: str, bad: Callable[[str, str], BadResponseError]) -> bytes:
-    """Return a body without its `Content-Encoding`. Raises what `bad` makes of a sentence and a code."""
+    """Return a body, decompressed as its `Content-Encoding` says.
+
+    Raises the error that `bad` returns for the end of a sentence and an error code.
+    """
     encoding = encoding.strip().lower()
     if encoding == "identity":
         return body
@@ -162,7 +167,7 @@ def decoded(body: bytes, encoding: str, bad: Callable[[str, str], BadResponseErr
             raise bad(*TOO_LARGE)
         if not inflate.eof:
             raise bad(*CUT_OFF)
-        # What follows is another member, or nothing that a body may have:
+        # Only another member may follow:
         # https://www.rfc-editor.org/rfc/rfc1952#section-2.2
         body = inflate.unused_data
         if not body:

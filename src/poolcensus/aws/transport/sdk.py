@@ -1,9 +1,9 @@
-"""Calls through aioboto3: a client for each service and region, and credentials chosen for each call.
+"""A transport over aioboto3, with a client for each service and region.
 
-The clients know where a call goes, form its request and sign it. They share the connections of
-`sdk_connections`, and learn of each call by what `sdk_call` holds.
+The clients resolve the endpoint of a call, form its request and sign it. They share the connections of
+`sdk_connections`, and read each call's body and credentials from `sdk_call`.
 
-Importing this imports the asynchronous SDK.
+Importing this module imports the asynchronous SDK.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from aiobotocore.config import AioConfig
 from botocore.exceptions import BotoCoreError, ClientError
 
 from poolcensus.aws.sdk.limits import reading_in_time
-from poolcensus.aws.sdk.logs import TELL_OF_CALLS
+from poolcensus.aws.sdk.logs import CALL_LOGGERS
 from poolcensus.aws.transport.failures import LIMITS, failure_of
 from poolcensus.aws.transport.protocol import LONGEST_CLOSE, no_answer_in_time
 from poolcensus.aws.transport.sdk_call import CALL, REPLY, CallLogFilter, SdkCall, new_session
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 
 class _Client(Protocol):
-    """The SDK's client, which has no types. Its operations are methods."""
+    """A client of the SDK, which has no types. Its operations are methods."""
 
 
 class _ClientKey(NamedTuple):
@@ -54,9 +54,9 @@ class _ClientKey(NamedTuple):
 
 
 class SdkTransport:
-    """Calls by aioboto3's clients: see the protocol `Transport`.
+    """A `Transport` that uses aioboto3's clients.
 
-    `connect_timeout` limits connecting to a host with its TLS handshake.
+    `connect_timeout` limits the connection to a host, including its TLS handshake, in seconds.
     """
 
     def __init__(
@@ -69,13 +69,13 @@ class SdkTransport:
         self._clients: dict[_ClientKey, _Client] = {}
         self._making: SingleFlight[_ClientKey, None] = SingleFlight()
         self._one_thread = anyio.CapacityLimiter(1)
-        # The limiter doesn't count a thread that a caller who was cancelled has left at work.
+        # The limiter doesn't count a thread that still works for a caller that was cancelled.
         self._lock = threading.Lock()
         self._wire = Wire(trust)
         self._log_filter = CallLogFilter()
 
     async def __aenter__(self) -> Self:
-        for name in TELL_OF_CALLS:
+        for name in CALL_LOGGERS:
             logging.getLogger(name).addFilter(self._log_filter)
         self._wire.open()
         return self
@@ -86,7 +86,7 @@ class SdkTransport:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for name in TELL_OF_CALLS:
+        for name in CALL_LOGGERS:
             logging.getLogger(name).removeFilter(self._log_filter)
         with anyio.CancelScope(shield=True, deadline=anyio.current_time() + LONGEST_CLOSE):
             await self._wire.close()
@@ -104,7 +104,7 @@ class SdkTransport:
         await self._wire.prepare(template)
         limits = aiohttp.ClientTimeout(
             total=None,
-            # A name is looked up within the one, and an address has to answer within the other.
+            # `connect` includes the lookup of the name, and `sock_connect` is for an address.
             connect=min(2 * self._connect_timeout, timeout),
             sock_connect=min(self._connect_timeout, timeout),
         )
@@ -122,16 +122,16 @@ class SdkTransport:
         return self._clients[key]
 
     async def _make(self, key: _ClientKey) -> None:
-        # The limit is that of one client, and not of those before it.
+        # Inside the limiter, so that the time limit is for this client alone.
         async with self._one_thread:
             with reading_in_time():
                 self._clients[key] = await in_thread(self._new_client, key)
 
     def _new_client(self, key: _ClientKey) -> _Client:
-        """Return a client, which has no connection of its own and belongs to no loop.
+        """Return a new client. It has no connection of its own, and belongs to no event loop.
 
-        Making one takes files and many milliseconds, which the SDK spends inside its coroutine: so that runs
-        in a loop of this thread.
+        Creating one reads files for many milliseconds, and the SDK does that inside a coroutine. So the
+        coroutine runs in an event loop of this thread.
         """
 
         async def _enter_in_thread() -> _Client:
@@ -146,12 +146,12 @@ class SdkTransport:
                 config=AioConfig(
                     http_session_cls=partial(Sender, self._wire),
                     user_agent_extra=TOOL,
-                    # Whoever calls tries again, and counts it.
+                    # The caller retries, and counts retries.
                     retries={"mode": "standard", "total_max_attempts": 1},
-                    # Methods are called without arguments: bodies come from the operation.
+                    # Methods are called without arguments, since bodies come from the operation.
                     parameter_validation=False,
                 ),
-                # Each call is signed with its own: the chain is not to be walked for it.
+                # Each call is signed with its own credentials. Without these, the SDK would walk its chain.
                 aws_access_key_id="none",
                 aws_secret_access_key="none",  # noqa: S106 - a placeholder
             )
@@ -166,7 +166,7 @@ class SdkTransport:
             if error.errno in LIMITS:
                 raise failure_of(f"{key.service} in {key.region}", error) from None
             raise FatalError(f"The AWS SDK's own files can't be read: {reason_of(error)}.") from None
-        # The SDK trips over sections of any shape in as many ways: AttributeError, KeyError and more.
+        # For malformed sections the SDK raises AttributeError, KeyError and more.
         except Exception as error:  # noqa: BLE001 - the SDK raises anything on a malformed section
             raise _no_client(key, f"your AWS config is malformed ({type(error).__name__})") from None
 
@@ -176,7 +176,7 @@ async def _answer(client: _Client, operation: SdkOperation) -> Reply:
     try:
         return (await method())[REPLY]
     except ClientError as error:
-        # A status of 300 or more.
+        # The SDK raises it for a status of 300 or more.
         return cast("Mapping[str, Reply]", error.response)[REPLY]
     except BotoCoreError as error:
         raise _no_client(_ClientKey(operation.service, operation.region), str(error)) from None

@@ -1,7 +1,7 @@
-"""What the SDK's clients are told of a call beside the arguments of a method, and what they leave alone.
+"""Adapts the SDK's clients: they send a body that is passed to them, and return replies unparsed.
 
-What a call says is the project's own body, so that both transports send the same, and its reply comes back as
-it came over the wire: the SDK's parsers take a page that is not JSON for one without pools.
+Both transports send the same bodies, which are the project's own. Replies are not parsed by the SDK, whose
+parsers take a page that is not JSON for a page without pools.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
     from poolcensus.aws.signing import Credentials
 
-# Where a parsed reply of the SDK has ours.
+# The key of the unparsed reply in a result of the SDK.
 REPLY = "Reply"
 
 
 class SdkCall(NamedTuple):
-    """What the SDK is not told by the arguments of a method."""
+    """The values of a call that can't be passed as arguments of an SDK method."""
 
     body: bytes
     credentials: Credentials
@@ -41,13 +41,13 @@ class SdkCall(NamedTuple):
     proxy: str | None
 
 
-# A call's handlers run in the task that makes it, and see what this holds there: the credentials of thousands
-# of calls over one client can't be mixed up.
+# The event handlers of a call run in the task that makes it, and read this variable there. So the credentials
+# of thousands of calls with one client can't be mixed up.
 CALL: ContextVar[SdkCall | None] = ContextVar("call", default=None)
 
 
 def present_call() -> SdkCall:
-    """Return the call that this task makes."""
+    """Return the call that the present task makes."""
     call = CALL.get()
     if call is None:
         raise RuntimeError("the SDK runs a call's handler outside the call's task")
@@ -55,7 +55,7 @@ def present_call() -> SdkCall:
 
 
 def new_session(profile: str | None) -> AioSession:
-    """Return a session whose clients send bodies, sign and leave replies as `CALL` says."""
+    """Return a session whose clients take the body and the signature from `CALL`, and don't parse replies."""
     session = AioSession(profile=profile)
     read_fast(session)
     # Tokens of the global STS endpoint are refused in opt-in regions.
@@ -74,7 +74,7 @@ def _set_body(params: dict[str, object], **_: object) -> None:
 
 
 def _sign_nothing(**_: object) -> object:
-    # The SDK's signer takes the credentials of a call in its context, and no time: `_sign` is told both.
+    # The SDK's own signer takes no time, so `_sign` adds the signature.
     return botocore.UNSIGNED
 
 
@@ -86,7 +86,7 @@ def _sign(request: AWSRequest, signing_name: str, region_name: str, **_: object)
 
 
 class _Signature(SigV4Auth):  # type: ignore[misc] # the SDK has no types
-    """The SDK's signature, by the clock that follows the service's."""
+    """The SDK's signature, with a given time."""
 
     def __init__(self, call: SdkCall, service: str, region: str) -> None:
         keys = call.credentials
@@ -103,7 +103,7 @@ class _Signature(SigV4Auth):  # type: ignore[misc] # the SDK has no types
 
 
 class _AsItCame:
-    """What the SDK parses replies with: it leaves them as they are."""
+    """A parser for the SDK that returns replies unparsed."""
 
     def create_parser(self, protocol: str) -> Self:  # noqa: ARG002 - the SDK's signature
         return self
@@ -114,7 +114,7 @@ class _AsItCame:
 
 
 class CallLogFilter(logging.Filter):
-    """Lets through what is not logged by a call of ours, and what is no detail."""
+    """Drops the DEBUG messages that are logged during a call of this package."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         return CALL.get() is None or record.levelno > logging.DEBUG

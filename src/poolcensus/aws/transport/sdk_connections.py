@@ -1,8 +1,8 @@
-"""The connections under the SDK's clients: one session of aiohttp, and what its errors mean.
+"""The connections of the SDK's clients: one aiohttp session for all, and the meaning of its errors.
 
-The SDK's own session checks no certificate behind a proxy, follows redirects, which would take the session
-token to another origin, bounds neither a reply's time nor its size, and loads the CA bundle anew for each
-client.
+It replaces the SDK's own session, which does not check certificates behind a proxy, follows redirects (which
+would send the session token to another origin), limits neither the time nor the size of a reply, and loads
+the CA bundle again for each client.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from poolcensus.aws.transport.tls import Trust
     from poolcensus.errors import CallError
 
-# AWS's names live for up to a minute.
+# Seconds. The DNS records of AWS's endpoints have a TTL of up to a minute.
 _NAMES_KEPT = 60
 
 
@@ -59,11 +59,11 @@ class Wire:
         self._session: aiohttp.ClientSession | None = None
 
     def open(self) -> None:
-        """Be ready to connect."""
+        """Get ready to connect."""
         tracing = aiohttp.TraceConfig()
         tracing.on_connection_reuseconn.append(_note_reuse)
         self._session = aiohttp.ClientSession(
-            # Whoever calls keeps to `most_connections`.
+            # The callers keep to `most_connections`.
             connector=_Connector(
                 limit=0, keepalive_timeout=KEEP_ALIVE, ttl_dns_cache=_NAMES_KEPT, resolver=Resolver()
             ),
@@ -82,7 +82,7 @@ class Wire:
             await session.close()
 
     async def prepare(self, template: RequestTemplate) -> None:
-        """Load the authorities that are trusted, where they are needed. That takes a thread 20 to 40 ms."""
+        """Load the trusted certificates if the call needs TLS. This takes 20 to 40 ms, in a thread."""
         if self._session is None:
             raise RuntimeError("the transport is closed")
         if self._tls is None and "https" in (
@@ -91,7 +91,7 @@ class Wire:
             self._tls = await self._trust.context()
 
     async def exchange(self, request: AWSPreparedRequest, call: SdkCall) -> Reply:
-        """Send a request and return its reply. Raises what a transport's `send` raises."""
+        """Send a request and return its reply. Raises the same errors as `Transport.send`."""
         host = host_of(request.url)
         while True:
             connection = _Used()
@@ -99,11 +99,11 @@ class Wire:
                 return await self._exchange(host, request, call, connection)
             except aiohttp.ClientError as error:
                 failure = _failure(host, error, call.timeout)
-            # A server may close a connection that it has kept just as the next request is on its way. That
-            # says nothing about the service, and the request goes out again.
+            # A server may close a kept-alive connection just as the next request is sent. That says nothing
+            # about the service, so the request is sent again.
             stale = connection.again and isinstance(failure, UnreachableError)
             if not stale or self._session is None:
-                # Outside: the error knows the request's headers.
+                # Raised outside the except block: as its context, aiohttp's error would keep the headers.
                 raise failure
 
     async def _exchange(
@@ -119,7 +119,7 @@ class Wire:
         proxy_headers: dict[str, str] = {}
         proxy = call.proxy
         if proxy is not None and (credentials := basic_credentials(proxy)) is not None:
-            # A proxy that forwards plain HTTP reads them in the request itself.
+            # A proxy that forwards plain HTTP expects them in the request itself.
             plain = urlsplit(request.url).scheme == "http"
             (headers if plain else proxy_headers)["Proxy-Authorization"] = credentials
         async with self._session.request(
@@ -137,7 +137,7 @@ class Wire:
             found = Headers(response.raw_headers)
             bad = partial(bad_reply, host, status=response.status, headers=found)
             if response.status < 200:
-                # Another protocol, which aiohttp takes for a reply.
+                # aiohttp takes a switch to another protocol for a reply.
                 raise bad(*NOT_HTTP)
             if sum(len(name) + len(value) for name, value in response.raw_headers) > LARGEST_HEAD:
                 raise bad(*LARGE_HEAD)
@@ -155,9 +155,9 @@ class Wire:
 
 
 class _Connector(aiohttp.TCPConnector):
-    """aiohttp's connections, of which those are not used again on which something came that nobody asked for.
+    """aiohttp's connector, except that connections with unexpected data are not used again.
 
-    aiohttp keeps it as the reply to the next request.
+    aiohttp would take such data for the reply to the next request.
     """
 
     async def _get(
@@ -180,7 +180,7 @@ def _is_silent(connection: aiohttp.connector.Connection) -> bool:
 
 
 class Sender:
-    """What a client of the SDK sends its requests with, in the place of the SDK's own class."""
+    """Sends the requests of one SDK client, in place of the SDK's own class."""
 
     def __init__(self, wire: Wire, **_: object) -> None:
         self._wire = wire
@@ -200,7 +200,7 @@ class Sender:
 
 
 class _Body(NamedTuple):
-    """A body that has been read, in the form in which the SDK reads bodies."""
+    """A body that has been read, with the interface that the SDK expects."""
 
     content: bytes
 
@@ -209,7 +209,7 @@ class _Body(NamedTuple):
 
 
 class _Used:
-    """The connection that a request was sent over: whether it had been used before."""
+    """Whether the connection of a request had been used before."""
 
     __slots__ = ("again",)
 
@@ -226,7 +226,7 @@ async def _note_reuse(
 
 
 def _failure(host: str, error: aiohttp.ClientError, limits: aiohttp.ClientTimeout) -> CallError:
-    """Return what an error of aiohttp means, before there is a reply."""
+    """Return the error for an exception that aiohttp raises before there is a reply."""
     match error:
         case aiohttp.ClientConnectorCertificateError():
             certificate = error.certificate_error
@@ -245,7 +245,7 @@ def _failure(host: str, error: aiohttp.ClientError, limits: aiohttp.ClientTimeou
         case aiohttp.ClientResponseError():
             return bad_reply(host, *NOT_HTTP, status=0, headers={})
         case aiohttp.ServerDisconnectedError() if not isinstance(error.message, str):
-            # It has come in part.
+            # A part of the reply has come.
             return bad_reply(host, *CUT_OFF, status=0, headers={})
         case aiohttp.ServerDisconnectedError():
             code, why = NoReply.CONNECTION_CLOSED, "it closed the connection without a reply"

@@ -1,4 +1,4 @@
-"""How aiohttp looks up names under the SDK's clients."""
+"""Name resolution for aiohttp, which the SDK's clients use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _IS_ADDRESS = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
 
 
 class Resolver(AbstractResolver):
-    """aiohttp's own way to find addresses, but in no thread of the loop's executor."""
+    """Resolves names as aiohttp does by default, but not in a thread of the event loop's executor."""
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET

@@ -1,7 +1,7 @@
 """TLS between a connection and its socket.
 
-OpenSSL does all that TLS is, by way of `ssl.SSLObject`; this module carries bytes to it and from it.
-asyncio's own layer keeps 256 KiB for each connection, and takes a census a tenth longer.
+OpenSSL does the work, through `ssl.SSLObject`. This module only passes bytes to it and from it. asyncio's own
+TLS layer keeps 256 KiB for each connection, and makes a census a tenth slower.
 """
 
 from __future__ import annotations
@@ -14,31 +14,31 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-# More than a record of TLS, which holds 16 KiB and is decrypted as a whole; and not much more, since a
-# MemoryBIO keeps the size that it has had.
+# More than a TLS record, which has up to 16 KiB and is decrypted as a whole. Not much more, since a MemoryBIO
+# never shrinks.
 _RECEIVED_AT_A_TIME = 32 * 1024
 
 
 class Upper(Protocol):
-    """What is above TLS. It is told what asyncio tells a protocol."""
+    """The protocol above TLS. Its methods are called as those of an asyncio protocol."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport to write to."""
 
     def data_received(self, data: memoryview) -> None:
-        """Take what has come. Its memory is used again afterwards."""
+        """Take received data. The buffer is reused after the call."""
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Take note of the end."""
+        """Handle the end of the connection."""
 
 
 class Secured(asyncio.BufferedProtocol, asyncio.Transport):
-    """TLS over a connection: the protocol of what is beneath, and the transport of what is above.
+    """TLS over a connection: a protocol for the transport beneath, and a transport for the protocol above.
 
-    `buffer` is what it receives into, and decrypts into afterwards, of 32 KiB or more: all connections of an
-    event loop may share one. What is above ends where the connection beneath does, whether or not TLS has
-    said goodbye: many servers don't. A reply that has no length of its own may have been cut off there, as it
-    may be without TLS; its JSON or XML shows it.
+    `buffer`, of 32 KiB or more, is used to receive and then to decrypt. All connections of an event loop may
+    share one. The upper protocol's connection ends with the one beneath, even without a close_notify of TLS,
+    which many servers don't send. A reply without a length may have been truncated then, as without TLS. Its
+    JSON or XML is incomplete in that case.
     """
 
     def __init__(self, upper: Upper, context: ssl.SSLContext, host: str, buffer: memoryview) -> None:
@@ -48,21 +48,22 @@ class Secured(asyncio.BufferedProtocol, asyncio.Transport):
         self._received = ssl.MemoryBIO()
         self._to_send = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._received, self._to_send, server_hostname=host)
-        # Returns a number where it is given a buffer, which its type does not say.
+        # It returns a number if it gets a buffer, which its type does not say.
         self._decrypt = cast("Callable[[int, memoryview], int]", self._tls.read)
         self._beneath: asyncio.Transport | None = None
         self._established = False
         self._handshake: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def handshake(self) -> None:
-        """Wait until what is above has its transport. Raises OSError, of which ssl.SSLError is one."""
+        """Wait for the end of the TLS handshake. Raises OSError, of which ssl.SSLError is a subclass."""
         await self._handshake
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         try:
             self._tls.write(data)
         except ssl.SSLError as error:
-            # Where a server of TLS 1.2 is about to agree on new keys, too: a new connection is simpler.
+            # A TLS 1.2 server that renegotiates also causes this. A new connection is simpler than handling
+            # it.
             self._end(error)
         else:
             self._send()
@@ -81,7 +82,7 @@ class Secured(asyncio.BufferedProtocol, asyncio.Transport):
         self._upper = cast("Upper", protocol)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # Other loops have transports of their own, which are none of asyncio's classes.
+        # The transports of other event loops are not subclasses of asyncio's.
         self._beneath = cast("asyncio.Transport", transport)
         self._advance()
 
@@ -108,15 +109,15 @@ class Secured(asyncio.BufferedProtocol, asyncio.Transport):
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLError as error:
-            # The other side is told why it is refused.
+            # Send the alert that tells the other side the reason.
             self._send()
             self._end(error)
             return
-        # Its part of the handshake, or of the change to new keys.
+        # Send this side's part of the handshake, or of a key update.
         self._send()
 
     def _establish(self) -> None:
-        # Whoever waited for it may have been cancelled: what is above then never had a connection.
+        # If the waiting caller was cancelled, the upper protocol never gets a connection.
         upper = None if self._handshake.done() else self._upper
         self._established, self._upper = True, upper
         if upper is not None:
@@ -130,7 +131,7 @@ class Secured(asyncio.BufferedProtocol, asyncio.Transport):
                 self._end(None)
                 return
             self._upper.data_received(self._buffer[:size])
-            # To ask for more than there is costs an exception.
+            # Reading without pending data would raise an exception, which costs time.
             if not self._received.pending:
                 return
 
@@ -148,5 +149,5 @@ class Secured(asyncio.BufferedProtocol, asyncio.Transport):
             self._handshake.set_exception(
                 error or ConnectionResetError("it closed the connection in the TLS handshake")
             )
-            # Whoever waits gets it; where nobody does any more, it is not worth a warning.
+            # Retrieve it, so that asyncio does not warn if nothing waits for it any more.
             self._handshake.exception()

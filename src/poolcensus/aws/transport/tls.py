@@ -1,4 +1,4 @@
-"""Which certificates are trusted."""
+"""The trusted certificates."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from poolcensus.flow.singleflight import SingleFlight
 from poolcensus.loops import in_thread
 from poolcensus.paths import is_folder
 
-# A disk takes milliseconds, and a file system of the network that is gone takes for ever.
+# Seconds. A disk takes milliseconds, and a network file system that is gone hangs.
 _LONGEST_READ = 60.0
 
 
 class Trust:
-    """The authorities in a file or folder, or the system's, which are loaded once, when they are needed."""
+    """The certificates in a file or folder, or the system's. They are loaded once, when they are needed."""
 
     def __init__(self, ca_bundle: str | None) -> None:
         self._ca_bundle = ca_bundle
@@ -25,10 +25,7 @@ class Trust:
         self._flights: SingleFlight[str, ssl.SSLContext] = SingleFlight()
 
     async def context(self) -> ssl.SSLContext:
-        """Return what `trusting` returns.
-
-        Raises a FatalError where the files can't be read, also where their disk does not answer.
-        """
+        """Return the TLS context. Raises a FatalError if the files can't be read within a minute."""
         if self._context is None:
             self._context = await self._flights.run("context", self._load)
         return self._context
@@ -42,11 +39,10 @@ class Trust:
 
 
 def trusting(ca_bundle: str | None) -> ssl.SSLContext:
-    """Return a context that trusts the authorities in a file or folder, and checks names.
+    """Return a TLS context that trusts the certificates in a file or folder, and checks host names.
 
-    Blocks for 20 to 40 ms.
-
-    Raises SettingsError where they can't be read, or the file that `SSLKEYLOGFILE` names can't be written to.
+    Blocks for 20 to 40 ms. Raises SettingsError if the certificates can't be read, or the file of
+    `SSLKEYLOGFILE` can't be written.
     """
     try:
         if ca_bundle is not None and is_folder(ca_bundle):

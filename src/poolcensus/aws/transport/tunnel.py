@@ -1,4 +1,4 @@
-"""HTTP CONNECT handshake with a proxy. After it the connection is the origin's."""
+"""The HTTP CONNECT handshake with a proxy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([0-9]{3})[ \r]")
 
 
 class Tunnel(asyncio.Protocol):
-    """A connection to a proxy, on its way to becoming one to `origin`."""
+    """A connection to a proxy that becomes a tunnel to `origin`."""
 
     def __init__(self, origin: str) -> None:
         self._origin = origin
@@ -24,11 +24,11 @@ class Tunnel(asyncio.Protocol):
         self._answered: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     async def open(self, request: bytes) -> asyncio.Transport:
-        """Ask the proxy for the origin. Returns what TLS can be started on. Raises UnreachableError."""
+        """Send a CONNECT request, and return the transport to start TLS on. Raises UnreachableError."""
         transport = self._transport
         if transport is not None:
             transport.write(request)
-        # What came unasked before is the answer too.
+        # Anything that came before the request counts as the answer, too.
         status = await self._answered
         if status != 200:
             raise self._failed(f"the proxy refused the connection with status {status}", status)
@@ -42,7 +42,7 @@ class Tunnel(asyncio.Protocol):
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # Other loops have transports of their own, which are none of asyncio's classes.
+        # The transports of other event loops are not subclasses of asyncio's.
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes | memoryview) -> None:
@@ -65,7 +65,7 @@ class Tunnel(asyncio.Protocol):
 
     def _fail(self, why: str) -> None:
         self._answered.set_exception(self._failed(why))
-        # Whoever waits gets it; where nobody does any more, it is not worth a warning.
+        # Retrieve it, so that asyncio does not warn if nothing waits for it any more.
         self._answered.exception()
 
     def _failed(self, why: str, status: int | None = None) -> UnreachableError:
@@ -73,13 +73,13 @@ class Tunnel(asyncio.Protocol):
 
 
 def proxy_authorization(proxy: str) -> str:
-    """Return the header line with the credentials of a proxy's URL, or nothing where it has none."""
+    """Return the header line with the credentials in a proxy's URL, or an empty string if it has none."""
     value = basic_credentials(proxy)
     return "" if value is None else f"proxy-authorization: {value}\r\n"
 
 
 def basic_credentials(proxy: str) -> str | None:
-    """Return the value of a header with the credentials of a proxy's URL, or None where it has none."""
+    """Return the header value for the credentials in a proxy's URL, or None if it has none."""
     parts = urlsplit(proxy)
     if parts.username is None:
         return None
