@@ -5,11 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import urlencode
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from poolcensus import partitions
 from poolcensus.aws.call import CallCounts
@@ -18,8 +15,6 @@ from poolcensus.aws.credentials.sts import (
     RoleRequest,
     RoleSession,
     StsEndpoints,
-    _form_body,
-    _quoted_once,
     second_sts_region,
 )
 from poolcensus.aws.refusals.redaction import redact
@@ -410,23 +405,3 @@ async def test_where_the_second_region_does_not_tell_either_the_first_is_told(
     with pytest.raises(FatalError, match="STS can't be reached: refused"):
         await who(client)
     assert not caplog.records
-
-
-@given(
-    parameters=st.dictionaries(
-        st.sampled_from(
-            ["Action", "ExternalId", "Policy", "RoleArn", "Tags.member.1.Value", "DurationSeconds"]
-        ),
-        st.text(st.characters(exclude_categories=["Cs"])) | st.integers(),
-    )
-)
-def test_a_form_is_that_of_the_standard_library(parameters: dict[str, str | int]) -> None:
-    assert _form_body(parameters) == urlencode(parameters).encode("ascii")
-
-
-def test_what_is_kept_of_forms_is_no_external_id() -> None:
-    _quoted_once.cache_clear()
-    for number in range(10):
-        _form_body({"Action": "AssumeRole", "ExternalId": f"secret-{number}", "RoleArn": f"arn:{number}"})
-    # The three names.
-    assert _quoted_once.cache_info().currsize == 3

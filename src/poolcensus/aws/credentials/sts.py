@@ -8,9 +8,8 @@ from __future__ import annotations
 import logging
 import time
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Protocol
-from urllib.parse import quote_plus
+from urllib.parse import urlencode
 
 import msgspec
 
@@ -273,10 +272,9 @@ class StsEndpoints:
     ) -> RoleSession:
         """Call STS in one region. The call is `optional` if the other region can be called instead."""
         template = await self._template(region)
-        body = _form_body(request.parameters)
         call = Call(
             template=template,
-            body=body,
+            body=urlencode(request.parameters).encode("ascii"),
             key=CallKey(request.owner, region, "sts"),
             source=request.source,
             parse=role_session,
@@ -287,20 +285,6 @@ class StsEndpoints:
         )
         watch.deadline = time.monotonic() + _LONGEST_CALL
         return await self._client.call(call, watch=watch, retrier=retrier)
-
-
-def _form_body(parameters: Mapping[str, str | int]) -> bytes:
-    """Return parameters in the encoding of an HTML form."""
-    return "&".join(
-        f"{_quoted_once(name)}={_quoted_once(value) if name == 'Policy' else quote_plus(str(value))}"
-        for name, value in parameters.items()
-    ).encode("ascii")
-
-
-# For text that is the same in the calls of all accounts.
-@lru_cache(maxsize=64)
-def _quoted_once(text: str | int) -> str:
-    return quote_plus(str(text))
 
 
 def role_session(reply: Reply) -> RoleSession:
