@@ -30,7 +30,6 @@ UNKNOWN_ACCOUNT: Final = "caller"
 """The account in the key of sts:GetCallerIdentity, before the caller's account is known."""
 
 
-@lru_cache
 def api_name_of(method: str) -> str:
     """Return the API's name of an operation, given its method in the SDK: AssumeRole for assume_role."""
     return "".join(word.capitalize() for word in method.split("_"))
