@@ -1,4 +1,4 @@
-"""Streams that nobody closes: wherever they are collected, the run behind them ends and nothing is raised."""
+"""Streams: batches, errors, readers that leave, and streams that are garbage-collected."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _into_a_cycle(holder: list[Stream[int]]) -> weakref.ref[Stream[int]]:
 
 
 def _collect(stream: weakref.ref[Stream[int]]) -> None:
-    # A collection does nothing while another thread is in the middle of one.
+    # A collection does nothing while another thread is collecting.
     latest = time.monotonic() + 10
     while stream() is not None and time.monotonic() < latest:
         gc.collect()
@@ -121,7 +121,7 @@ async def puts(outlet: Outlet[int]) -> None:
 async def test_a_stream_that_is_collected_ends_its_run_in_the_loop(
     collect: Collect, then: Callable[[Outlet[int]], Awaitable[None]]
 ) -> None:
-    # In debug mode a loop refuses what is not safe from another thread.
+    # In debug mode an event loop refuses calls from other threads that are not thread-safe.
     asyncio.get_running_loop().set_debug(True)
     run = Run(then)
     async with StreamRuns() as runs:
@@ -274,7 +274,7 @@ async def test_the_end_is_told_to_a_reader_only_when_no_item_is_left() -> None:
     async with StreamRuns() as runs, anyio.create_task_group() as readers:
         stream = Stream(runs, produce, buffer=0)
         readers.start_soon(read, stream)
-        # It waits for a batch, and the other reader takes that.
+        # The other reader takes the batch that this one waits for.
         assert await anext(stream) == 1
     assert got == [2, 3]
 

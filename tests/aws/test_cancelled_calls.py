@@ -1,4 +1,4 @@
-"""Calls that are cancelled at any moment, while endpoints fall silent and come back: nothing is left over."""
+"""Calls that are cancelled at any moment, while endpoints fall silent and come back, leave nothing behind."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ LONGEST_RUN = 2_000
 class Made(NamedTuple):
     """A call of a run, when it is made, and when it is cancelled if it has not ended by then.
 
-    `turns` of the loop later: between two of them a call is told what another has done.
+    It is cancelled `turns` turns of the loop after that: in between, a call learns what another one has done.
     """
 
     account: str
@@ -50,14 +50,14 @@ class Made(NamedTuple):
 
 
 class Silence(NamedTuple):
-    """From when to when a region answers nobody."""
+    """When a region does not answer."""
 
     region: str
     first: float
     lasts: float
 
 
-# In steps of the time that things take, so that a cancellation often meets what it may disturb.
+# The steps are as long as calls take, so that cancellations often come at critical moments.
 _MOMENTS = st.integers(0, 40).map(lambda steps: steps * LATENCY / 2)
 _CALLS = st.lists(
     st.builds(
@@ -93,7 +93,7 @@ _REPLIES = {
 
 
 class Service:
-    """Falls silent and comes back, and otherwise answers as it is told, and well when that is used up."""
+    """A service that falls silent and comes back. Otherwise it follows a script, then succeeds."""
 
     def __init__(self, silences: Sequence[Silence], answers: Sequence[str]) -> None:
         self._silences = silences
@@ -127,7 +127,7 @@ class Service:
             raise UnreachableError("no answer", code="ConnectError")
         answer = self._answers.pop(0) if self._answers else "fine"
         if answer == "limit":
-            # It was never sent.
+            # The request was never sent.
             self.requests -= 1
             raise LocalLimitError("no descriptor left", code="EMFILE")
         self.fine += answer == "fine"
@@ -135,7 +135,7 @@ class Service:
 
 
 class Source:
-    """Credentials of one account, which take as long as a call to be renewed."""
+    """The credentials of an account, whose renewal takes as long as a call."""
 
     by_call: ClassVar[bool] = True
 

@@ -1,4 +1,4 @@
-"""The credential chain as it fails in life: one sentence each, with the profile and what to do."""
+"""Failures of the credential chain: each is one sentence, with the profile and with advice."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def config(monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def program(tmp_path: Path) -> Path:
-    """A credential_process that prints what the test has written into a file beside it."""
+    """A credential_process that prints a file that the test has written."""
     script = tmp_path / "program"
     script.write_text(f"#!/bin/sh\ncat {tmp_path / 'printed'}\n")
     script.chmod(script.stat().st_mode | stat.S_IXUSR)
@@ -61,7 +61,7 @@ def program(tmp_path: Path) -> Path:
 
 
 class Sts:
-    """Stands for the network of the SDK: notes the URLs and answers with a session that never ends."""
+    """Replaces the SDK's network: records the URLs, and returns a session that does not end."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.requests: list[AWSPreparedRequest] = []

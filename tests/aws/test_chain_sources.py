@@ -118,7 +118,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "config"
     monkeypatch.setenv("AWS_CONFIG_FILE", str(path))
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
-    # The SDK has looked at HOME when it was imported.
+    # The SDK has read HOME when it was imported.
     for each in (SSOProvider, SSOTokenProvider):
         monkeypatch.setattr(each, "_SSO_TOKEN_CACHE_DIR", str(tmp_path / "sso-cache"))
     return path
@@ -135,7 +135,7 @@ def role(name: str) -> str:
 
 
 def sign_in(folder: Path, session: str, token: str = "signed-in") -> None:
-    """Leave what 'aws sso login' leaves."""
+    """Write the files that 'aws sso login' writes."""
     cache = folder / "sso-cache"
     cache.mkdir()
     kept = {
@@ -257,7 +257,7 @@ async def test_a_container_that_refuses_is_named_by_its_variable(
         f"Could not get credentials from AWS_CONTAINER_CREDENTIALS_FULL_URI: {said} Check"
         " AWS_CONTAINER_CREDENTIALS_FULL_URI and the variables that belong to it."
     )
-    # It is the profile that says where those of its role come from.
+    # The profile names the source of its role's credentials.
     with pytest.raises(CredentialsError, match=f"^Could not get credentials for profile cp: {said}"):
         await credentials()
 
@@ -300,7 +300,7 @@ async def test_a_token_file_that_is_not_there_is_told_of_the_variable_that_leads
         f"Could not get credentials from {of}: /nope/token: No such file or directory. Check {of} and the"
         " variables that belong to it."
     )
-    # A profile that is named goes before the variable.
+    # A profile that is given takes precedence over the variable.
     with pytest.raises(
         CredentialsError, match=r"^Could not get credentials for profile cp: /no/such: No such"
     ):
@@ -313,7 +313,7 @@ def test_an_instance_is_told_of_as_what_it_is() -> None:
     assert source is not None
     assert source.name == "the instance metadata service"
     assert explain(error, None, source)[1] == " Check the role of the instance."
-    # That a profile's role comes from.
+    # Here it is the source of a profile's role.
     assert (
         source_of(error, None, ({"credential_source": "Ec2InstanceMetadata"},), names_profile=False) is None
     )

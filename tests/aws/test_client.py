@@ -1,7 +1,7 @@
-"""Calls through the client against a service that throttles, on a loop whose time is what is waited for.
+"""Calls of the client to simulated services, on an event loop with a virtual clock.
 
-Everything between a call and its reply is the code of a real run: retry, rate, place, signature. Only the
-service and the time are played.
+Everything between a call and its reply is the code of a real run: retries, rates, places and signatures.
+Only the service and the time are simulated.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ CUT_OFF = BadResponseError("the reply from h was cut off", code="TruncatedReply"
 
 @dataclass
 class _Bucket:
-    """What a service counts by: so many calls a second, and some at once."""
+    """A token bucket: allows `rate` calls a second, and `burst` at once."""
 
     rate: float
     burst: float
@@ -95,7 +95,7 @@ class _Bucket:
 
 
 class Service:
-    """Has a bucket for each account, which a call names in its body. `answer` may say something else."""
+    """A service with a token bucket for each account, which is the body of a call. `answer` overrides it."""
 
     def __init__(self, *, rate: float = 1e9, burst: float = 1e9, latency: float = 0.1) -> None:
         self._buckets: defaultdict[bytes, _Bucket] = defaultdict(lambda: _Bucket(rate, burst))
@@ -141,7 +141,7 @@ class Service:
 
 
 class Source:
-    """Credentials that live for so many seconds, and take some to be renewed."""
+    """Credentials that last for `lives` seconds, and take `takes` seconds to be renewed."""
 
     by_call: ClassVar[bool] = False
 
@@ -178,9 +178,9 @@ class Source:
         return any(at >= since for each, at in self.known_at.items() if each != region)
 
 
-# AWS's own example.
+# The example of AWS's documentation.
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
-# Such as a request ID could be.
+# It has the form of a request ID.
 TOKEN = "IQoJb3JpZ2luX2Vj" * 7
 EXTERNAL_ID = "EXT/CANARY+secret=12345"
 TEMPLATE = RequestTemplate(
@@ -237,7 +237,7 @@ def parse(reply: Reply) -> str:
 
 
 class Finding(NamedTuple):
-    """What a run against a limit came to."""
+    """The result of calls against a limit."""
 
     seconds: float
     share_throttled: float
@@ -247,7 +247,7 @@ class Finding(NamedTuple):
 def run_against_limit(
     *, accounts: int = 1, callers: int = 1, calls: int, rate: float, burst: float, latency: float = 0.1
 ) -> Finding:
-    """So many calls for each account, one after the other by each of its callers."""
+    """Make `calls` calls for each account. Each of its callers makes one call after the other."""
 
     async def main() -> Finding:
         service = Service(rate=rate, burst=burst, latency=latency)
@@ -257,7 +257,7 @@ def run_against_limit(
         async def work(account: str, caller: int) -> None:
             nonlocal lost
             for number in range(calls // callers + (caller < calls % callers)):
-                # Where many call for one key, they call for others, as those who assume roles do. One alone
+                # Several callers of one key call for other accounts, as AssumeRole does. A single caller
                 # reads page after page.
                 if callers > 1:
                     call = call_of(account, about=str(caller))
@@ -281,7 +281,7 @@ def run_against_limit(
 def test_a_limit_of_two_a_second_is_found_and_used(latency: float) -> None:
     found = run_against_limit(calls=100, rate=2, burst=5, latency=latency)
     assert found.seconds <= 1.3 * (100 - 5) / 2
-    # Two thirds where throttled calls are only backed off.
+    # It would be two thirds with backoff alone.
     assert found.share_throttled <= 0.25
     assert found.lost == 0
 
@@ -297,7 +297,7 @@ def test_many_callers_of_one_key_share_a_limit(callers: int, calls: int, rate: f
 
 
 def test_a_burst_of_refusals_does_not_stall_a_fast_service() -> None:
-    # 256 first calls to STS at once, as a large census makes them: its limit is in the hundreds a second.
+    # As in a large census: 256 first calls to STS at once, whose limit is hundreds of calls a second.
     found = run_against_limit(callers=256, calls=5000, rate=600, burst=600)
     assert found.seconds <= 3 * (5000 - 600) / 600
     assert found.lost == 0
@@ -358,7 +358,7 @@ def test_a_reply_whose_headers_name_an_error_is_no_result(name: bytes) -> None:
 
 def test_credentials_that_end_in_the_queue_are_renewed_and_the_call_goes_on() -> None:
     async def main() -> None:
-        # Sessions of a second, and a queue of ten: nearly every call finds its credentials ended.
+        # Sessions last a second, and the queue takes ten, so the credentials of nearly every call have ended.
         service = Service(latency=0.5)
         client = client_of(service, total=2)
         sources = [Source(lives=1.0, takes=0.1) for _ in range(40)]
@@ -366,7 +366,7 @@ def test_credentials_that_end_in_the_queue_are_renewed_and_the_call_goes_on() ->
             for number, source in enumerate(sources):
                 group.start_soon(_call, client, call_of(str(number), source))
         assert service.calls == 40
-        # Twenty turns of half a second, and what renewals cost.
+        # Twenty turns of half a second, and the time of renewals.
         assert now() < 20
 
     on_virtual_time(main)
@@ -385,7 +385,7 @@ def test_a_call_that_had_its_place_does_not_queue_anew_for_its_new_credentials()
             for number in range(40):
                 group.start_soon(busy, str(number))
             await anyio.sleep(1)
-            # A queue of ten seconds that never gets shorter, and sessions of one second.
+            # Sessions last a second, and the queue always takes ten.
             source = Source(lives=1.0, takes=0.1)
             await _call(client, call_of("short of time", source))
             assert now() < 15
@@ -404,7 +404,7 @@ def test_no_place_is_held_while_credentials_are_renewed() -> None:
         async with anyio.create_task_group() as group:
             group.start_soon(_call, client, call_of("before"))
             await anyio.sleep(0.2)
-            # Its credentials end while it waits for the place.
+            # The credentials end while the call waits for its place.
             slow._until = now() + 0.1
             group.start_soon(_call, client, call_of("slow", slow))
             await anyio.sleep(2)
@@ -417,7 +417,7 @@ def test_no_place_is_held_while_credentials_are_renewed() -> None:
 
 @pytest.mark.parametrize(
     ("source", "renewals"),
-    # Of the second kind each attempt begins with a renewal that is no fault of the queue's.
+    # With the second source, each attempt begins with a renewal that has nothing to do with the queue.
     [(Source(lives=0.4, takes=2.0), 10), (Source(lives=0.0, takes=2.0), 13)],
 )
 def test_sessions_that_end_before_a_call_can_be_sent_end_the_call(source: Source, renewals: int) -> None:
@@ -437,7 +437,7 @@ def test_sessions_that_end_before_a_call_can_be_sent_end_the_call(source: Source
             with pytest.raises(ExpiredError, match="sessions end before a call can be sent") as caught:
                 await client.call(call_of("short", source, begun=True), watch=watch)
             assert source.renewals <= renewals
-            # Another call of the same target has as many.
+            # Another call of the same target may use up as many.
             with pytest.raises(ExpiredError, match="9 have, one after the other"):
                 await client.call(call_of("short", source, begun=True), watch=watch)
             group.cancel_scope.cancel()
@@ -450,7 +450,7 @@ def test_sessions_that_end_before_a_call_can_be_sent_end_the_call(source: Source
 
 def test_only_sessions_that_end_unused_one_after_the_other_end_a_call() -> None:
     class FailingForOne(Service):
-        """Fails for the account that is short of time, for so many seconds."""
+        """A service that fails for one account until a time."""
 
         until = 80.0
 
@@ -472,7 +472,7 @@ def test_only_sessions_that_end_unused_one_after_the_other_end_a_call() -> None:
             await anyio.sleep(1)
             source, watch = Source(lives=3.0), CallWatch()
             assert await client.call(call_of("short", source), watch=watch) == "parsed"
-            # One of two sessions ends in the queue, in each attempt and in each page that is read.
+            # In each attempt and for each page, one of two sessions ends in the queue.
             assert watch.attempts > 6
             assert source.renewals == 2 * watch.attempts
             for pages in range(1, 7):
@@ -607,7 +607,7 @@ def test_a_clock_that_is_off_is_corrected_and_the_call_made_again() -> None:
 
 def test_a_region_whose_clock_is_off_has_a_time_of_its_own(caplog: pytest.LogCaptureFixture) -> None:
     class ByItsClock(Service):
-        """Refuses what is more than five minutes off the clock of the region that a call names."""
+        """A service that refuses times more than five minutes off the clock of a call's region."""
 
         ahead: ClassVar = {b"ap-south-1": 1200.0}
         refused: ClassVar[Counter[bytes]] = Counter()
@@ -681,7 +681,7 @@ def test_those_that_share_places_count_their_own_calls() -> None:
 
 
 class Gone(Service):
-    """Answers nobody between two moments, after `takes` seconds each time."""
+    """A service that does not answer between two times. Calls fail after `takes` seconds then."""
 
     def __init__(self, *, first: float = 0.0, last: float, takes: float = 0.01) -> None:
         super().__init__(latency=0.01)
@@ -702,7 +702,7 @@ class Gone(Service):
 
 
 async def answer_elsewhere(client: Client) -> None:
-    """Answers for another service whenever it is in doubt whether it is the network that is silent."""
+    """Let another endpoint answer whenever it is in doubt whether the network is down."""
     while True:
         await client.breakers.in_doubt.wait()
         client.breakers.in_doubt.clear()
@@ -710,7 +710,7 @@ async def answer_elsewhere(client: Client) -> None:
 
 
 async def ends_of(client: Client, calls: int, **options: Any) -> Counter[type[CallError] | None]:
-    """How so many calls end, each of another account and all at once. None: with a reply."""
+    """Make `calls` calls of different accounts at once, and count how they end. None stands for a reply."""
     ends: Counter[type[CallError] | None] = Counter()
 
     async def ask(account: str) -> None:
@@ -732,11 +732,11 @@ def test_a_service_that_is_away_for_a_while_costs_no_call_and_few_probes() -> No
     async def main() -> None:
         service = Gone(last=25.0)
         client = client_of(service)
-        # Others are at work, so that nobody is in a hurry.
+        # Other work is in hand, so there is no last round.
         with client.work:
             ends = await ends_of(client, 100)
         assert ends == {None: 100}
-        # The first of each, and then one every few seconds: not a hundred again and again.
+        # The first attempt of each call, and then a probe every few seconds.
         assert 100 < service.unanswered < 115
         assert now() < 25 + 6
 
@@ -776,7 +776,7 @@ def test_what_stays_silent_has_its_last_calls_when_all_else_is_done() -> None:
                 await anyio.sleep(40)
                 before = service.unanswered
                 assert not ends
-                # What others were told while there was work is no sign that the network is there now.
+                # A reply while there was other work does not show that the network is up now.
                 client.breakers.replied(Endpoint("eu-west-1", "workspaces"))
             await anyio.sleep(0.5)
             assert not ends
@@ -787,7 +787,7 @@ def test_what_stays_silent_has_its_last_calls_when_all_else_is_done() -> None:
             group.cancel_scope.cancel()
         assert now() - before_last < 2
         assert ends == {SilentError: 50}
-        # A probe may be among them.
+        # One more may be a probe.
         assert 50 * 3 <= service.unanswered - before <= 50 * 3 + 1
 
     on_virtual_time(main)
@@ -795,7 +795,7 @@ def test_what_stays_silent_has_its_last_calls_when_all_else_is_done() -> None:
 
 def test_a_last_round_that_is_answered_is_not_the_last() -> None:
     async def main() -> None:
-        # Quiet at once, and the round comes while it still takes long to fail: then it is back.
+        # The last round begins while calls still fail slowly. Then the service is back.
         service = Gone(last=1.2, takes=1.0)
         client = client_of(service, total=8)
         async with anyio.create_task_group() as group:
@@ -816,7 +816,7 @@ def test_a_round_in_which_each_call_takes_long_to_fail_has_an_end() -> None:
             ends = await ends_of(client, 200)
             group.cancel_scope.cancel()
         assert ends == {SilentError: 200}
-        # One after the other, ten at a time, 200 calls would fail for ten minutes.
+        # Ten at a time, 200 calls would take ten minutes to fail.
         assert now() < 130
 
     on_virtual_time(main)
@@ -885,7 +885,7 @@ def test_a_call_that_has_another_way_is_not_sent_to_a_service_that_throttles_all
             for number in range(100):
                 group.start_soon(ask, number)
                 await anyio.sleep(0.01)
-        # The first have had their own answers.
+        # The first calls were sent, and throttled themselves.
         assert ends.total() == 100
         assert ends[HeldBackError, Outcome.THROTTLED] > 90
         assert said == {
@@ -940,7 +940,7 @@ def test_the_time_in_which_the_only_place_is_left_to_others_is_not_the_targets()
 
 
 class Flapping(Service):
-    """Answers one call in twenty."""
+    """A service that answers one call in twenty."""
 
     async def send(self, *arguments: Any, **options: Any) -> Reply:
         answers = self.calls % 20 == 19
@@ -955,14 +955,14 @@ def test_what_answers_now_and_then_is_not_waited_for_without_end() -> None:
         client = client_of(Flapping(latency=0.01), total=4, policy=RetryPolicy(max_attempts=3))
         ends = await ends_of(client, 200)
         assert sum(ends.values()) == 200
-        # It was away for a minute altogether, and what it had answered was worth some more.
+        # It was silent for a minute in all, and its replies gave back some of that.
         assert 60 < now() < 180
 
     on_virtual_time(main)
 
 
 class Failing(Service):
-    """Answers nothing but an error until a moment."""
+    """A service that only answers errors until a time."""
 
     def __init__(self, *, until: float) -> None:
         super().__init__()
@@ -975,7 +975,7 @@ class Failing(Service):
 @pytest.mark.parametrize("until", [2.0, 5.0, 50.0])
 def test_hundreds_of_calls_survive_a_service_that_fails_for_less_than_a_minute(until: float) -> None:
     async def main() -> None:
-        # Together they have spent the quota within two seconds.
+        # All calls together use up the quota within two seconds.
         client = client_of(Failing(until=until), total=64)
         assert await ends_of(client, 400) == {None: 400}
 
@@ -984,7 +984,7 @@ def test_hundreds_of_calls_survive_a_service_that_fails_for_less_than_a_minute(u
 
 def test_a_service_that_refuses_is_not_down() -> None:
     class Refusing(Service):
-        """Fails every other call, and refuses the rest."""
+        """A service that fails every other call, and refuses the others."""
 
         def answer(self) -> Reply:
             if self.calls % 2:
@@ -993,7 +993,7 @@ def test_a_service_that_refuses_is_not_down() -> None:
 
     async def main() -> None:
         client = client_of(Refusing(), total=1)
-        # Each takes a retry: the quota of 500 would be spent, and the minute over.
+        # Each call needs a retry. Without the refusals, the quota of 500 and the minute would be used up.
         for account in range(180):
             with pytest.raises(AccessDeniedError):
                 await client.call(call_of(str(account)), watch=CallWatch())
@@ -1020,7 +1020,7 @@ def test_what_has_throttled_all_calls_for_a_minute_is_tried_three_times_by_each(
     async def main() -> None:
         client = client_of(Service(rate=0, burst=0))
         assert await ends_of(client, 300) == {ThrottledError: 300}
-        # At five calls a second: all of their twelve attempts would take 720 s.
+        # With five calls a second, twelve attempts of each call would take 720 s.
         assert client.counts.requests <= 300 * 3 + 60 * 5 + 10
         calls = client.counts.requests
         assert await ends_of(client, 100) == {ThrottledError: 100}
@@ -1031,7 +1031,7 @@ def test_what_has_throttled_all_calls_for_a_minute_is_tried_three_times_by_each(
 
 def test_throttles_of_long_ago_take_no_attempts_from_calls_that_are_throttled_now() -> None:
     class Throttling(Service):
-        """Throttles all calls in the first second, and for five seconds from the hundredth on."""
+        """A service that throttles all calls in the first second, and from second 100 to 105."""
 
         def answer(self) -> Reply:
             return THROTTLED if now() < 1 or 100 <= now() < 105 else FINE
@@ -1049,7 +1049,8 @@ def test_throttles_of_long_ago_take_no_attempts_from_calls_that_are_throttled_no
 def test_nothing_has_its_last_round_while_work_waits_for_what_may_come_back() -> None:
     async def main() -> None:
         client = client_of(Gone(last=20.0))
-        # One has answered before. The other never has, though others were answered since it was asked.
+        # One region has answered before. The other never has, although others have answered since it was
+        # called.
         client.breakers.replied(Endpoint("us-east-1", "workspaces"))
         ends: Counter[type[CallError] | None] = Counter()
 
@@ -1093,7 +1094,7 @@ def test_a_silence_in_which_nobody_waits_puts_off_no_last_round() -> None:
             group.start_soon(ends_of, client, 20)
             await anyio.sleep(0.5)
             client.breakers.replied(Endpoint("eu-west-2", "workspaces"))
-        # And not the minute that the other would be waited for.
+        # Not the minute that the run would wait for the other endpoint.
         assert now() < _PATIENCE_WITH_THE_UNKNOWN + 1
 
     on_virtual_time(main)
@@ -1118,7 +1119,7 @@ def test_a_region_that_is_away_for_seconds_at_the_start_of_a_small_run_loses_not
 
 def test_an_optional_call_that_is_a_probe_is_sent_once() -> None:
     async def main() -> None:
-        # Each call takes longer to fail than it is from one probe to the next.
+        # Each call takes longer to fail than the time between two probes.
         service = Gone(last=float("inf"), takes=30.0)
         client = client_of(service)
         call = call_of("x")
@@ -1214,7 +1215,7 @@ def test_without_a_route_the_run_ends_in_one_sentence() -> None:
         with pytest.raises(FatalError), first_reason_raised():
             await ends_of(client, 20)
         client.breakers.close()
-        # A region alone without a route is that region's trouble.
+        # If others answer, a missing route to one region only fails that region.
         client = client_of(service)
         async with anyio.create_task_group() as group:
             group.start_soon(answer_elsewhere, client)
@@ -1248,11 +1249,11 @@ def test_a_call_pauses_for_a_shortage_only_while_there_is_one() -> None:
         source = Source(lives=2.0)
         async with anyio.create_task_group() as group:
             group.start_soon(_call, client, call_of("short", source))
-            # While that one pauses, another takes the only place: the session ends in the queue.
+            # While that call pauses, another takes the only place, so the session ends in the queue.
             await anyio.sleep(1.1)
             group.start_soon(_call, client, call_of("other"))
         assert source.renewals == 2
-        # Three times a second in the only place, between which the first call has paused for 0.1 s.
+        # The only place is used for three seconds, and the first call has paused for 0.1 s.
         assert now() == pytest.approx(3.1)
 
     on_virtual_time(main)
@@ -1266,7 +1267,7 @@ def test_what_was_not_sent_has_not_got_through_a_service_that_throttles(shortage
         service.script = [THROTTLED]
         with pytest.raises(ThrottledError):
             await _call(client, call_of("throttled"))
-        # Long enough that what is sent now is all that counts.
+        # So long that only the calls from now on count.
         await anyio.sleep(60)
         service.script = [LocalLimitError("too many open files", code="LocalLimit")] * shortages
         await _call(client, call_of("one that gets through"))
@@ -1274,8 +1275,8 @@ def test_what_was_not_sent_has_not_got_through_a_service_that_throttles(shortage
         async with anyio.create_task_group() as group:
             group.start_soon(ends_of, client, 20)
             await anyio.sleep(0.05)
-            # Four, and one and a half for the one that has got through, which counts as sent unless its turn
-            # was seconds ago.
+            # Four calls, and one and a half for the one that got through. It counts as sent, too, unless its
+            # turn was seconds ago.
             assert service.calls - before == (6 if shortages else 5)
             group.cancel_scope.cancel()
 
@@ -1293,7 +1294,7 @@ def test_a_call_whose_role_is_refused_takes_no_turn_from_others() -> None:
     async def main() -> None:
         service = Service(latency=0)
         client = client_of(service, policy=RetryPolicy(max_attempts=1))
-        # The service throttles others until the next call has to wait for a fifth of a second.
+        # After these throttles, the next call has to wait for a fifth of a second.
         service.script = [THROTTLED] * 5
         for number in range(5):
             with pytest.raises(ThrottledError):
@@ -1342,7 +1343,7 @@ def test_a_region_is_off_only_where_the_same_credentials_work_elsewhere(
             watch = CallWatch(region_may_be_disabled=may_be_disabled)
             with pytest.raises(RegionDisabledError if off else UnrecognizedCredentialsError):
                 await client.call(call_of("a", source), watch=watch)
-        # Twice: the first time it may not know the session yet.
+        # Two calls, since a new session may not be recognized at first.
         assert service.calls == elsewhere + (2 if off else 5)
 
     on_virtual_time(main)
@@ -1566,7 +1567,7 @@ def test_a_confirmation_that_waits_for_what_is_silent_puts_off_no_last_round() -
 
 
 class Sought:
-    """Counts how often a confirmation is sought, and gives none."""
+    """A confirmation that only counts its calls."""
 
     def __init__(self) -> None:
         self.times = 0
@@ -1585,7 +1586,7 @@ def test_credentials_are_sought_elsewhere_only_while_they_are_in_doubt() -> None
 
         await client.call(call, watch=watch)
         assert sought.times == 1
-        # The region knows them: that a later page is throttled casts no doubt.
+        # The region recognizes the credentials by now, and a throttled page does not change that.
         await client.call(call, watch=watch)
         assert sought.times == 1
 
@@ -1601,7 +1602,7 @@ def test_a_reply_that_takes_long_says_that_the_credentials_were_known_as_the_cal
         async with anyio.create_task_group() as group:
             group.start_soon(_call, client, call_of("1", source))
             await anyio.sleep(1)
-            # The session may have been revoked in this second.
+            # The session may have been revoked in the meantime.
             watch = CallWatch(region_may_be_disabled=True)
             with pytest.raises(UnrecognizedCredentialsError):
                 await client.call(call_of("1", source, region="af-south-1"), watch=watch)
@@ -1613,14 +1614,14 @@ def test_a_reply_that_takes_long_says_that_the_credentials_were_known_as_the_cal
 def test_what_is_known_of_credentials_is_the_last_call_that_was_sent() -> None:
     known, credentials = Recognition(), Credentials("KEY", "secret")
     known.recognized(credentials, "us-east-1", 5.0)
-    # Sent before, and answered after.
+    # This call was sent earlier and answered later.
     known.recognized(credentials, "us-east-1", 3.0)
     assert known.recognized_elsewhere(credentials, "af-south-1", 5.0)
     assert not known.recognized_elsewhere(credentials, "af-south-1", 5.1)
 
 
 class Session(Source):
-    """Credentials of a role, each of which is known by itself."""
+    """The credentials of a role, which records separately for each session whether it is recognized."""
 
     by_call: ClassVar[bool] = True
 
@@ -1637,7 +1638,7 @@ class Session(Source):
 
 
 class Templates:
-    """Forms the same request everywhere."""
+    """An SDK with the same template for every region."""
 
     async def template(self, service: str, region: str, method: str) -> RequestTemplate:
         return TEMPLATE
@@ -1645,7 +1646,7 @@ class Templates:
 
 def test_a_region_that_does_not_know_a_new_session_yet_is_not_taken_for_a_disabled_one() -> None:
     class Spreading(Service):
-        """Does not know the session in the first four seconds."""
+        """A service that does not recognize the session in the first four seconds."""
 
         def answer(self) -> Reply:
             return FINE if now() > 4 else UNKNOWN
@@ -1674,7 +1675,7 @@ def test_a_profile_is_not_lost_for_a_network_that_is_away_for_some_seconds() -> 
     )
 
     class Blip(Service):
-        """Resets connections for ten seconds."""
+        """A service that resets connections for ten seconds."""
 
         def answer(self) -> Reply:
             if now() < 10:
@@ -1785,7 +1786,7 @@ def test_a_session_is_not_renewed_for_two_refusals_that_follow_each_other_at_onc
 @pytest.mark.parametrize("region", ["us-east-1", "af-south-1"])
 def test_a_session_that_is_known_nowhere_is_renewed_in_time(region: str, was_known: bool) -> None:
     class Revoking(Service):
-        """Knows no session but the second."""
+        """A service that only recognizes the second session."""
 
         def answer(self) -> Reply:
             return FINE if source.renewals == 2 else UNKNOWN
@@ -1803,7 +1804,7 @@ def test_a_session_that_is_known_nowhere_is_renewed_in_time(region: str, was_kno
         call = msgspec.structs.replace(call_of("1", source, region=region), operation=WORKSPACES_POOLS)
         watch = CallWatch(region_may_be_disabled=region == "af-south-1")
         assert await client.call(call, watch=watch) == "parsed"
-        # It may only have needed time to become known, which the second refusal rules out.
+        # The second refusal shows that the session is not just new.
         assert (source.renewals, watch.attempts) == (2, 3)
 
     on_virtual_time(main)
@@ -1811,7 +1812,7 @@ def test_a_session_that_is_known_nowhere_is_renewed_in_time(region: str, was_kno
 
 def test_a_session_that_only_one_region_does_not_know_is_kept() -> None:
     class Refusing(Service):
-        """Does not know the session, which another region knows all the while."""
+        """A service that does not recognize the session, while another region does."""
 
         def answer(self) -> Reply:
             if (credentials := source.current()) is not None:

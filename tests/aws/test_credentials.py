@@ -1,4 +1,4 @@
-"""Sessions of roles: what STS says, when they are renewed, and what is never asked again."""
+"""The credentials of roles: replies of STS, renewals, and refusals that are final."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ EPOCH = 1_767_225_600.0  # 2026-01-01
 
 
 class Time:
-    """The clocks of the modules, which move when a test says so. The wall clock is an hour off."""
+    """The clocks of the modules, which a test moves. The wall clock is an hour off."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -164,7 +164,7 @@ def test_a_session_that_lacks_something_is_a_bad_response(time: Time, changes: d
 
 @pytest.mark.parametrize("lifetime", [0, -1, -3600])
 def test_a_session_that_has_ended_is_no_session(time: Time, lifetime: float) -> None:
-    # It would be renewed for ever, without a pause.
+    # It would be renewed forever, without a pause.
     with pytest.raises(BadResponseError, match="expired"):
         role_session(sts_reply(lifetime=lifetime))
 
@@ -205,7 +205,7 @@ def test_a_session_name_tells_who() -> None:
 
 
 class Sts:
-    """A client at whose other end STS follows a script; the last entry stands for all that come."""
+    """A client whose STS follows a script. The last entry is repeated."""
 
     def __init__(self, time: Time, *script: Reply | Exception) -> None:
         self._time = time
@@ -373,7 +373,7 @@ async def test_a_refusal_is_never_asked_again(time: Time) -> None:
         assert (raised.value.code, raised.value.status, raised.value.request_id) == ("AccessDenied", 403, "r")
         time.now += 1e6
     assert len(sts.asked) == 1
-    # Nor is the error one object that gathers what happened to all who saw it.
+    # Each caller gets a copy of the error, which does not collect the tracebacks of all.
     errors = []
     for _ in range(2):
         with pytest.raises(AssumeRoleError) as raised:
@@ -391,7 +391,7 @@ async def test_the_end_of_an_old_set_does_not_end_the_new_one(time: Time) -> Non
     new = await source.get()
     source.expired(old)
     assert source.current() is new
-    # An equal set is the same set only if it is the same object: STS may give the same keys twice.
+    # Sessions are compared by identity, since STS may return equal keys twice.
     source.expired(Credentials(new.access_key_id, new.secret_access_key, new.session_token))
     assert source.current() is new
     assert len(sts.asked) == 2
@@ -595,7 +595,7 @@ async def test_the_chain_rests_after_it_could_not_renew(time: Time) -> None:
     for _ in range(5):
         with pytest.raises(CallerExpiredError, match="sso session over"):
             await source.get()
-    # Twice more after a wait each, and then not again until the pause is over.
+    # Two more attempts, each after a wait, and then none until the pause is over.
     assert chain.walks == 3
     time.now += 10.1
     chain.error = None
@@ -639,7 +639,7 @@ async def test_what_the_chain_of_a_profile_does_is_work_and_whose_it_is_is_a_cal
     counted: list[int] = []
 
     class Program:
-        """A program of a profile, which takes its time."""
+        """A profile's program, which takes a while."""
 
         async def open(self) -> None:
             counted.append(work.count)

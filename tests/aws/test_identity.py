@@ -1,4 +1,4 @@
-"""Who the caller is, and whose STS is asked."""
+"""The caller's identity, and the region of the STS that is called."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The accounts of an Organization as its API describes them, through a scripted client."""
+"""Listing the accounts of an Organization, with a scripted client."""
 
 from __future__ import annotations
 
@@ -255,7 +255,7 @@ PLACE = f"o-abcdefghij/{ROOT}/{UNIT}/"
         ([PLACE, f"{PLACE}000000000002/"], f"{PLACE}000000000002/"),
         ([f"o-abcdefghij/{ROOT}/000000000002/"], f"o-abcdefghij/{ROOT}/000000000002/"),
         ([f"{PLACE}{UNIT}/000000000002/"], f"{PLACE}{UNIT}/000000000002/"),
-        # Two places, another account's, another Organization's, and what is no path.
+        # Two different paths, another account's, another Organization's, and a text that is not a path.
         ([PLACE, f"o-abcdefghij/{ROOT}/"], None),
         ([f"{PLACE}000000000003/"], None),
         ([f"o-zzzzzzzzzz/{ROOT}/000000000002/"], None),

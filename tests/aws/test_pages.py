@@ -1,4 +1,4 @@
-"""The pages of a target: ids in groups, tokens, and items that come again."""
+"""The pages of a target: groups of IDs, tokens, and items that come twice."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ class Empties:
         return call.parse(Reply(200, {}, codec.dumps({"WorkspacesPools": pools, **token})))
 
     async def read(self, way: str) -> int:
-        """Return how many items there are, read as a target or as a listing."""
+        """Return the number of items, read as a target or as a listing."""
         if way == "listing":
             listing = list_pages(
                 cast("Client", self),
@@ -223,7 +223,7 @@ async def test_empty_pages_with_items_in_between_are_read_to_the_end(way: str) -
     service = Empties((1001, 2002, 2004), pages=2500)
     assert await service.read(way) == 3
     assert service.calls == 2500
-    # Those before the last item do not count, and those after it do.
+    # Only empty pages after the last item count.
     service = Empties((900,))
     with pytest.raises(PagingLoopError):
         await service.read(way)

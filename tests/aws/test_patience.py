@@ -1,4 +1,4 @@
-"""A run that begins while nothing answers waits for a minute, and says so; nobody else waits."""
+"""A run that starts while nothing answers waits for a minute, and reports it. Other callers don't wait."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_a_network_that_is_back_within_a_minute_costs_only_time(error: CallError
     async def main() -> None:
         sts = Sts(error, away)
         assert await sts.identify(Waiting()) == (CALLER, FIRST)
-        # It is noticed soon, and was not called all the time.
+        # It is noticed soon that STS is back, with few calls before.
         assert now() <= away + 6.5
         assert len(sts.calls) < 20
 

@@ -1,4 +1,4 @@
-"""Configurations that are read without the SDK: whatever is found in them, the SDK finds the same."""
+"""Configurations that are read without the SDK: the SDK finds the same in them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SAMPLES: Mapping[str, Mapping[str, object]] = {
 
 @pytest.fixture(autouse=True)
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No variable of whoever runs the tests, and a home without files."""
+    """An environment without the variables of the tests' user, and a home folder without files."""
     for name in os.environ:
         if name.startswith(("AWS_", "BOTO")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
@@ -324,7 +324,7 @@ def test_each_request_is_the_one_that_the_sdk_would_send(
 
 
 def _sent(template: RequestTemplate) -> tuple[object, ...]:
-    # The user agents differ: the one names the SDK.
+    # The user agents differ, since that of the SDK names it.
     headers = {**template.headers, "user-agent": "any"}
     return (
         *(template.method, template.url, template.host, template.path, headers),

@@ -1,4 +1,4 @@
-"""What an error of AWS means: every code and status of the references, every form they arrive in."""
+"""The meaning of AWS's errors: all codes and statuses of the references, in all forms of replies."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def reply(body: bytes, status: int = 400, **headers: str) -> Reply:
 
 
 def forms(code: str, message: str) -> list[bytes]:
-    """The bodies by which the three protocols say the same."""
+    """The same error in the bodies of the three protocols."""
     return [
         codec.dumps({"__type": code, "message": message}),
         codec.dumps({"__type": f"com.amazon.coral.service#{code}", "Message": message}),
@@ -174,7 +174,7 @@ def test_a_denial_names_the_policy() -> None:
         for before in ("", "You are not authorized to perform this operation. "):
             message = before + DENIAL + form.format(policy)
             error = denied(code, message)
-            # The last: as a role that could not be assumed says it.
+            # The last one is in the message of a role that could not be assumed.
             found = (
                 type(error),
                 error.message,
@@ -214,7 +214,7 @@ def test_an_account_to_which_the_service_is_closed_is_told_by_the_text_or_its_pa
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        # What a denial names is anybody's choice: it can't make a refused account look closed.
+        # A denial may name any resource. The name must not make a denied account look closed to the service.
         (
             "AccessDeniedException",
             "User: arn:aws:sts::2:assumed-role/r/wsp-pools-end-of-support is not authorized to perform: x",
@@ -508,7 +508,7 @@ def test_a_code_that_was_cut_off_in_a_secret_is_told_without_it() -> None:
 
 @pytest.fixture
 def a_machine_in_tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """`-0000` says UTC without a zone: nothing of this machine's may come into it."""
+    """`-0000` means UTC. This machine's time zone must not matter."""
     with monkeypatch.context() as patch:
         patch.setenv("TZ", "JST-9")
         time.tzset()

@@ -1,4 +1,4 @@
-"""The opt-in status of regions as EC2 tells it."""
+"""Region status from replies of EC2."""
 
 from __future__ import annotations
 

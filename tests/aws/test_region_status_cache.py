@@ -1,4 +1,4 @@
-"""Region status between runs: how old it may be, whose it is, and files that are of no use."""
+"""The cache of region status: the age and the owner of its entries, and files that can't be used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The SDK as the package uses it: its chain in a thread that may hang, its data as it reads them itself."""
+"""The package's use of the SDK: its credential chain in a thread, its data files, and request templates."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ async def test_the_wait_for_a_person_is_not_the_disks(
     async with Sdk(profile=None, endpoint_url=None) as sdk, anyio.create_task_group() as group:
         group.start_soon(sdk.caller_credentials)
         await anyio.to_thread.run_sync(asked.wait)
-        # Others that need a thread, such as whoever writes the snapshot, don't wait for the person.
+        # Other work that needs a thread, such as writing the snapshot, does not wait for the person.
         assert anyio.to_thread.current_default_thread_limiter().borrowed_tokens == 0
         with monkeypatch.context() as patch:
             patch.setattr(limits, "_LONGEST_READ", 0.1)
@@ -206,7 +206,7 @@ async def test_every_region_is_asked_where_a_client_of_its_own_would_ask(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     regions = ("us-east-1", "us-gov-west-1", "af-south-1", "us-east-1")
-    # One after the other through one client: what one region was told must not stay with the next.
+    # All regions use one client in turn: nothing of one region may stay for the next.
     async with Sdk(profile=None, endpoint_url=None) as shared:
         together = [await shared.template(service, region, method) for region in regions]
         together.append(await shared.template(service, "cn-north-1", method))
@@ -268,7 +268,7 @@ async def test_models_of_the_customers_own_are_read(
     for service in ("workspaces", "workspaces2"):
         version = folder / service / "2099-01-01"
         version.mkdir(parents=True)
-        # The model itself is kept for other tests.
+        # The model itself is not changed, since other tests use it.
         model = copy.deepcopy(loader.load_service_model("workspaces", "service-2"))
         model["metadata"]["targetPrefix"] = "Another"
         (version / "service-2.json").write_text(json.dumps(model))

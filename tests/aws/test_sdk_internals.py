@@ -1,4 +1,4 @@
-"""What of the SDK's own code is overridden or relied on, so that another version of it is noticed."""
+"""Digests of the SDK's functions that are overridden or relied on, so that a changed version is noticed."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_the_sdks_internals_are_those_that_were_read(module: str, name: str, dig
 
 
 def test_nothing_private_is_overridden_that_is_not_noted() -> None:
-    """Every method of ours that takes the place of one of the SDK's is in the table."""
+    """Every method that overrides one of the SDK's is in the table."""
     noted = {name.partition(":")[2] for names in _RELIED_ON.values() for name in names}
     for module in _RELIED_ON:
         for ours in vars(import_module(module)).values():

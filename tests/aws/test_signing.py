@@ -1,4 +1,4 @@
-"""Signatures, with the SDK's own signer as the judge."""
+"""Signatures, compared with those of the SDK's signer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NAMES = st.from_regex(r"[a-z][a-z0-9-]{0,20}", fullmatch=True).filter(
         name not in {"host", "authorization", "expect", "transfer-encoding", "x-amzn-trace-id", "connection"}
     )
 )
-# Those that sort around the two that every call has of its own.
+# Names that sort before, between and after those of the two headers that differ in each call.
 _NAMES = _NAMES | st.sampled_from(["content-type", "x-amz-a", "x-amz-e", "x-amz-target", "x-a", "z"])
 _VALUES = st.from_regex(r"[!-~]{1,10}( [!-~]{1,10}){0,3}", fullmatch=True)
 _KEYS = st.from_regex(r"[A-Za-z0-9/+=]{1,60}", fullmatch=True)
@@ -56,7 +56,7 @@ def test_signatures_are_those_of_the_sdk(  # noqa: PLR0917 - hypothesis gives th
     path: str,
     moment: dt.datetime,
 ) -> None:
-    # The SDK signs `host` from the URL, and leaves out a port that the scheme implies.
+    # The SDK signs the `host` of the URL, without the default port of the scheme.
     url = f"https://{host}{path}"
     named = host.removesuffix(":443")
     if agent is not None:
@@ -64,12 +64,12 @@ def test_signatures_are_those_of_the_sdk(  # noqa: PLR0917 - hypothesis gives th
     template = RequestTemplate("POST", url, named, path, headers, service, region, None, ANY)
     moment = moment.replace(microsecond=0, tzinfo=dt.UTC)
     clock = Clock(now=moment.timestamp)
-    # Other calls of the operation leave nothing behind: another date, another token, another body.
+    # Other calls of the operation, with another date, token and body, must leave nothing behind.
     for others in (None, "another/token", token):
         credentials = Credentials("AKIAOTHER", "another", others)
         sign(template, b"another", credentials, "20000101T000000Z")
     credentials = Credentials(access_key, secret, token)
-    # The same credentials have signed on another day, and elsewhere.
+    # The same credentials are used on another day, and in another region.
     sign(template, body, credentials, "20000101T000000Z")
     elsewhere = RequestTemplate("POST", url, named, path, headers, "another", "ap-south-1", None, ANY)
     sign(elsewhere, body, credentials, clock.stamp(HERE))
@@ -112,7 +112,7 @@ def test_credentials_that_have_signed_are_what_they_were() -> None:
     credentials, others = (Credentials("AKIAEXAMPLE", "the-secret-key", "the-token") for _ in range(2))
     before = repr(credentials)
     sign(template, b"", credentials, "20260101T000000Z")
-    # A key of the day signs as well as the secret that it is made of.
+    # The key of a day can sign as well as the secret key that it is derived from.
     assert repr(credentials) == before
     assert credentials == others
     assert hash(credentials) == hash(others)
@@ -147,10 +147,10 @@ def test_the_clock_follows_the_service(off: float) -> None:
     assert clock.offset == off
     expected = dt.datetime.fromtimestamp(now.now + off, dt.UTC)
     assert clock.stamp(HERE) == expected.strftime("%Y%m%dT%H%M%SZ")
-    # Every call of the moment is refused alike: only the first of them changes anything.
+    # All calls in flight are refused in the same way, and only the first refusal changes the clock.
     assert not clock.correct(HERE, now.now + off + 2)
     assert clock.offset == off
-    # And back, where this machine's clock has been set meanwhile.
+    # And back again, if this machine's clock was set meanwhile.
     assert clock.correct(HERE, now.now)
     assert clock.offset == 0
 
@@ -164,7 +164,7 @@ def test_the_first_correction_is_for_all_and_an_endpoint_that_refuses_it_has_its
     for _ in range(2):
         assert [clock.stamp(each) for each in (HERE, THERE)] == ["20010909T020640Z", "20010909T014140Z"]
     assert not clock.correct(THERE, now.now - 301)
-    # What it says later is for all again.
+    # Its later corrections apply to all endpoints again.
     assert clock.correct(HERE, now.now)
     assert [clock.stamp(each) for each in (HERE, THERE)] == ["20010909T014640Z", "20010909T014140Z"]
 
@@ -176,7 +176,7 @@ def test_two_clocks_that_agree_outweigh_an_endpoint_that_is_off() -> None:
     assert clock.correct(THERE, now.now + 1)
     another = Endpoint("eu-west-1", "workspaces")
     assert [clock.stamp(each)[9:13] for each in (HERE, THERE, another)] == ["0206", "0146", "0146"]
-    # Calls under way then are refused, and change nothing.
+    # Calls that were in flight then are refused, too, and change nothing.
     assert not clock.correct(HERE, now.now + 1201)
     assert not clock.correct(another, now.now)
 

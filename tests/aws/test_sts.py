@@ -1,4 +1,4 @@
-"""Which STS is called, and what happens where it is off or does not answer."""
+"""Which STS endpoint is called, and what happens if it is not activated or does not answer."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_every_second_region_is_on_in_every_account_of_the_partition() -> None:
 
 
 class Clients:
-    """A client at whose other end each region of STS says what a test says."""
+    """A client whose STS follows a script in each region."""
 
     def __init__(self, says: dict[str, list[object]], *, one_place: bool = False) -> None:
         self.counts = CallCounts()
@@ -158,7 +158,7 @@ async def test_where_the_second_is_off_too_the_first_refusal_stands(caplog: pyte
 async def test_a_region_that_does_not_answer_is_left_when_the_second_does(silence: CallError) -> None:
     client = Clients({FIRST: [silence], SECOND: [DENIED, SESSION]})
     sts = client.endpoints()
-    # A refusal is an answer.
+    # A refusal counts as an answer.
     with pytest.raises(AccessDeniedError):
         await sts.assume_role(request())
     assert sts.region == SECOND
@@ -173,7 +173,7 @@ async def test_where_neither_answers_the_first_is_waited_for(
     client = Clients({FIRST: [silence, SESSION], SECOND: [silence]})
     sts = client.endpoints()
     assert await sts.assume_role(request()) is SESSION
-    # The last of them waits as every call does.
+    # The last one waits as any call does.
     assert client.asked == [(FIRST, True), (SECOND, True), (FIRST, False)]
     assert sts.region == FIRST
     assert not caplog.records
@@ -237,7 +237,7 @@ async def test_a_run_that_has_moved_moves_no_more() -> None:
 
 
 class Renewed:
-    """The caller's credentials, which are the same after each renewal until a test says otherwise."""
+    """The caller's credentials, which stay the same with each renewal until a test changes them."""
 
     def __init__(self) -> None:
         self.key = "AKIA1"
@@ -364,7 +364,7 @@ async def test_a_profile_whose_region_does_not_tell_is_told_by_the_second(error:
 async def test_where_no_region_answers_for_a_profile_the_first_is_waited_for() -> None:
     client = Clients({FIRST: [SILENT[0], CALLER], SECOND: [SILENT[0]]})
     assert await of_profile(client, FIRST) == CALLER
-    # The first time there was another way, and the last time there was none.
+    # The first call is optional, since there is another region. The last one is not.
     assert client.asked == [(FIRST, True), (SECOND, True), (FIRST, False)]
     with pytest.raises(AccessDeniedError):
         await of_profile(Clients({FIRST: [DENIED], SECOND: [CALLER]}), FIRST)

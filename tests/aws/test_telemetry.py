@@ -1,4 +1,4 @@
-"""What is told of calls, to the log and in spans, over a census of the simulator."""
+"""The log messages and spans of calls, in a census of the simulator."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def listening(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 
 @pytest.fixture
 def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
-    """The spans that end while the process has a tracer provider."""
+    """The spans that ended while the process had a tracer provider."""
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))

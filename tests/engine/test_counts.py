@@ -1,4 +1,4 @@
-"""What a run has come to: results, targets without one, and the calls of all who have made some for it."""
+"""The counts of a run: results, targets without a result, and the calls of this and other processes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_calls_of_the_former_run_and_of_workers_are_added_to_the_run_s_own() -> 
     calls = CallCounts()
     counts = RunCounts(LISTING, calls)
     counts.add_former_calls(result(Outcome.OK, pages=2, throttles=1))
-    # A refusal that says that there is nothing is no page, and no retry; nor is a call that was never made.
+    # A refusal counts neither as a page nor as a retry. Nor does a target that was never called.
     counts.add_former_calls(replace(result(Outcome.REGION_UNSUPPORTED, throttles=1), attempts=2))
     counts.add_former_calls(result(Outcome.REGION_DISABLED))
     part = Totals(
@@ -59,6 +59,6 @@ def test_calls_of_the_former_run_and_of_workers_are_added_to_the_run_s_own() -> 
     )
     counts.add_calls_of_worker(part)
     counts.add_calls_of_worker(part)
-    # Those that come later count, too.
+    # Calls that are made later count, too.
     calls.requests, calls.retries, calls.throttles, calls.assume_role_calls = 100, 200, 300, 400
     assert counts.totals() == Totals(requests=125, retries=210, throttles=306, assume_role_calls=410)

@@ -1,4 +1,4 @@
-"""What ends a target whose time is over, and what does not: the engine beside parts that a test plays."""
+"""The engine with scripted parts: targets whose time is over, deadlines, full sinks, and more."""
 
 from __future__ import annotations
 
@@ -61,10 +61,10 @@ class PlayedPages:
 
 
 class Played:
-    """Everything that an engine works with: accounts, what reading each is like, and a sink.
+    """Scripted parts of an engine: accounts, how each of them is read, and a sink.
 
-    The account `TWO` is there to tell the time: a target of its own that hangs ends when the time of all that
-    was opened with it is over.
+    The account `TWO` shows the time: its target hangs, and so it ends when all targets that were opened at
+    the same time are overdue.
     """
 
     def __init__(self, reads: dict[str, Read], regions: RegionChoice = JUST_ONE) -> None:
@@ -181,7 +181,7 @@ async def test_the_time_of_a_slow_destination_is_not_the_targets() -> None:
 
 
 async def test_no_call_is_made_while_the_sink_is_full() -> None:
-    """Neither a target's first, nor one after a page that has filled the sink."""
+    """This holds for a target's first call, and for one after a page that has filled the sink."""
     steps: list[str] = []
 
     async def read() -> Page | None:
@@ -246,7 +246,7 @@ def test_a_run_that_is_cancelled_after_its_deadline_counts_every_target(put: int
             if len(played.done_calls) >= put:
                 played.slow_rooms.append(room)
 
-        # Once the deadline has ended those that were open, not all of the others can be put down.
+        # After the deadline has ended the open targets, the sink has no room for all of the others.
         played.on_done = fill
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(engine.run)
@@ -256,7 +256,7 @@ def test_a_run_that_is_cancelled_after_its_deadline_counts_every_target(put: int
         assert len(played.results) == put
         assert engine.counts.outcomes == {Outcome.TIMED_OUT: 4, Outcome.CANCELLED: 96}
 
-    # Its deadline is over once those that are open have made their calls, however slow the machine is.
+    # On a virtual clock, the deadline passes after the open targets have made their calls, on any machine.
     on_virtual_time(main)
 
 
@@ -274,7 +274,7 @@ async def test_the_calls_in_flight_are_those_of_its_own_client() -> None:
     played = Played({ONE: for_ever})
     played.in_flight = 3
     engine = played.engine(timeout=100, concurrency=8)
-    # Of a client that shares its limiter with others.
+    # The client may share its limiter with others.
     assert engine.progress().in_flight == 3
 
 
@@ -312,7 +312,7 @@ async def test_what_waits_for_the_former_run_or_for_room_is_work() -> None:
     played.restored = restored
     played.slow_rooms = [room]
     await played.run()
-    # Where it is not, a region that is silent meanwhile is taken for all that is left.
+    # Restoring has to count as work: otherwise a silent region would seem to be all that is left.
     assert len(counted) == 2
     assert min(counted) >= 1
 
@@ -355,7 +355,7 @@ async def test_a_target_that_ends_as_its_time_does_leaves_the_next_its_own() -> 
             await anyio.sleep_forever()
         except anyio.get_cancelled_exc_class():
             pass
-        # Without giving way: the target is at its end and has not noticed.
+        # It swallows the cancellation and returns without a checkpoint.
 
     async def several_steps() -> Page | None:
         for _ in range(5):

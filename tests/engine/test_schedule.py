@@ -1,4 +1,4 @@
-"""The order of the targets, against a model that opens and closes them at will."""
+"""The order of targets, checked against a model that opens and closes them in any order."""
 
 from __future__ import annotations
 
@@ -230,7 +230,7 @@ def test_every_target_is_opened_once_or_left_over_once(
         model.add()
     if to_the_end:
         model.run_to_the_end()
-        # Each account has said once that it has no target left.
+        # For each account, closing its last target was reported once.
         assert sorted(model.last_of) == [each.id for each in accounts(model.known)]
     left = list(model.schedule.rest())
     assert not (to_the_end and left)
@@ -253,7 +253,7 @@ def test_regions_and_accounts_are_used_evenly_from_the_start() -> None:
     opened = [target for _ in range(28) if (target := schedule.pop()) is not None]
     for at in range(0, 28, 7):
         assert len({target.region for target in opened[at : at + 7]}) == 7
-        # Nor is an account asked in all its regions at once.
+        # And no account is called in all its regions at once.
         assert len({target.account for target in opened[at : at + 7]}) == 7
 
 
@@ -263,7 +263,7 @@ def test_so_many_accounts_are_prepared_ahead_and_no_more() -> None:
     assert prepare_all(schedule) == 3
     assert schedule.pop() is not None
     assert schedule.pop() is not None
-    # One has gone from each region: there is room for one more.
+    # Each region has one account less waiting, so one more is prepared.
     assert prepare_all(schedule) == 1
 
 
@@ -278,7 +278,7 @@ def test_a_region_that_is_full_holds_up_no_account() -> None:
             break
         opened.append(target)
         if target.region == "on-1":
-            # The other region's one target never ends.
+            # The target of the other region never ends.
             schedule.close(target)
     assert Counter(each.region for each in opened) == {"on-0": 1, "on-1": 40}
 
@@ -292,7 +292,7 @@ def test_an_account_that_is_ready_goes_to_the_one_region_that_is_idle() -> None:
     schedule.close(opened[1])
     schedule.add(accounts(1, start=1))
     assert prepare_all(schedule) == 1
-    # The others have no room, and accounts would be dealt only once there are as many as regions.
+    # The other regions have no room. Without an idle region, ready accounts would only be dealt out together.
     assert schedule.pop() == Target(Account("000000000001"), opened[1].region)
 
 
@@ -300,11 +300,11 @@ def test_a_region_of_few_accounts_has_no_others_prepared_for_it() -> None:
     schedule = make(choice(3, 0), ahead=4, per_account=9, per_region=99)
     few = replace(accounts(1)[0], regions=("on-0", "on-2"))
     schedule.add([few, *(replace(each, regions=("on-0", "on-1")) for each in accounts(20, start=1))])
-    # The first three are dealt out, and two of them wait in on-1.
+    # The first three accounts are dealt out, and two of them wait in on-1.
     assert prepare_all(schedule) == 5
     opened = [target for _ in range(4) if (target := schedule.pop()) is not None]
     assert Target(few, "on-2") in opened
-    # Nothing waits in on-2 any more, nor will: the others are prepared as they are needed.
+    # No other account has a target in on-2, so its empty queue causes no more accounts to be prepared.
     assert prepare_all(schedule) <= 2
 
 
@@ -365,7 +365,7 @@ def test_a_long_target_waits_for_the_bounds_of_its_account_and_region_like_any_o
 
 def test_long_targets_of_a_region_without_room_hold_up_no_other_region() -> None:
     names = [each.id for each in accounts(200)]
-    # Those of the first region would be asked first, and there are more of them than are looked at.
+    # The longest targets are in the first region, which has no room. They are more than the look-ahead.
     long = {**{(each, "on-0"): 9 for each in names}, **{(each, "on-1"): 5 for each in names}}
     schedule = make(choice(2, 0), ahead=300, per_account=9, per_region=3, long=long)
     schedule.add(accounts(200))
@@ -405,7 +405,7 @@ def test_accounts_whose_role_is_asked_for_again_hold_up_no_others(most: int, in_
         count += 1
         resting.add(account.id)
     assert count == in_all
-    # As soon as they are called again, they take the room of others.
+    # When they don't rest any more, they count as in preparation again.
     resting.clear()
     assert schedule.next_account() is None
 
@@ -418,7 +418,7 @@ def test_an_account_that_rests_and_one_that_lacks_a_region_count_once() -> None:
         assert account is not None
         schedule.ready(account, later=frozenset({"opt-0"}))
         resting.add(account.id)
-    # Nor does one count whose role is renewed after it has been prepared.
+    # An account whose role is renewed after it was prepared does not count.
     resting.add("000000000099")
     assert schedule.next_account() is None
 
@@ -486,6 +486,6 @@ def test_accounts_are_dealt_out_together_while_none_is_ready_where_a_region_is_i
         assert account is not None
         schedule.ready(account, later=frozenset(regions.opt_in))
     assert schedule.pop() is not None
-    # Four are in the queues of the regions that are always on, and the fifth waits for others.
+    # Four accounts are in the queues of the regions that are always on. The fifth waits to be dealt out.
     assert len(schedule._ready) == 1
     assert {len(schedule._queues[region]) for region in regions.always_on} == {3, 4}

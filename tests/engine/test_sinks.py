@@ -1,4 +1,4 @@
-"""What a stream of pools is handed."""
+"""The sink of a stream of pools."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many calls are in flight toward a service that says nothing of how many it allows."""
+"""The adaptive concurrency limit."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_throttling_halves_it_and_rounds_of_calls_bring_it_back() -> None:
     while limit.size < 8:
         limit.ended(throttled=False)
         calls += 1
-    # One more for each round, as many calls as there are places.
+    # The limit grows by one with each round of as many calls as there are places.
     assert 20 < calls < 40
     limit.ended(throttled=False)
     assert limit.size == 8

@@ -1,4 +1,4 @@
-"""What bounds the calls: a model of the limiter, and the quota."""
+"""The concurrency limiter, checked against a model, and the retry quota."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class _Model:
         if step.kind in {"end", "end and cancel"} and inside:
             inside[step.which % len(inside)].done.set()
         if step.kind == "end and cancel" and still_open:
-            # Let the place pass to somebody, who is cancelled before it runs.
+            # Let a waiting caller get the place, and cancel it before it runs.
             await checkpoint()
             still_open[(step.which + 1) % len(still_open)].scope.cancel()
         if step.kind == "cancel" and still_open:
@@ -168,7 +168,7 @@ async def test_the_gate_keeps_its_bounds_and_loses_no_place(
 
 
 class _Queue:
-    """One queue of all who wait: a place that is given back goes to the first that can have it."""
+    """A model with a single queue: a free place goes to the first caller in it that can have the place."""
 
     def __init__(self, total: int, per_account: int, per_region: int) -> None:
         self._bounds = (total, per_account, per_region)
@@ -255,7 +255,7 @@ async def test_places_go_to_whom_one_queue_would_give_them(
 
 
 class _Looks(dict[str, int]):
-    """Places by account, which counts how often the limiter looks one up."""
+    """The limiter's places by account, counting the lookups."""
 
     count = 0
 
@@ -278,7 +278,7 @@ async def test_a_place_is_handed_on_without_a_look_at_all_who_wait() -> None:
     limiter._accounts = looks = _Looks(limiter._accounts)
     for number in range(regions):
         limiter.release(key(f"{number}", f"r{number}"))
-    # For each of them the one that is found, and the one that takes the place.
+    # Two lookups for each place: to find the next call, and to give it the place.
     assert looks.count <= 2 * regions
     await _settle()
     for call in calls:
@@ -296,7 +296,7 @@ async def test_a_waiter_that_is_cancelled_just_after_it_was_granted_hands_its_pl
         await _settle()
         group.start_soon(second.run, limiter, False)
         await _settle()
-        # Granted, but the task has not had its turn yet.
+        # The place is granted, but the task has not run yet.
         limiter.release(key())
         assert limiter._in_flight == 1
         first.scope.cancel()
@@ -314,7 +314,7 @@ async def test_a_task_that_is_cancelled_just_after_it_was_granted_hands_its_plac
     second = asyncio.create_task(limiter.acquire(key()))
     await _settle()
     limiter.release(key())
-    # Unlike a scope, asyncio cancels a task even where what it waits for has come.
+    # Unlike a cancel scope, asyncio cancels a task even if the future that it waits for is done.
     first.cancel()
     await _settle()
     assert first.cancelled()
@@ -417,7 +417,7 @@ def test_those_who_wait_for_something_other_than_a_place_are_counted() -> None:
     assert not pauses.room.is_set()
     with pauses.pause("r1"):
         assert (pauses.count, pauses.in_region["r1"], pauses.in_region["r2"]) == (1, 1, 0)
-        # There is room for another one beside it.
+        # Another target may be opened.
         assert pauses.room.is_set()
     with pauses.pause("r1"), pytest.raises(ValueError, match="within"), pauses.pause("r2"):
         raise ValueError("within")
@@ -473,7 +473,7 @@ async def test_calls_to_what_may_be_away_take_a_quarter_of_the_places() -> None:
         group.start_soon(lambda: hold("other", doubtful=False))
         await anyio.wait_all_tasks_blocked()
         assert entered[2:] == ["other"]
-        # The place of another is none of theirs, and one of theirs goes to the next of them.
+        # A place of another call goes to no doubtful call. One of a doubtful call goes to the next of them.
         release["other"].set()
         await anyio.wait_all_tasks_blocked()
         assert len(entered) == 3
@@ -508,7 +508,7 @@ def test_of_few_places_calls_to_what_may_be_away_take_a_quarter_of_the_time(tota
             while True:
                 await _hold(limiter, account, 1.0)
                 others_held += 1.0
-                # As a target that ends and another that is opened in its place.
+                # The pause between a target that ends and the next one.
                 await anyio.sleep(0.1)
 
         with anyio.move_on_after(3600):
@@ -517,7 +517,7 @@ def test_of_few_places_calls_to_what_may_be_away_take_a_quarter_of_the_time(tota
                     group.start_soon(doubt, f"doubtful{number}")
                     group.start_soon(call, f"other{number}")
         assert doubtful_held <= 3600 * total / 4
-        # And hardly less: what is back is noticed.
+        # But not much less, so that an endpoint that is back is noticed.
         assert doubtful_held >= 3600 * total / 5
         assert others_held >= 3600 * total / 2
 
@@ -531,7 +531,7 @@ def test_calls_to_what_may_be_away_have_the_only_place_while_nobody_else_calls()
             for number in range(4):
                 group.start_soon(lambda each: _hold(limiter, each, 30.0, doubtful=True), f"{number}")
             await anyio.sleep(31)
-            # A call that is long is no time in which nobody calls.
+            # While a long call is in flight, the pause does not end early.
             await _hold(limiter, "other", 20.0)
         assert 4 * 30 + 20 < now() < 4 * 30 + 20 + 4 * 30 / 3
 
@@ -545,7 +545,7 @@ def test_a_call_to_what_may_be_away_has_a_free_place_once_its_time_has_come_besi
             group.start_soon(lambda: _hold(limiter, "other", 30.0))
             await _hold(limiter, "silent", 3.0, doubtful=True)
             await limiter.acquire(key("next"), doubtful=True)
-            # Half of the time is a quarter of two places.
+            # Half of the time of one place is a quarter of the time of two places.
             assert now() == pytest.approx(6)
             limiter.release(key("next"), doubtful=True)
 
@@ -576,7 +576,7 @@ def test_one_that_is_cancelled_while_it_leaves_the_time_to_others_hands_its_turn
         first, second = (
             asyncio.create_task(limiter.acquire(key(name), doubtful=True)) for name in ("first", "second")
         )
-        # Past all that it leaves to others: then it waits for its place.
+        # After 100 seconds the pause is over, and the call waits for the place itself.
         await anyio.sleep(100 if place_is_taken else 1)
         first.cancel()
         await _settle()

@@ -1,4 +1,4 @@
-"""How many calls are worth having in flight, by what the loop and the services take."""
+"""The fitted limit of calls in flight, with event loops and services of different speed."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from hypothesis import strategies as st
 
 from poolcensus.flow.fitting import FittedConcurrency
 
-# What a call takes of the loop, and a look's interval.
+# Seconds that a call takes in the event loop, and seconds between two measurements.
 COST, EVERY = 0.0001, 0.01
 FEW = 32
 
 
 def look_at(fitted: FittedConcurrency, round_trip: float, *, more: bool = True, hog: float = 0.0) -> bool:
-    """Look at a loop whose calls are away for `round_trip` seconds, beside others that hold it for `hog`."""
+    """Measure a loop with replies after `round_trip` seconds, and other work that blocks it for `hog`."""
     in_flight = fitted.size
-    # A round of all calls takes what the loop takes for them, or as long as they are away.
+    # A round of all calls takes the loop's time for them, or the round trip if that is longer.
     seconds = max(in_flight * COST + hog, round_trip)
     is_bound_by_loop = in_flight * COST + hog > round_trip
     late = (in_flight * COST + hog - round_trip) / 2 if is_bound_by_loop else hog / 2
@@ -42,7 +42,7 @@ def test_where_replies_come_at_once_it_stays_with_few() -> None:
 
 @pytest.mark.parametrize(("round_trip", "enough"), [(0.01, 100), (0.03, 300), (0.05, 500)])
 def test_it_comes_to_as_many_as_keep_the_loop_busy(round_trip: float, enough: int) -> None:
-    """From below and from above, and it stays there."""
+    """Rising and falling limits end there, and stay there."""
     rising, falling = FittedConcurrency(1024), FittedConcurrency(1024)
     falling.size = 1024
     for _ in range(100):
@@ -69,7 +69,7 @@ def test_it_does_not_grow_without_anything_to_call_for() -> None:
 
 
 def test_where_the_loop_is_held_by_others_far_calls_go_on() -> None:
-    """A program that works for 20 ms at a time leaves time for more calls than 32 that are 150 ms away."""
+    """If a program blocks the loop for 20 ms at a time, more than 32 calls with 150 ms each still fit in."""
     fitted = FittedConcurrency(256)
     for _ in range(40):
         look_at(fitted, 0.15, hog=0.02)

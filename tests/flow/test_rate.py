@@ -1,4 +1,4 @@
-"""When calls are held back: chains of pages, calls that share a limit, and throttling without a limit."""
+"""Rate limits: of the pages of a target, of calls that share a limit, and with throttling at random."""
 
 from __future__ import annotations
 
@@ -68,12 +68,12 @@ def test_a_throttled_page_holds_back_the_next_page_of_its_target_and_no_other_ca
 
 
 def _held(rates: RateLimits) -> int:
-    """Return how many paces are kept."""
+    """Return the number of paces."""
     return len(rates._shared) + sum(map(len, rates._chains.values()))
 
 
 def _throttle_beginners(rates: RateLimits, count: int) -> None:
-    """Throttle the first calls to so many targets, all of which were under way when one came back."""
+    """Throttle the first calls of `count` targets, which are all in flight at the same time."""
     for number in range(count):
         rates.throttled(key(str(number)), begun=False)
         rates._shared["r", "s"].sent(rates._clock())
@@ -172,7 +172,7 @@ def test_whatever_came_before_a_call_is_sent_within_a_fifth_of_a_second(
     pace = SharedPace(time, 1)
     for _ in range(throttled):
         pace.sent(time)
-    # Calls are held back from the start: only who waits long between them is never held back.
+    # Calls are held back from the start, before any time has passed.
     assert 0 < pace.delay(time) <= LONGEST_SHARED_WAIT
     for seconds, passed in events:
         time += seconds
@@ -233,7 +233,7 @@ class _Count(NamedTuple):
 def _census(
     targets: int, takes: Callable[[], bool], *, latency: float, seed: int, hold: bool = True
 ) -> _Count:
-    """So many targets of a page each, all at once, with backoff; `hold` False: without the limiter."""
+    """Read `targets` targets of one page each, with backoff, and with the rate limits if `hold`."""
 
     async def main() -> _Count:
         rates = RateLimits(1, now)
@@ -260,7 +260,7 @@ def _census(
         async with anyio.create_task_group() as group:
             for number in range(targets):
                 group.start_soon(read, number)
-                # As fast as a program comes to make them.
+                # About as fast as a program can make calls.
                 await anyio.sleep(0.005)
         return _Count(now(), throttled)
 
@@ -280,8 +280,7 @@ def test_under_a_shared_limit_one_call_is_throttled_for_two_that_are_not(
 ) -> None:
     bucket = _Bucket(rate, burst)
     found = _census(targets, bucket.takes, latency=latency, seed=seed)
-    # What was under way before the first throttle had come back is beside the bound, and so are four calls
-    # in every two seconds.
+    # The bound does not include calls in flight before the first throttle, nor four calls in two seconds.
     under_way = latency / 0.005
     assert found.throttled <= 0.5 * targets + under_way + 4 * (1 + found.seconds / 2) + 10
     assert found.seconds <= 1.5 * targets / rate + 10
@@ -289,7 +288,7 @@ def test_under_a_shared_limit_one_call_is_throttled_for_two_that_are_not(
 
 @pytest.mark.parametrize("share", [0.05, 0.2, 0.25])
 @pytest.mark.parametrize("latency", [0.002, 0.05, 0.3])
-# Another seed is more of the same, and for the long run.
+# A second seed only runs with the long tests.
 @pytest.mark.parametrize("seeds", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_random_throttles_cost_what_their_backoff_costs(share: float, latency: float, seeds: int) -> None:
     for seed in range(seeds):
@@ -297,7 +296,7 @@ def test_random_throttles_cost_what_their_backoff_costs(share: float, latency: f
             _census(600, _at_random(share, seed), latency=latency, seed=seed, hold=hold)
             for hold in (True, False)
         ]
-        # The same throttles in another order: the longest run of them, at one call, may be another.
+        # The throttles come in another order, so the most throttles of one call may differ.
         assert found[0].seconds <= 1.15 * found[1].seconds + 2.0
 
 
@@ -334,7 +333,8 @@ def test_who_does_not_queue_waits_only_where_some_calls_get_through() -> None:
             for _ in range(20):
                 group.start_soon(call)
             await anyio.sleep(0.5)
-            # Nine may be by chance: these have waited, and the others go as soon as it is not.
+            # Nine throttles may be by chance, so these calls wait. With ten, the others don't wait any
+            # longer.
             waited = len(ends)
             _throttle_beginners(rates, 1)
         assert waited < 10
@@ -356,7 +356,7 @@ def test_refusals_before_a_call_that_got_through_say_nothing_of_those_after_it()
         for _ in range(10):
             rates.throttled(key(), begun=False)
         rates.passed(key(), begun=False)
-        # Long enough that it counts no more as one that got through.
+        # So long that the call that got through does not count any more.
         await anyio.sleep(10)
         rates.throttled(key(), begun=False)
         assert await rates.wait(key(), begun=False, queues=False)

@@ -1,4 +1,4 @@
-"""When a call is made again, on a clock that only moves when somebody sleeps."""
+"""Retries, on a clock that only moves while something sleeps."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def with_retries(
     deadline: float = inf,
     on_retry: Callable[[Retry], None] = lambda _: None,
 ) -> T:
-    """What a caller does: the retrier is only asked once the call has failed."""
+    """Call as the client does: the retrier is only used after the first attempt has failed."""
     try:
         result = await attempt()
     except RetryableError as error:
@@ -61,14 +61,14 @@ async def with_retries(
 
 
 def left_in(quota: RetryQuota) -> int:
-    """Return what is left of a quota, which stays as it is."""
+    """Return what is left of a quota, without changing it."""
     spent = copy(quota)
     spent._patience = 0.0
     return sum(1 for _ in iter(lambda: spent.spend(1), False))
 
 
 class Run:
-    """A call with a script of what each attempt ends with, and what retrying it came to."""
+    """A call whose attempts are scripted, and the result of retrying it."""
 
     def __init__(
         self,
@@ -425,7 +425,7 @@ async def main():
     retrier = Retrier(RetryPolicy(first_wait=0.001, throttle_floor=0.0))
     print("tenacity" in sys.modules)
     calls = []
-    # In each turn of the loop another one, until the first is done.
+    # Another one starts in each turn of the loop, until the first is done.
     while not calls or not calls[0].done():
         calls.append(asyncio.create_task(call(retrier)))
         await asyncio.sleep(0)

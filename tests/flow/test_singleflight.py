@@ -1,4 +1,4 @@
-"""One computation for all who ask for it at the same time."""
+"""One computation, shared by all callers at the same time."""
 
 from __future__ import annotations
 

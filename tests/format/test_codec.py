@@ -1,4 +1,4 @@
-"""JSON without loss, and nothing but ValueError for what is not JSON."""
+"""JSON is read and written without loss, and any other text raises ValueError."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ VALUES: st.SearchStrategy[JsonValue] = st.recursive(
 
 
 def same(one: JsonValue, other: JsonValue) -> bool:
-    """Equality that tells 1 from 1.0 and from True, and 0.0 from -0.0."""
+    """Return whether two values are equal, where 1, 1.0 and True differ, and so do 0.0 and -0.0."""
     if type(one) is not type(other):
         return False
     if isinstance(one, dict) and isinstance(other, dict):
@@ -55,7 +55,7 @@ def test_any_value_survives_a_round_trip(value: JsonValue) -> None:
     line = codec.dumps(value)
     assert b"\n" not in line
     assert same(codec.loads(line), value)
-    # What we write, another reader reads alike.
+    # Another reader reads the same value.
     assert same(json.loads(line), value)
 
 
@@ -109,7 +109,7 @@ def test_a_decimal_is_written_with_its_digits_whatever_stands_beside_it(value: o
             case Decimal():
                 return read == f"{value:f}"
             case float():
-                # How many digits stand before an exponent is the codec's own choice.
+                # A codec may choose how many digits are before an exponent.
                 return isinstance(read, str) and float(read) == value
             case bool() | None | str():
                 return read == value
@@ -151,7 +151,7 @@ def test_lone_surrogates_are_read_and_written(text: bytes) -> None:
         b"[Infinity]",
         b'{"a": -Infinity}',
         b"1e400",
-        # Each of the ways round orjson: a long integer, an escape.
+        # Both reasons for not using orjson: a long integer and an escape.
         b"[NaN, 12345678901234567890123]",
         b"[1e400, 12345678901234567890123]",
         b'[Infinity, "\\ud800"]',

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 # Any code point: newlines of every kind, NUL, and surrogates without their other half.
 TEXT = st.text(st.characters(exclude_categories=())).map(
-    # Two halves that happen to meet are one character, in JSON and here.
+    # Two matching halves next to each other are one character, in JSON and here.
     lambda text: text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
 )
 NUMBERS = st.integers(-(2**200), 2**200) | st.floats(allow_nan=False, allow_infinity=False)
@@ -88,7 +88,7 @@ def test_records_come_back_as_they_went(
         assert (record.region, record.partition, record.collected_at) == (region, "aws", RECEIVED)
         assert record.pool == expected
         assert list(record.pool) == list(expected)
-        # Any other reader agrees, and sees no line where there is none.
+        # Another reader finds the same value, and no additional lines.
         assert json.loads(line)["pool"] == expected
 
 
@@ -142,7 +142,7 @@ def test_ledger_lines_come_back_as_they_went(result: TargetResult) -> None:
 
 def test_a_target_is_told_by_every_line_that_can_be_read() -> None:
     line = SCHEMA.encode_result(TargetResult("000000000001", "x", "eu-west-1", Outcome.OK))
-    # As a service may send it, and msgspec refuses it.
+    # A service may send this, and msgspec refuses it.
     odd = line.replace(b'"account_name":"x"', b'"account_name":"\\ud800"')
     assert odd != line
     assert SCHEMA.target_of(odd) == SCHEMA.target_of(line) == ("000000000001", "eu-west-1")
@@ -215,7 +215,7 @@ def test_a_newer_schema_is_told_apart_from_damage() -> None:
     content = json.loads(encode_manifest(MANIFEST))
     with pytest.raises(NewerSchemaError, match="schema_version is 3"):
         decode_manifest(json.dumps({**content, "schema_version": 3}).encode())
-    # Keys that a later release of the same schema may add do no harm.
+    # A later release may add keys to the same schema.
     assert decode_manifest(json.dumps({**content, "more": 1}).encode()) == MANIFEST
 
 
@@ -350,7 +350,7 @@ def test_lines_survive_compression_in_any_pieces(
 
 
 class _Dripping:
-    """A file that gives less than it is asked for."""
+    """A file that returns fewer bytes than requested."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data

@@ -1,4 +1,4 @@
-"""How names are put into a sentence."""
+"""Names and counts in sentences, suggestions, and escapes."""
 
 from __future__ import annotations
 

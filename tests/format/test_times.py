@@ -1,4 +1,4 @@
-"""Times as RFC 3339, against the standard library's own arithmetic."""
+"""Times in RFC 3339, compared with the standard library's arithmetic."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_any_number_is_a_time_or_a_value_error(seconds: float) -> None:
     try:
         text = rfc3339_of_epoch(seconds)
     except ValueError:
-        # Refused only where it is no time of the years 1 to 9999 (rounding has half a millisecond).
+        # Refused only if the year is not from 1 to 9999, within half a millisecond for rounding.
         low, high = (FIRST - EPOCH).total_seconds(), Fraction("253402300799.9995")
         assert not low <= seconds < high
         return

@@ -1,4 +1,4 @@
-"""From a reply's body to the pools of its records in the plainest way, to hold the program's own against.
+"""Turns the body of a reply into pools in the simplest way, to compare the package's results with.
 
 One step after the other, by the standard library.
 """
@@ -18,7 +18,7 @@ _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - in UTC, without its name in the 
 
 
 def plain_page(body: bytes) -> tuple[list[JsonObject], str | None]:
-    """Return the pools of a page as records have them, and the token. ValueError for what is no page."""
+    """Return the pools of a page, as in records, and the token. Raises ValueError if it is not a page."""
     page = json_of(body)
     if not isinstance(page, dict) or "__type" in page:
         raise ValueError("not a result")
@@ -44,7 +44,7 @@ def plain_page(body: bytes) -> tuple[list[JsonObject], str | None]:
 
 
 def json_of(text: bytes) -> JsonValue:
-    """Return the value of a JSON text: UTF-8, with finite numbers, and not deep. ValueError for others."""
+    """Return the value of a JSON text. Raises ValueError if it is not UTF-8, not finite, or too deep."""
     try:
         value: JsonValue = json.loads(text.decode("utf-8"), parse_constant=_refuse, parse_float=_finite)
         deep = _depth(value) > DEEPEST
@@ -68,7 +68,7 @@ def _time(value: JsonValue) -> str | None:
 
 
 def _depth(value: JsonValue) -> int:
-    """How many objects and lists are around the value that is deepest inside."""
+    """Return how many objects and lists surround the deepest value."""
     inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return 1 + max(map(_depth, inside)) if inside else 0
 

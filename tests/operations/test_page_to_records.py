@@ -1,4 +1,4 @@
-"""A reply's body is a page for the program where it is one by the plainest reading, with the same records."""
+"""The package accepts the same bodies as pages as the simplest reading does, with the same records."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ AT = datetime(2026, 11, 23, 2, 0, 3, 123000, tzinfo=UTC)
 
 
 def lines_of(body: bytes) -> tuple[list[bytes], str | None]:
-    """The lines that the program writes of a body, and the token that it goes on with."""
+    """The lines that the package writes for a body, and the token of the next page."""
     pools, token = READER.parse(Reply(200, {}, body))
     data = ENCODER.encode(Page(TARGET, 1, AT, tuple(pools)))
     assert data.endswith(b"\n") or not pools
@@ -40,13 +40,13 @@ def lines_of(body: bytes) -> tuple[list[bytes], str | None]:
 
 
 def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """An object whose keys have to differ."""
+    """An object that must not have a key twice."""
     assert len({key for key, _ in pairs}) == len(pairs)
     return dict(pairs)
 
 
 def pool_in(line: bytes) -> JsonObject:
-    """The pool of a line, which other readers of JSON have to read as well."""
+    """The pool of a line, which other JSON readers have to understand, too."""
     assert not line.strip().startswith(b"\xef")
     record = json.loads(line.decode("utf-8"), object_pairs_hook=unique)
     assert [record[key] for key in ("account_id", "region", "collected_at")] == [
@@ -113,7 +113,7 @@ _MUTATIONS = st.lists(
 def printed(page: JsonObject, ascii_only: bool, indent: int | None, spaces: bool) -> bytes:
     separators = (" , ", " : ") if spaces else (",", ":")
     text = json.dumps(page, ensure_ascii=ascii_only, indent=indent, separators=separators)
-    # A lone surrogate is then no UTF-8.
+    # A lone surrogate can't be encoded in UTF-8 then.
     return text.encode("utf-8", "surrogatepass")
 
 
@@ -134,7 +134,7 @@ def test_any_page_and_any_change_of_its_bytes(
 
 
 NESTED = b"[" * 197 + b"1" + b"]" * 197
-# A pool, and what its record has where that is not the same.
+# A pool, and its record if that differs.
 IN_RECORDS: dict[str, tuple[bytes, bytes | None]] = {
     "as it came": (b'{"PoolId":"p","a":{"b":[1,"c",null,true]}}', None),
     "order of keys": (b'{"z":1,"PoolId":"p","a":2}', None),

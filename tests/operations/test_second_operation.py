@@ -1,4 +1,4 @@
-"""A census of another operation, of another service, with another way of paging: from end to end."""
+"""An end-to-end census with a second operation: another service, with another kind of paging."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ async def test_what_is_said_of_it_is_in_its_own_words(
     await collect()
     await collect()
     assert "No differences: 40 keys unchanged" in await said("diff")
-    # Whoever wants to know of what changes with each use, asks for it.
+    # Volatile fields are only compared on request.
     assert "0 added, 0 removed, 40 changed, 0 unchanged" in await said("diff", "--ignore", "")
     kms.state, kms.faults = "Disabled", ["NoMaterial"]
     await collect()
@@ -218,5 +218,5 @@ async def test_an_interrupted_run_is_gone_on_with(simulator: Simulator, settings
     snapshot = Snapshot.open("latest", settings.dest)
     assert verify(snapshot) == ()
     assert snapshot.manifest.totals.pools == 8 * KEYS_A_TARGET
-    # What was read once is not called for again, but for the target that was open.
+    # Only the target that was open is called again.
     assert simulator.stats.calls["kms.ListKeys"] <= 8 * 3 + 3

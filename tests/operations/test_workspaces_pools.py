@@ -1,4 +1,4 @@
-"""DescribeWorkspacesPools: which bodies are a page, and how ids are asked for."""
+"""DescribeWorkspacesPools: valid and invalid pages, and requests by ID."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def test_a_call_carries_at_most_25_ids_and_all_are_asked_for(count: int) -> None
 def _ask(
     ids: Sequence[str], existing: set[str], *, message: Callable[[list[str]], str]
 ) -> tuple[list[str], int]:
-    """The ids that a service which refuses unknown ones answers, and the calls that it took."""
+    """The IDs that are found with a service that refuses unknown ones, and the number of calls."""
     groups = [tuple(ids)]
     answered: list[str] = []
     calls = 0

@@ -1,4 +1,4 @@
-"""Failures that are expected: which they are, and which expectations no longer hold."""
+"""Expected failures, and known gaps that no longer hold."""
 
 from __future__ import annotations
 

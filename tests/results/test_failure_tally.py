@@ -1,4 +1,4 @@
-"""Which accounts stand for all that failed in one way."""
+"""Groups of failures, and the accounts that are named as examples."""
 
 from __future__ import annotations
 
