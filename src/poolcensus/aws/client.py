@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_NOTHING = nullcontext()
+_NO_CONTEXT = nullcontext()
 # While a call waits for a retry after one of these errors, another target may be opened in its region: the
 # errors don't mean that the region is slow.
 _MAKES_ROOM = (ThrottledError, UnrecognizedCredentialsError, BadResponseError)
@@ -131,17 +131,17 @@ class Client:
             quota = self._quotas[endpoint] = RetryQuota(
                 self._quota_size, patience=PATIENCE, clock=self.breakers.now
             )
-        with _NOTHING if call.idle else self.work:
+        with _NO_CONTEXT if call.idle else self.work:
             try:
                 try:
                     answer = await self._attempt(call, watch)
                 except UnrecognizedCredentialsError:
                     await self._settle_doubt(call, watch)
                     raise
-                result = await self._anew(call, watch) if answer is None else answer[0]
+                result = await self._attempt_even_in_silence(call, watch) if answer is None else answer[0]
             except RetryableError as error:
                 return await (retrier or self._retrier).again(
-                    partial(self._anew, call, watch),
+                    partial(self._attempt_even_in_silence, call, watch),
                     error,
                     quota=quota,
                     deadline=lambda: watch.deadline,
@@ -151,7 +151,7 @@ class Client:
         quota.succeeded(0)
         return result
 
-    async def _anew(self, call: Call[T], watch: CallWatch) -> T:
+    async def _attempt_even_in_silence(self, call: Call[T], watch: CallWatch) -> T:
         """Make one attempt, after waiting for its turn or for a silent endpoint. Return its result."""
         try:
             while True:
@@ -195,7 +195,7 @@ class Client:
             watch.waiting(self.breakers.now),
         ):
             while True:
-                with self._away(call):
+                with self._silence_wait(call):
                     await self.breakers.admit(endpoint, optional=call.optional)
                 state = self.breakers.state(endpoint)
                 if state is State.CLOSED:
@@ -206,9 +206,9 @@ class Client:
                     failures += state is State.LAST_ROUND
                     gives_up = call.optional or failures == self._LAST_ATTEMPTS
                     if gives_up or self.breakers.is_over(endpoint):
-                        raise self._silence(endpoint, error) from error
+                        raise self._silent_error(endpoint, error) from error
 
-    def _silence(self, endpoint: Endpoint, error: UnreachableError | CallTimeoutError) -> CensusError:
+    def _silent_error(self, endpoint: Endpoint, error: UnreachableError | CallTimeoutError) -> CensusError:
         if isinstance(error, NoRouteError) and self.breakers.is_the_network(endpoint):
             return FatalError(f"AWS can't be reached from this machine: {error.message}")
         return SilentError(error.message, code=error.code, status=error.status, request_id=error.request_id)
@@ -230,7 +230,7 @@ class Client:
                 await self._renew(call, watch, rests=rests)
             # In the last round all calls may use all places, since nothing else needs them.
             doubtful = (in_silence or watch.failing) and breakers.state(endpoint) is not State.LAST_ROUND
-            with self._in_doubt(call, watch) if doubtful else _NOTHING:
+            with self._doubtful_wait(call, watch) if doubtful else _NO_CONTEXT:
                 await self.limiter.acquire(place, ahead=ahead, doubtful=doubtful)
             self.in_flight += 1
             try:
@@ -260,9 +260,9 @@ class Client:
             ahead = True
 
     @contextmanager
-    def _in_doubt(self, call: Call[object], watch: CallWatch) -> Iterator[None]:
+    def _doubtful_wait(self, call: Call[object], watch: CallWatch) -> Iterator[None]:
         """Count the wait for one of the few places of doubtful calls as a wait for a silent endpoint."""
-        with self._away(call), watch.waiting(self.breakers.now):
+        with self._silence_wait(call), watch.waiting(self.breakers.now):
             yield
 
     def _note_unused(self, watch: CallWatch) -> None:
@@ -280,7 +280,7 @@ class Client:
             await self._renew(call, watch, rests=rests)
         if not self._rates.admits(call.key, begun=call.begun):
             # A call that targets depend on has a deadline for its attempts, not for the wait for its turn.
-            waiting = watch.waiting(self.breakers.now) if call.awaited else _NOTHING
+            waiting = watch.waiting(self.breakers.now) if call.awaited else _NO_CONTEXT
             with self._pause(call, in_region=True), waiting:
                 sent = await self._rates.wait(call.key, begun=call.begun, queues=call.queues)
             if not sent:
@@ -294,7 +294,7 @@ class Client:
         `rests` is whether the call counted as work. The call that fetches the credentials counts in its
         place.
         """
-        resting = self.work.resting if rests and call.source.by_call else _NOTHING
+        resting = self.work.resting if rests and call.source.by_call else _NO_CONTEXT
         with self._pause(call, in_region=False), resting, watch.waiting(self.breakers.now):
             await call.source.get()
 
@@ -357,10 +357,10 @@ class Client:
         if call.awaited and isinstance(error, _MAY_SPARE_OTHERS):
             return self.pauses.rest(call.place.account_id)
         if isinstance(error, _MAY_BE_AWAY):
-            return self._away(call)
+            return self._silence_wait(call)
         return self._pause(call, in_region=isinstance(error, _MAKES_ROOM))
 
-    def _away(self, call: Call[object]) -> AbstractContextManager[None]:
+    def _silence_wait(self, call: Call[object]) -> AbstractContextManager[None]:
         """Count the target of a call as waiting for an endpoint that may be down.
 
         The windows of regions limit these targets, so that they don't hold up other regions.

@@ -135,7 +135,7 @@ class TargetPages:
         self._number += 1
         if self._token is None:
             self._end_listing()
-        new = self._new(items)
+        new = self._new_items(items)
         if not new and self._token is not None:
             self._note_nothing_new()
         return Page(self._target, self._number, utc_now(), new)
@@ -165,7 +165,7 @@ class TargetPages:
         ]
         self.ended = not self._left
 
-    def _new(self, items: list[JsonObject]) -> tuple[JsonObject, ...]:
+    def _new_items(self, items: list[JsonObject]) -> tuple[JsonObject, ...]:
         # Items may move to a later page while pages are read, so an item may come twice.
         ids = list(map(self._reader.identity_of, items))
         if self._seen is None:

@@ -79,7 +79,7 @@ class CallTelemetry:
                 error.message,
                 error.code,
                 extra={
-                    **_fields(call, retry.attempt, error.request_id),
+                    **_log_fields(call, retry.attempt, error.request_id),
                     "error_code": error.code,
                     "wait_seconds": round(retry.wait, 3),
                 },
@@ -114,7 +114,7 @@ class CallTelemetry:
             return
         milliseconds = (time.monotonic() - began) * 1000
         extra = {
-            **_fields(call, number, id_),
+            **_log_fields(call, number, id_),
             "http_status": status,
             "error_code": None if error is None else error.code,
             "milliseconds": round(milliseconds, 1),
@@ -122,7 +122,7 @@ class CallTelemetry:
         _log.debug(
             "%s: %s after %.0f ms (attempt %d, request %s)%s",
             _title(call),
-            _words(status, error),
+            _result_in_words(status, error),
             milliseconds,
             number,
             id_,
@@ -142,13 +142,13 @@ def _redacted(call: Call[object], id_: str | None, secrets: tuple[str, ...]) -> 
     return error.request_id
 
 
-def _words(status: int | None, error: CallError | None) -> str:
+def _result_in_words(status: int | None, error: CallError | None) -> str:
     if error is None:
         return f"HTTP {status}"
     return f"{'no reply' if status is None else f'HTTP {status}'}, {error.code}"
 
 
-def _fields(call: Call[object], number: int, id_: str | None) -> dict[str, object]:
+def _log_fields(call: Call[object], number: int, id_: str | None) -> dict[str, object]:
     return {
         "service": call.template.operation.service,
         "operation": _name(call),

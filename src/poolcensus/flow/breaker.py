@@ -200,7 +200,7 @@ class CircuitBreakers:
                     "%s in %s answers again",
                     endpoint.service,
                     endpoint.region,
-                    extra=_fields(circuit, State.CLOSED),
+                    extra=_log_fields(circuit, State.CLOSED),
                 )
             circuit.state = State.CLOSED
             _release(circuit)
@@ -222,7 +222,7 @@ class CircuitBreakers:
                 endpoint.service,
                 endpoint.region,
                 why,
-                extra=_fields(circuit, State.OPEN),
+                extra=_log_fields(circuit, State.OPEN),
             )
             circuit.next_probe = self._clock() + circuit.between_probes
             if self._timer is None:
@@ -253,7 +253,7 @@ class CircuitBreakers:
             _schedule_next_probe(circuit, now)
             return
         if optional:
-            raise _not_sent(circuit, now)
+            raise _silent_error(circuit, now)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         circuit.waiting.append(turn)
         try:
@@ -276,7 +276,7 @@ class CircuitBreakers:
     def refuse_after_last_round(self, endpoint: Endpoint) -> None:
         """Raise SilentError if the endpoint's last round is over."""
         if self.is_over(endpoint):
-            raise _not_sent(self._circuits[endpoint], self._clock())
+            raise _silent_error(self._circuits[endpoint], self._clock())
 
     def close(self) -> None:
         """Stop the timer. No call may be waiting any more."""
@@ -334,13 +334,13 @@ class CircuitBreakers:
             endpoint.service,
             endpoint.region,
             circuit.why,
-            extra=_fields(circuit, State.LAST_ROUND),
+            extra=_log_fields(circuit, State.LAST_ROUND),
         )
         _release(circuit)
         self.last_round_begun.set()
 
 
-def _fields(circuit: _Circuit, state: State) -> dict[str, object]:
+def _log_fields(circuit: _Circuit, state: State) -> dict[str, object]:
     endpoint = circuit.endpoint
     return {"service": endpoint.service, "region": endpoint.region, "circuit_breaker": state.value}
 
@@ -361,7 +361,7 @@ def _release(circuit: _Circuit, count: int | None = None) -> None:
             left -= 1
 
 
-def _not_sent(circuit: _Circuit, now: float) -> SilentError:
+def _silent_error(circuit: _Circuit, now: float) -> SilentError:
     service, region = circuit.endpoint.service, circuit.endpoint.region
     silence = now - circuit.silent_since
     return SilentError(

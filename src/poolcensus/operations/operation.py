@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 DENIED = frozenset(
     {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "UnauthorizedAccess", "NotAuthorized"}
 )
-"""The error codes of a denied call whose credentials the service knows."""
+"""The error codes of a denied call whose credentials the service recognizes."""
 
 
 class Refusal(NamedTuple):
@@ -143,11 +143,11 @@ def next_token(body: JsonObject) -> str | None:
     return token or None
 
 
-def _as_it_came(item: JsonObject) -> None:
+def _unchanged(item: JsonObject) -> None:
     """Leave an item as it is."""
 
 
-def _nothing_less(ids: tuple[str, ...], code: str, message: str) -> None:
+def _no_other_ids(ids: tuple[str, ...], code: str, message: str) -> None:
     """Return None: the error ends the target."""
 
 
@@ -155,7 +155,7 @@ def _no_number(identity: str) -> None:
     """Return None: the ID has no numeric form."""
 
 
-def _everywhere(region: str) -> bool:  # noqa: ARG001 - a default
+def _in_all_regions(region: str) -> bool:  # noqa: ARG001 - a default
     """Return True."""
     return True
 
@@ -190,9 +190,9 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """Return the token of the next page in a reply, or None in the last page."""
     token_fields: tuple[str, ...] = ("NextToken",)
     """The fields of a reply that `next_token` reads. A reply that has one of them twice is refused."""
-    normalize: Callable[[JsonObject], None] = _as_it_came
+    normalize: Callable[[JsonObject], None] = _unchanged
     """Change an item in place to the form in which it is stored."""
-    without_missing: Callable[[tuple[str, ...], str, str], list[tuple[str, ...]] | None] = _nothing_less
+    without_missing: Callable[[tuple[str, ...], str, str], list[tuple[str, ...]] | None] = _no_other_ids
     """Return the groups of IDs to request after the service refused these IDs with this code and message.
 
     Return None if the refusal is not about missing items.
@@ -203,7 +203,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """The refusals of this operation, which are tried before those that all services share."""
     unexplained: re.Pattern[str] | None = None
     """Matches the message of a refusal that gives no reason."""
-    offered_in: Callable[[str], bool] = _everywhere
+    offered_in: Callable[[str], bool] = _in_all_regions
     """Return whether a region may offer the operation. If not, unexplained refusals there mean just that."""
     columns: tuple[ItemColumn, ...] = ()
     """The columns of a table of items."""

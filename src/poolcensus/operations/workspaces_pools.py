@@ -186,7 +186,7 @@ WORKSPACES_POOLS = Operation(
             ),
         ),
     ),
-    # Sent where Pools was never launched in the region, and where a role lacks the permission.
+    # The service sends this in regions without Pools, and also if a role lacks the permission.
     unexplained=re.compile(r"/workspaces-access-control\b"),
     offered_in=_offered_in,
     columns=(

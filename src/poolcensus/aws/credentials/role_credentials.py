@@ -65,7 +65,7 @@ class RoleCredentials(Recognition):
                 error.message,
                 error.code,
                 "" if _is_refused(error) else f", asked for again after {COUNTS_SECONDS:g} s at the soonest",
-                extra={**self._fields, "error_code": error.code, "request_id": error.request_id},
+                extra={**self._log_fields, "error_code": error.code, "request_id": error.request_id},
             )
             return self._after_failure(error)
         _log.debug(
@@ -73,7 +73,7 @@ class RoleCredentials(Recognition):
             "first" if self._credentials is None else "new",
             self._name,
             session.lifetime,
-            extra=self._fields,
+            extra=self._log_fields,
         )
         self._credentials = session.credentials
         self._ends = session.ends
@@ -96,7 +96,7 @@ class RoleCredentials(Recognition):
         return f"account {self._account_id}"
 
     @property
-    def _fields(self) -> dict[str, object]:
+    def _log_fields(self) -> dict[str, object]:
         return {"account_id": self._account_id}
 
     def expired(self, credentials: Credentials) -> None:

@@ -173,10 +173,13 @@ class StsEndpoints:
         self._template = template
         self._region = region
         self._second = second
+        # Before unrecognized credentials are retried, a second region is tried.
         brief = msgspec.structs.replace(policy, max_unrecognized=1)
-        self._brief = Retrier(brief)
-        self._impatient = Retrier(msgspec.structs.replace(brief, max_without_reply=TRIES_BEFORE_SECOND))
-        self._unbelieving = Retrier(msgspec.structs.replace(brief, max_expired=1))
+        self._retrier = Retrier(brief)
+        self._first_region_retrier = Retrier(
+            msgspec.structs.replace(brief, max_without_reply=TRIES_BEFORE_SECOND)
+        )
+        self._one_try_retrier = Retrier(msgspec.structs.replace(brief, max_expired=1))
         # By source, the credentials that STS refused in all attempts of a call.
         self._rejected: dict[RenewableSource, Credentials] = {}
 
@@ -219,7 +222,7 @@ class StsEndpoints:
         self, request: RoleRequest, rejected: Credentials, watch: CallWatch
     ) -> RoleSession:
         try:
-            return await self._call(self._region, request, watch, self._unbelieving)
+            return await self._call(self._region, request, watch, self._one_try_retrier)
         except CallError as error:
             if not _does_not_know(error) or request.source.latest == rejected:
                 raise
@@ -230,14 +233,14 @@ class StsEndpoints:
         if second is None:
             return await self._call(first, request, watch)
         apart = (await self._template(first)).url != (await self._template(second)).url
-        retrier = self._impatient if apart else self._brief
+        retrier = self._first_region_retrier if apart else self._retrier
         try:
             return await self._call(first, request, watch, retrier, optional=apart)
         except CallError as error:
             reason = error
         if is_worth_second_region(reason, first, apart=apart):
             try:
-                session = await self._call(second, request, watch, self._impatient, optional=True)
+                session = await self._call(second, request, watch, self._first_region_retrier, optional=True)
             except CallError as error:
                 if is_off(error):
                     raise reason from error

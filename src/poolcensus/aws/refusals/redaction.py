@@ -63,8 +63,8 @@ def code_or_status(code: str, status: str) -> str:
 
 def redact(error: CallError, *secrets: str) -> None:
     """Remove secrets from the code, the message and the request ID of an error, in place."""
-    message = without(error.message, secrets, LONGEST_MESSAGE)
-    error.code = without(error.code, secrets, LONGEST_CODE)
+    message = without_secrets(error.message, secrets, LONGEST_MESSAGE)
+    error.code = without_secrets(error.code, secrets, LONGEST_CODE)
     if error.request_id is not None:
         error.request_id = _id_without(error.request_id, secrets)
     if message != error.message:
@@ -72,7 +72,7 @@ def redact(error: CallError, *secrets: str) -> None:
         error.args = (message,)
 
 
-def without(text: str, secrets: Iterable[str], longest: int | None = None) -> str:
+def without_secrets(text: str, secrets: Iterable[str], longest: int | None = None) -> str:
     """Return a text with `***` in place of secrets, and of parts of them that have 16 characters or more.
 
     Secrets are found as they are, and in the escapes of URLs, JSON and HTML; parts also in another letter
@@ -88,7 +88,7 @@ def without(text: str, secrets: Iterable[str], longest: int | None = None) -> st
     for form, places in forms:
         lower = form.translate(_LOWER)
         for secret in secrets:
-            for begin, end in _found(form, lower, secret, is_cut=is_cut):
+            for begin, end in _spans_of(form, lower, secret, is_cut=is_cut):
                 spans.append((places[begin], places[end]))
     return _hidden(text, sorted(spans)) if spans else text
 
@@ -99,7 +99,7 @@ def _id_without(request_id: str, secrets: Iterable[str]) -> str:
     # The request ID may be a part of a token.
     if len(request_id) >= _SHORTEST_KEY and any(request_id in key for key in keys):
         return "***"
-    return without(request_id, keys)
+    return without_secrets(request_id, keys)
 
 
 def _unescaped(text: str) -> tuple[str, Sequence[int]]:
@@ -127,7 +127,7 @@ def _character(escape: re.Match[str]) -> str:
     return character if len(character) == 1 else "\N{REPLACEMENT CHARACTER}"
 
 
-def _found(text: str, lower: str, secret: str, *, is_cut: bool) -> Iterator[tuple[int, int]]:
+def _spans_of(text: str, lower: str, secret: str, *, is_cut: bool) -> Iterator[tuple[int, int]]:
     """Yield the positions of a secret and its parts in a text. `lower` is the text in lower case."""
     at = text.find(secret)
     while at >= 0:
@@ -138,7 +138,7 @@ def _found(text: str, lower: str, secret: str, *, is_cut: bool) -> Iterator[tupl
         if secret.startswith("arn:"):
             # The beginning of an ARN is not secret.
             start = secret.rfind(":") + 1
-        yield from _parts(lower, secret[start:].translate(_LOWER))
+        yield from _spans_of_parts(lower, secret[start:].translate(_LOWER))
     if is_cut:
         for length in range(len(secret) - 1, 0, -1):
             if text.endswith(secret[:length]):
@@ -146,7 +146,7 @@ def _found(text: str, lower: str, secret: str, *, is_cut: bool) -> Iterator[tupl
                 break
 
 
-def _parts(text: str, secret: str) -> Iterator[tuple[int, int]]:
+def _spans_of_parts(text: str, secret: str) -> Iterator[tuple[int, int]]:
     at = 0
     while at + _PIECE <= len(text):
         there = secret.find(text[at : at + _PIECE])

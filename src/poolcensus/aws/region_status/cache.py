@@ -84,7 +84,7 @@ class StatusCache:
             if self._kept is None:
                 kept: Mapping[str, KeptStatus] = {}
                 with anyio.move_on_after(_LONGEST_WAIT):
-                    kept = await in_thread(self._kept_here)
+                    kept = await in_thread(self._read_own_scope)
                 # Set only after reading: if this caller is cancelled, the next one reads the file.
                 self._kept = kept
         found = self._kept.get(account_id)
@@ -101,7 +101,7 @@ class StatusCache:
             with anyio.move_on_after(_LONGEST_WAIT, shield=True):
                 await in_thread(self._write, dict(self._new))
 
-    def _kept_here(self) -> Mapping[str, KeptStatus]:
+    def _read_own_scope(self) -> Mapping[str, KeptStatus]:
         # Most accounts have enabled the same regions. A set for each account would take 4 KB.
         shared: dict[frozenset[str], frozenset[str]] = {}
         return {
@@ -109,11 +109,11 @@ class StatusCache:
             for account_id, kept in self._read().get(self._scope, {}).items()
         }
 
-    def _place(self) -> Path | None:
+    def _cache_folder(self) -> Path | None:
         return self._folder or cache_folder()
 
     def _read(self) -> _Scopes:
-        folder = self._place()
+        folder = self._cache_folder()
         if folder is None:
             return {}
         try:
@@ -127,7 +127,7 @@ class StatusCache:
         return file.scopes if file.version == _VERSION else {}
 
     def _write(self, new: Mapping[str, KeptStatus]) -> None:
-        folder = self._place()
+        folder = self._cache_folder()
         if folder is None:
             return
         scopes = self._read()

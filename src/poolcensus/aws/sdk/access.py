@@ -123,12 +123,12 @@ class Sdk:
     @property
     def region(self) -> str | None:
         """The region in the caller's configuration, or None."""
-        return self._plain.region if self._plain is not None else self._found.region
+        return self._plain.region if self._plain is not None else self._opened_session.region
 
     @property
     def ca_bundle(self) -> str | None:
         """The file or folder of trusted certificates, by the SDK's rules."""
-        return self._plain.ca_bundle if self._plain is not None else self._found.ca_bundle
+        return self._plain.ca_bundle if self._plain is not None else self._opened_session.ca_bundle
 
     async def caller_credentials(self) -> tuple[Credentials, float]:
         """Return the credentials that the chain has now, and until when they may be kept.
@@ -183,7 +183,7 @@ class Sdk:
         return template
 
     @property
-    def _found(self) -> SdkSession:
+    def _opened_session(self) -> SdkSession:
         if self._session is None:
             raise RuntimeError("the SDK's session is not open")
         return self._session

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 from botocore.credentials import AssumeRoleProvider, ProcessProvider
 from botocore.exceptions import RefreshWithMFAUnsupportedError
 
-from poolcensus.aws.refusals.redaction import readable, without
+from poolcensus.aws.refusals.redaction import readable, without_secrets
 from poolcensus.aws.sdk.chain_failures import explain, without_passwords
 from poolcensus.aws.sdk.credential_process import ChainFailure, ProcessWithReasons
 from poolcensus.aws.sdk.credential_sources import source_of
@@ -267,7 +267,7 @@ class Chain:
         secrets = [section.get(key) for section in sections for key in _SECRET_KEYS]
         secrets += [*map(os.environ.get, _SECRET_VARIABLES), *self._sent.found]
         known = [each for each in secrets if isinstance(each, str) and len(each) >= _SHORTEST_SECRET]
-        return readable(without_passwords(" ".join(without(text, known).split())))
+        return readable(without_passwords(" ".join(without_secrets(text, known).split())))
 
 
 def _adapt(resolver: _Resolver, ask_mfa: _AskMfa) -> None:

@@ -43,10 +43,10 @@ class ProcessWithReasons(ProcessProvider):  # type: ignore[misc] # botocore has 
         return made
 
     def _retrieve_credentials_using(self, credential_process: str) -> dict[str, object]:
-        words = _words(credential_process)
+        words = _split_command(credential_process)
         # Only the program's name, since arguments may be secrets.
         name = f"credential_process '{words[0]}'"
-        given = _printed(name, _run(name, words))
+        given = _parsed_output(name, _run(name, words))
         return {
             "access_key": given["AccessKeyId"],
             "secret_key": given["SecretAccessKey"],
@@ -56,7 +56,7 @@ class ProcessWithReasons(ProcessProvider):  # type: ignore[misc] # botocore has 
         }
 
 
-def _words(command: object) -> Sequence[str]:
+def _split_command(command: object) -> Sequence[str]:
     if not isinstance(command, str):
         raise ChainFailure("credential_process is a section and not a command")
     try:
@@ -84,7 +84,7 @@ def _run(name: str, words: Sequence[str]) -> bytes:
     return ended.stdout
 
 
-def _printed(name: str, output: bytes) -> Mapping[str, object]:
+def _parsed_output(name: str, output: bytes) -> Mapping[str, object]:
     try:
         given = json.loads(output)
     except (ValueError, RecursionError):
@@ -99,12 +99,12 @@ def _printed(name: str, output: bytes) -> Mapping[str, object]:
     if not isinstance(given.get("SessionToken"), str | None):
         raise ChainFailure(f"{name} printed a SessionToken that is not text")
     expiration = given.get("Expiration")
-    if expiration is not None and _moment(name, expiration) <= datetime.now(UTC):
+    if expiration is not None and _expiration_of(name, expiration) <= datetime.now(UTC):
         raise ChainFailure(f"{name} gave credentials that have expired. Sign in again where it gets them")
     return given
 
 
-def _moment(name: str, expiration: object) -> datetime:
+def _expiration_of(name: str, expiration: object) -> datetime:
     try:
         moment = cast("datetime", dateutil.parser.parse(expiration))
     except (ValueError, TypeError, OverflowError):

@@ -73,13 +73,15 @@ class Dialer:
         secure = origin.scheme == "https"
         if origin.proxy is None:
             peer = HostPort(origin.host, origin.port)
-            return await self._open(peer, self._new(origin.host), secure=secure, deadline=deadline)
+            return await self._open(peer, self._new_connection(origin.host), secure=secure, deadline=deadline)
         proxy = urlsplit(origin.proxy)
         by_tls = proxy.scheme == "https"
         peer = HostPort(proxy.hostname or "", proxy.port or (443 if by_tls else 80))
         with _naming_proxy(peer):
             if not secure:
-                return await self._open(peer, self._new(origin.host), secure=by_tls, deadline=deadline)
+                return await self._open(
+                    peer, self._new_connection(origin.host), secure=by_tls, deadline=deadline
+                )
             tunnel = await self._open(peer, Tunnel(origin.host), secure=by_tls, deadline=deadline)
         through = False
         try:
@@ -90,7 +92,7 @@ class Dialer:
                 tunnel.abort()
         return connection
 
-    def _new(self, host: str) -> Connection:
+    def _new_connection(self, host: str) -> Connection:
         return Connection(host, self._buffer, self._outbox)
 
     async def _through(self, tunnel: Tunnel, origin: Origin, deadline: float) -> Connection:
@@ -106,7 +108,7 @@ class Dialer:
             host, "no connection by the proxy", NoReply.CONNECT_TIMEOUT, self._connect_timeout, deadline
         ):
             outer = await tunnel.open(request.encode("latin-1"))
-        connection = self._new(host)
+        connection = self._new_connection(host)
         secured = self._secured(connection, tls, host)
         outer.set_protocol(secured)
         secured.connection_made(outer)
