@@ -1,4 +1,4 @@
-"""Sinks: where the engine delivers pages and outcomes, beside the snapshot's writer."""
+"""Sinks of the engine other than the snapshot's writer: streams, and a recorder of results."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What the results of targets say together: which failures there are, and which of them are expected."""
+"""Evaluates the results of targets: groups of failures, expected failures, and advice."""
