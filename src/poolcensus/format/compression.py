@@ -28,7 +28,6 @@ class Readable(Protocol):
 
     def read(self, size: int, /) -> bytes:
         """Return at most `size` bytes, and no bytes only at the end of the file."""
-        ...
 
 
 class Compressor(Protocol):
@@ -36,11 +35,9 @@ class Compressor(Protocol):
 
     def compress(self, data: bytes, /) -> bytes:
         """Take some bytes, and return the output that is ready."""
-        ...
 
     def flush(self) -> bytes:
         """Return the rest of the output."""
-        ...
 
 
 class _Plain:

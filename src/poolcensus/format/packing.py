@@ -19,7 +19,6 @@ class Block(Protocol):
 
     def read(self) -> bytes:
         """Return the bytes. Blocks."""
-        ...
 
 
 Segment: TypeAlias = "bytes | Block"
