@@ -73,7 +73,7 @@ class Client:
     _LAST_ATTEMPTS = 3
     # How many times in a row credentials may end before a call can be sent. From the second time on, the call
     # goes before calls that have not had a place yet. If that does not help, calls in flight take longer than
-    # sessions last. Some times are allowed for because other calls may report the same session as expired.
+    # sessions last. The limit leaves room for sessions that end because other calls report them as expired.
     # The error is retried like one of the service, with a new session each time.
     _MOST_UNUSED = 6
 

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 class ChainPace:
     """The pace of one account's calls to an endpoint, which are sent one after the other, page after page.
 
-    After a page was throttled, the next calls keep a minimum gap. The gap is measured from the last page that
-    got through: to the retry that got through, less half of the time by which that retry may have been later
-    than necessary. It shrinks with each page that is not throttled.
+    After a page was throttled, the next calls keep a minimum gap. The gap is the time from the page before to
+    the retry that got through, less half of the time by which that retry may have been later than necessary.
+    It shrinks with each page that is not throttled.
     """
 
     # With a lower factor, every other page is throttled again. With a higher one, a chain that was throttled
