@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from click.shell_completion import CompletionItem
 
-# Written out, because a command's own help is in a module that the list must not import.
+# Written out here, because each command's own help is in a module that listing the commands must not import.
 COMMANDS = {
     "collect": "Take the census and publish a snapshot.",
     "plan": "Print what collect would do: accounts, regions, targets and calls.",
@@ -44,7 +44,7 @@ COMMANDS = {
     "help": "Print the help of poolcensus, or of one of its commands.",
 }
 
-# What the script of a shell sets when it asks for completions.
+# The environment variable that a shell's completion script sets when it asks for completions.
 COMPLETE_VARIABLE = "_POOLCENSUS_COMPLETE"
 
 _WIDEST_HELP = 110
@@ -58,7 +58,8 @@ class _ContextSettings(TypedDict):
 CONTEXT_SETTINGS = _ContextSettings(help_option_names=["-h", "--help"], max_content_width=_WIDEST_HELP)
 
 
-# Imports make some 50,000 objects that stay: to look among them for garbage takes a tenth of the start.
+# The imports create some 50,000 objects that live until the end. Searching them for garbage would take a
+# tenth of the start-up time.
 _COLLECT_AFTER = (20_000, 50, 100)
 
 
@@ -88,11 +89,11 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
-        # What is being completed may be anything.
+        # While a shell completes a line, the name may be unfinished.
         if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
             from poolcensus.format.text import did_you_mean, nearest
 
-            # What deletes is never a guess.
+            # Never suggest a command that deletes something.
             harmless = [each for each in COMMANDS if each not in _DELETING]
             hint = did_you_mean(_IN_OTHER_PROGRAMS.get(name) or nearest(name, harmless))
             ctx.fail(f'Unknown command "{ascii(name)[1:-1]}".{hint}')
@@ -140,7 +141,7 @@ def group() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program and return its exit code. Without `arguments`, those of the process."""
+    """Run the program and return its exit code. `arguments` defaults to those of the process."""
     gc.set_threshold(*_COLLECT_AFTER)
     given = [*(sys.argv[1:] if arguments is None else arguments)]
     if as_json := asks_for_json(given, os.environ):
@@ -155,7 +156,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             click.echo(group.get_help(ctx), err=True)
         return ExitCode.USAGE
     standard_output.prepare()
-    # By its module: a command's module takes the name `report` in this one.
+    # Called through its module: once the command `report` is imported, that name in this package is its
+    # module.
     with exits.report() as outcome:
         outcome.code = (
             group.main(given, prog_name="poolcensus", complete_var=COMPLETE_VARIABLE, standalone_mode=False)

@@ -1,4 +1,4 @@
-"""The sentences about accounts and regions that rows are chosen by: not asked, and not covered."""
+"""Sentences about the accounts and regions that a user selects: which were not asked, which not covered."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def not_asked(coverage: Coverage) -> Iterator[str]:
-    """Yield a sentence where accounts or regions are chosen that the run did not ask, with the reason."""
+    """Yield sentences about the selected accounts and regions that the run did not ask, with the reason."""
     choice, skipped = coverage.choice, coverage.skipped()
     if skipped:
         yield _skipped([*{each.id: each for accounts in skipped.values() for each in accounts}.values()])
@@ -25,7 +25,7 @@ def not_asked(coverage: Coverage) -> Iterator[str]:
     unmatched_regions = coverage.unmatched_regions
     if unmatched_regions:
         yield _no_target((), unmatched_regions)
-    # Where no region at all is there, or no account, that has been said.
+    # If none of the regions or none of the accounts exists, a sentence above has said so.
     if choice.regions and len(unmatched_regions) < len({*choice.regions}):
         if accounts := coverage.accounts_without_target:
             yield _no_target(accounts, choice.regions)
@@ -34,7 +34,7 @@ def not_asked(coverage: Coverage) -> Iterator[str]:
 
 
 def not_covered(coverage: Coverage, again: str | None) -> Iterator[str]:
-    """Yield a sentence where targets are not covered, with the command `again` that lists them."""
+    """Yield a sentence if targets are not covered. `again` is the command that lists them."""
     uncovered = coverage.uncovered
     number = uncovered.total()
     if not number:
@@ -49,7 +49,7 @@ def not_covered(coverage: Coverage, again: str | None) -> Iterator[str]:
 
 
 def not_listed(coverage: Coverage) -> Iterator[str]:
-    """Yield a sentence where targets are covered and may have what is not listed, as in a disabled region."""
+    """Yield a sentence if targets are covered but may hide items, such as those in a disabled region."""
     hidden = {each: coverage.outcomes[each] for each in Outcome if each in HIDING and coverage.outcomes[each]}
     if hidden:
         outcomes = ", ".join(f"{each} ({count:,})" for each, count in hidden.items())

@@ -1,4 +1,4 @@
-"""Writing to a terminal in a thread, which waits in place of the event loop while it takes no bytes."""
+"""Write to a terminal in a thread, so that a terminal that takes no bytes does not block the event loop."""
 
 from __future__ import annotations
 
@@ -16,25 +16,24 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 STEP = 0.01
-"""Seconds between two looks at what is left to write: nobody notices that the end waits for one."""
-# Half a second: longer than a slow connection takes between two pieces, and short in the four seconds that a
-# stop has.
+"""Seconds between two checks for text left to write. Short enough that nobody notices waiting for one."""
+# Half a second. A slow connection takes less between two chunks, and a run that is stopped has four seconds.
 _STEPS_WITHOUT_A_BYTE = 50
-# In pieces, so that a terminal that takes them slowly is seen to take some.
+# Bytes in one write. Small, so that a slow terminal can be seen to make progress.
 _CHUNK = 512
 
 _open: list[BackgroundStream] = []
 
 
 class BackgroundStream(io.StringIO):
-    """A stream whose writes return at once. One daemon thread makes them, in their order.
+    """A text stream whose writes return at once. A daemon thread writes the text, in order.
 
-    It is `behind` while something is left to write. Where the stream fails, what is left is dropped.
+    `behind` is true while text is left to write. If a write fails, the remaining text is dropped.
     """
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__()
-        # Not through the stream, whose lock the thread would hold at the exit.
+        # By the descriptor. If the thread wrote to the stream, it could hold the stream's lock at exit.
         self._descriptor = stream.fileno()
         self._encoding = stream.encoding
         self._is_terminal = stream.isatty()
@@ -50,7 +49,7 @@ class BackgroundStream(io.StringIO):
 
     @property
     def behind(self) -> bool:
-        """Whether something is left to write."""
+        """Whether text is left to write."""
         return bool(self._left)
 
     def isatty(self) -> bool:
@@ -62,7 +61,7 @@ class BackgroundStream(io.StringIO):
         return len(text)
 
     def end(self) -> None:
-        """Let the thread end once it has written everything."""
+        """Stop the thread after it has written everything."""
         self._wake.put(False)
 
     def _write_all(self) -> None:
@@ -82,7 +81,7 @@ class BackgroundStream(io.StringIO):
             try:
                 count = os.write(self._descriptor, rest[:_CHUNK])
             except BlockingIOError:
-                # Whoever started this process may have left it so.
+                # The descriptor is non-blocking, set so by the parent process.
                 ready = select.poll()
                 ready.register(self._descriptor, select.POLLOUT)
                 ready.poll()
@@ -92,10 +91,10 @@ class BackgroundStream(io.StringIO):
 
 
 def unsettled() -> Iterator[None]:
-    """Yield as long as it is worth to wait another `STEP` for what is left to write.
+    """Yield each time that the caller should wait another `STEP` for text left to write.
 
-    That is until nothing is, or nothing was taken for half a second. Takes no lock: a signal may have come
-    amid anything.
+    Ends when all text is written, or after half a second in which the terminal took none. Takes no lock, so
+    that a signal handler can call it at any moment.
     """
     for stream in tuple(_open):
         seen, steps = stream.written, 0
@@ -105,7 +104,7 @@ def unsettled() -> Iterator[None]:
 
 
 def settle() -> bool:
-    """Wait for what is left to write, as long as it is taken, and return whether it was."""
+    """Wait for the text left to write while the terminal takes it. Return whether all was written."""
     for _ in unsettled():
         time.sleep(STEP)
     return not any(each.behind for each in _open)

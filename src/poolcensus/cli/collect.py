@@ -75,9 +75,9 @@ def command(config: Path | None, **given: object) -> int:
 
 
 def collect(settings: Settings, *, can_resume: bool = True) -> tuple[Snapshot, tuple[FailureGroup, ...]]:
-    """Take one census, with its progress shown and its metrics written. Return what failed in it, too.
+    """Take one census, show its progress and write its metrics. Return the snapshot and its failures.
 
-    `can_resume` says that the command can resume a run that was interrupted.
+    `can_resume` says whether the command has --resume, which continues an interrupted run.
     """
     from poolcensus.census import Census
 
@@ -109,7 +109,7 @@ def collect(settings: Settings, *, can_resume: bool = True) -> tuple[Snapshot, t
 
 
 def _run(census: Census, settings: Settings) -> tuple[Snapshot, bool]:
-    """Return what was published, and whether a signal came meanwhile."""
+    """Return the published snapshot, and whether a signal arrived after it was published."""
     from poolcensus.cli.progress import shown
 
     display = shown(census.progress, settings.progress)
@@ -122,7 +122,7 @@ async def _collect(census: Census, display: AbstractAsyncContextManager[None]) -
 
 
 def _outdated(census: Census, manifest: Manifest | None) -> Iterator[str]:
-    # A run that ended early has not seen every target.
+    # Only for a run that published: one that ended early has not seen every target.
     return outdated_gaps(census.outdated_gaps) if manifest is not None else iter(())
 
 

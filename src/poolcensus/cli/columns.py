@@ -1,7 +1,7 @@
-"""Rows of cells in columns that fit a terminal: what has to be copied is never broken.
+"""Tables that fit a terminal. Text that a user may copy, such as an ID, is never broken.
 
-Cells are cut only in columns that allow it. Where that is not enough, columns are left out, and at last the
-lines run over. Without a width, as in a pipe, every row is one whole line.
+Cells are truncated only in columns that allow it. If that is not enough, columns are left out, and finally
+lines exceed the width. Without a width, as in a pipe, every row is one complete line.
 """
 
 from __future__ import annotations
@@ -20,35 +20,36 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
 
     Row = Sequence[str]
-    # Pieces of text, each with its style.
+    # Pieces of text with their styles.
     Line = list[tuple[str, str]]
 
 _GAP: Final = 2
-# What a sentence needs in order to be read in a column; with less, it goes below its row.
+# A column of sentences needs this many cells to be readable. With fewer, a sentence goes below its row.
 _NARROWEST_SENTENCE: Final = 40
 _INDENT: Final = 4
-# IAM's denials name the policy at their end, after three ARNs: that is five lines. Others may be any length.
+# An IAM denial names the policy at its end, after three ARNs, which takes five lines. Others have no limit.
 _LINES_OF_SENTENCE: Final = 6
-# Without a terminal a cell may be any length. Beyond this, others are not moved aside for it.
+# Without a terminal, cells have no maximum length. A longer cell does not widen the column for the others.
 _WIDEST_PADDED: Final = 40
-# Columns are as wide as these need. All of a million rows would have to be kept to be measured.
+# Column widths are measured on the first rows. Measuring all would keep a million rows in memory.
 _ROWS_MEASURED: Final = 500
 
 ELLIPSIS: Final = "…"
-# More than the ARN of a role's session has. Only what somebody made up is longer.
+# Longer than the ARN of any role session, so that only invented text is cut.
 LONGEST_WORD: Final = 200
 
 
 def plain(cell: str) -> str:  # noqa: ARG001 - a style depends on its cell
-    """Return no style, for any cell."""
+    """Return the empty style, whatever the cell."""
     return ""
 
 
 class Column(NamedTuple):
-    """A column: its title, and what becomes of it where there is no room.
+    """A column: its title, and what happens to it if the table is too wide.
 
-    Columns of the highest `rank` are left out first, those of rank 0 never. Cells are cut to no less than
-    `least` cells of the terminal; None: they are not cut. The last column may be of sentences.
+    Columns with the highest `rank` are left out first, those with rank 0 never. `least` is the minimum width
+    that cells may be cut to, in terminal cells; with None they are not cut. Only the last column may hold
+    sentences.
     """
 
     title: str
@@ -60,7 +61,7 @@ class Column(NamedTuple):
 
 
 class Grid:
-    """Rows under the titles of their columns. They are read once, when it is printed, and counted then."""
+    """A table with column titles. `rows` is iterated once, during printing; `rows_read` counts the rows."""
 
     def __init__(self, columns: Sequence[Column], rows: Iterable[Row]) -> None:
         self._columns = columns
@@ -68,17 +69,17 @@ class Grid:
         self.rows_read = 0
 
     def texts(self) -> Iterator[str]:
-        """Yield each line as plain text, however long: the titles, and a line for each row."""
+        """Yield the titles and each row as one line of plain text, however long."""
         for line in self._lines(None):
             yield "".join(piece for piece, _ in line).rstrip()
 
     def styled(self, width: int) -> Iterator[Text]:
-        """Yield the lines for a terminal of this width."""
+        """Yield the lines for a terminal that is `width` cells wide."""
         for line in self._lines(width):
             yield unbroken(*line)
 
     def _lines(self, width: int | None) -> Iterator[Line]:
-        # Nothing where there are no rows.
+        # Without rows, the titles are not printed either.
         rows = (tuple(map(printable, row)) for row in self._rows)
         first = list(islice(rows, _ROWS_MEASURED))
         if not first:
@@ -95,7 +96,7 @@ class Grid:
 
 
 class _Layout:
-    """Which columns are shown, and how wide. `_widths` has them by the column's place in a row."""
+    """Which columns are shown, and how wide. `_widths` maps a column's index in a row to its width."""
 
     def __init__(self, columns: Sequence[Column], sample: Sequence[Row], width: int | None) -> None:
         self._columns = columns
@@ -148,12 +149,12 @@ class _Layout:
 
 
 def unbroken(*pieces: tuple[str, str]) -> Text:
-    """Return a line that a console neither breaks nor cuts, if it is printed with `soft_wrap`."""
+    """Return a line that a console neither wraps nor truncates, if it is printed with `soft_wrap`."""
     return Text.assemble(*pieces, no_wrap=True, overflow="ignore")
 
 
 def _fitted(columns: Sequence[Column], natural: dict[int, int], width: int) -> dict[int, int]:
-    """Return the width of each column that is shown, by its place."""
+    """Return the width of each column that is shown, by its index."""
     widths = {at: min(cells, columns[at].least or cells) for at, cells in natural.items()}
     while sum(widths.values()) + _GAP * (len(widths) - 1) > width:
         rank, at = max((columns[at].rank, at) for at in widths)
@@ -166,9 +167,9 @@ def _fitted(columns: Sequence[Column], natural: dict[int, int], width: int) -> d
 
 
 def shared_out(spare: int, missing: Mapping[int, int]) -> dict[int, int]:
-    """Return how many of the spare cells each column gets, by its place, where these are missing.
+    """Divide the spare cells among the columns. `missing` is how many cells each column lacks, by index.
 
-    What needs least gets it all, so that as few columns as possible are short of room.
+    Columns that lack least are served first, so that as few as possible stay too narrow.
     """
     more: dict[int, int] = {}
     for number, at in enumerate(sorted(missing, key=lambda at: (missing[at], at))):
@@ -178,12 +179,12 @@ def shared_out(spare: int, missing: Mapping[int, int]) -> dict[int, int]:
 
 
 def cut(text: str, cells: int) -> str:
-    """Return the text, cut to this many cells of a terminal with an ellipsis where it has more."""
+    """Return the text. If it is wider than `cells` terminal cells, cut it and end it with an ellipsis."""
     return text if cell_len(text) <= cells else set_cell_size(text, cells - 1).rstrip() + ELLIPSIS
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    """Return the text in lines that break between words; a word that is longer, such as an ARN, runs over."""
+    """Return the text in lines broken between words. A word wider than `width`, such as an ARN, overflows."""
     lines = list(islice(words_in_lines(text, width, LONGEST_WORD), _LINES_OF_SENTENCE + 1))
     if len(lines) > _LINES_OF_SENTENCE:
         del lines[_LINES_OF_SENTENCE:]
@@ -192,9 +193,9 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 
 def words_in_lines(text: str, width: int, longest: int | None = None) -> Iterator[str]:
-    """Yield the text in lines of at most `width` cells, but for words that are longer.
+    """Yield the text in lines of at most `width` cells, broken between words.
 
-    Those are cut to `longest` cells, if that is not None.
+    A word wider than `width` has a line of its own. Words are cut to `longest` cells, unless it is None.
     """
     line = ""
     for each in text.split(" "):

@@ -1,4 +1,4 @@
-"""The class of the commands: their help ends with examples."""
+"""The click class of all commands: it adds examples to their help."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _EMPTY_VALUES = (
 
 
 class Example(NamedTuple):
-    """A line to type, and what it is for."""
+    """A command line, and what it is for."""
 
     purpose: str
     line: str
 
 
 class Command(click.Command):
-    """A command with examples, which its help and the man page show.
+    """A command with examples, which its help and the manual page show.
 
-    `extra` is what it needs of the distribution's extras; its help ends with how it is had.
+    `extra` names the extra of the distribution that it needs. Its help then says how to install that.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Command(click.Command):
         self.examples = tuple(Example(*each) for each in examples)
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run the command. A wrong setting is named by its place, also where it is found late."""
+        """Run the command. An error about a setting names the place where that setting was given."""
         try:
             return super().invoke(ctx)
         except SettingsError as error:
@@ -55,11 +55,11 @@ class Command(click.Command):
 
     @property
     def closing(self) -> str | None:
-        """What holds of all options of a command that has settings; None where it has none."""
+        """A note about all options of a command that has settings, or None."""
         return _EMPTY_VALUES if any(each.name == "config" for each in self.params) else None
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - Click's signature
-        """Write what holds of the options, and the examples. None is broken: it could not be copied."""
+        """Write the note about the options, and the examples, which are not wrapped so as to be copied."""
         if self.closing is not None:
             formatter.write_paragraph()
             formatter.write_text(self.closing)

@@ -1,4 +1,4 @@
-"""What a shell is offered for the value of an option or an argument. It never fails: at worst, nothing."""
+"""Shell completions for the values of options and arguments. On any error, nothing is offered."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ def words(
     *kinds: str,
     otherwise: Callable[[], Iterable[str]] = tuple,
 ) -> Completer:
-    """Return what offers words, for the last of several with commas between them, or from a function.
+    """Return a completer that offers words for the last item of a comma-separated value.
 
-    Where none of the words fits, those of `otherwise` are offered. `kinds` are what the shell completes
-    itself: `file`, `dir`. They come first: at one of them, bash forgets the words before it.
+    `given` is the words, or a function that returns them. If none of them matches, the words of `otherwise`
+    are offered. `kinds` are completions that the shell makes itself: `file`, `dir`. They come first, because
+    bash drops the words that precede them.
     """
 
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001 - Click's signature
@@ -38,7 +39,7 @@ def words(
 
 
 def regions() -> Completer:
-    """Return what offers the regions that are asked by default, and others only where none of these fits."""
+    """Return a completer for regions. It offers those queried by default, and others only if none matches."""
     return words(_usual_regions, otherwise=_known_regions)
 
 
@@ -55,17 +56,16 @@ def _known_regions() -> Iterable[str]:
 
 
 def queries() -> list[str]:
-    """Return the names of the queries that come with the program."""
+    """Return the names of the built-in queries."""
     from poolcensus.analysis.named import named_queries
 
     return [each.name for each in named_queries()]
 
 
 def snapshots(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001 - Click's signature
-    """Offer folders, and the snapshots of the destination that is given or set, the newest first.
+    """Offer folders, then the snapshots at the destination, the newest first.
 
-    Folders come first, as in `words`. A bucket is not asked: each key that is pressed would cost a call and
-    a second.
+    Snapshots in a bucket are not offered: each press of the Tab key would cost a call and a second.
     """
     from click.shell_completion import CompletionItem
 

@@ -11,7 +11,7 @@ from poolcensus.cli.exits import ExitCode
 
 _SHELLS = ("bash", "zsh", "fish")
 
-# Click's script for fish splits an answer at every comma, which values and their descriptions have too.
+# Click's script for fish splits each line at every comma, but values and descriptions contain commas too.
 _SPLIT = 'string split "," $completion'
 _SPLIT_ONCE = 'string split --max 1 "," $completion'
 
@@ -36,7 +36,7 @@ def command(shell: str) -> int:
     """
     kind = get_completion_class(shell)
     assert kind is not None  # noqa: S101 - Click has the three
-    # Not the class's own `source`, which for bash first runs the bash that is in the path.
+    # The base class's `source`: the one for bash first runs the bash that is on the PATH.
     script = ShellComplete.source(kind(group, {}, "poolcensus", COMPLETE_VARIABLE))
     click.echo(script.replace(_SPLIT, _SPLIT_ONCE))
     return ExitCode.OK

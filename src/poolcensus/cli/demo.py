@@ -39,9 +39,8 @@ if TYPE_CHECKING:
 
 POOLS_SHOWN = 8
 
-# An organization with what a real one has since 31 July 2026: accounts that never had Pools, which AWS has
-# closed to them, accounts that refuse, accounts that are suspended, disabled regions, and a service that
-# throttles and stumbles.
+# Like a real Organization since 31 July 2026: accounts that never used Pools, to which AWS has closed the
+# service; accounts that deny access; suspended accounts; disabled regions; throttling and server errors.
 SIMULATOR = (
     "--accounts=60",
     "--seed=11",
@@ -96,7 +95,7 @@ def command(**given: object) -> int:
 
 
 def own_folder() -> Path:
-    """Return a folder among the temporary files that nobody else can write to, the same each time."""
+    """Return a temporary folder that only this user can write to, if possible always the same."""
     try:
         usual = Path(tempfile.gettempdir()) / f"poolcensus-demo-{os.getuid()}"
     except OSError as error:
@@ -104,7 +103,7 @@ def own_folder() -> Path:
     with suppress(FileExistsError):
         usual.mkdir(mode=0o700)
     found = usual.lstat()
-    # Its name can be guessed: somebody else may have been there first, or have left a link.
+    # The name can be guessed, so another user may have created the folder first, or put a link there.
     if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022:
         return usual
     return Path(tempfile.mkdtemp(prefix="poolcensus-demo-"))
@@ -112,10 +111,11 @@ def own_folder() -> Path:
 
 @contextmanager
 def simulator_process() -> Iterator[Mapping[str, str]]:
-    """Yield a simulator in a process of its own, and the environment in which an AWS SDK finds it."""
+    """Start the simulator in its own process, and yield the environment in which an AWS SDK finds it."""
     arguments = [sys.executable, "-P", "-m", "poolcensus", "simulate", "--json", "--until-eof", *SIMULATOR]
-    # The end of its standard input ends it, so that it goes with this process even if that is killed. In a
-    # session of its own, Ctrl-C reaches only this process, which can then end the census in good order.
+    # It stops at the end of its standard input, so that it ends with this process even if this one is killed.
+    # It has its own session, so that Ctrl-C reaches only this process, which can then end the census
+    # properly.
     with subprocess.Popen(  # noqa: S603 - arguments of our own
         arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
     ) as process:
@@ -161,7 +161,7 @@ def _show(snapshot: Snapshot, groups: tuple[FailureGroup, ...], dest: str) -> No
 
 
 def _program() -> str:
-    """Return what a shell finds this program by: its name, its path, or the interpreter that runs it."""
+    """Return how to call this program from a shell: its name, its path, or the interpreter with -m."""
     called = Path(sys.argv[0])
     if called.name == "__main__.py":
         return shlex.join([sys.executable, "-m", "poolcensus"])

@@ -1,4 +1,4 @@
-"""What `doctor` has found, for people: a row for each check and cause, and what mends what is wrong."""
+"""The findings of `doctor` as text: a row for each check and cause, then how to fix each problem."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _STYLES = {
 
 
 class _Group(NamedTuple):
-    """Findings of one check that say the same, of one account or of many."""
+    """Findings of one check that say the same about one or more accounts."""
 
     findings: list[Finding]
 
@@ -47,7 +47,7 @@ class _Group(NamedTuple):
 
 
 def diagnoses(findings: Sequence[Finding]) -> Iterator[RenderableType]:
-    """Yield a table of the checks, then a paragraph for each cause that asks for something."""
+    """Yield a table of the checks, then a paragraph for each cause, then a verdict."""
     groups = _grouped(findings)
     several = any(each.organization is not None for each in findings)
     yield Grid(
@@ -86,10 +86,7 @@ def _style(status: str) -> str:
 
 
 def _grouped(findings: Sequence[Finding]) -> list[_Group]:
-    """Return the findings by what they say, in the order of the checks, those that are ok first.
-
-    Those of one Organization stand together.
-    """
+    """Group findings that say the same. Sort by Organization and check, those without a cause first."""
     organizations = list(dict.fromkeys(each.organization for each in findings))
     groups: dict[tuple[object, ...], _Group] = {}
     for each in findings:
@@ -123,12 +120,12 @@ def _paragraph(group: _Group) -> Iterator[RenderableType]:
     lines = (f"{whose}{first.check}: {first.cause}{where}", f"{message}{code}", first.remedy or "")
     yield sentences(with_options(each, first.organization) for each in lines if each)
     if first.policy is not None:
-        # Lines that can be copied as they stand.
+        # Not wrapped, so that the policy can be copied.
         yield Text(printable_lines(json.dumps(first.policy, indent=2)), no_wrap=True, overflow="ignore")
 
 
 def printable_lines(text: str) -> str:
-    """Return a text of several lines with escapes for what a terminal would obey."""
+    """Return a text of several lines, with control characters escaped."""
     return "\n".join(printable(line) for line in text.split("\n"))
 
 
@@ -155,7 +152,7 @@ def _verdict(findings: Sequence[Finding]) -> Iterator[str]:
 
 
 def _reasons_to_skip(findings: Sequence[Finding], tried: AbstractSet[str | None]) -> Iterator[str]:
-    """Yield why nothing was tried of accounts, then each reason for which a check was skipped."""
+    """Yield why accounts were not tried, then each reason why a check was skipped."""
     left: dict[str, list[str]] = {}
     skipped: dict[str, None] = {}
     for each in findings:
@@ -163,7 +160,7 @@ def _reasons_to_skip(findings: Sequence[Finding], tried: AbstractSet[str | None]
             continue
         if each.check is Check.ROLE and each.account_id not in tried:
             left.setdefault(each.message or "", []).extend(filter(None, (each.account_id,)))
-        # One that advises something as well is told with that.
+        # A message with a remedy is printed together with that remedy, in the verdict.
         elif each.message is not None and each.remedy is None:
             whose = f"{each.organization}: " if each.organization is not None else ""
             skipped[with_options(f"{whose}{each.check} skipped: {each.message}", each.organization)] = None

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from poolcensus.analysis.diff import Diff
     from poolcensus.model import OperationInfo
 
-# One wrong letter in five. PoolType, which the service may add, is no PoolName.
+# Allows one wrong letter in five. PoolType, which the service may add, must not be taken for PoolName.
 _CLOSE = 0.8
 
 
@@ -84,13 +84,16 @@ def command(
 
 
 def _check_fields(given: Iterable[str], operation: OperationInfo) -> None:
-    """Raise `UsageError` for what is meant as a known field and is none. The service may have more fields."""
+    """Raise `UsageError` for a name that resembles a known field. Other unknown names are accepted.
+
+    The service may have more fields than this version knows.
+    """
     from poolcensus.format.text import did_you_mean, nearest
     from poolcensus.operations import fields_of
 
     known = {each.keys[0].casefold(): each.keys[0] for each in fields_of(operation)}
     for name in given:
-        # As the columns of a query are called, a field has underscores.
+        # A user may write a field like the column of a query, with underscores.
         alike = nearest(name.casefold().replace("_", ""), known, cutoff=_CLOSE, beginnings=False)
         if alike is not None and name not in known.values():
             hint = did_you_mean(known[alike])

@@ -1,6 +1,6 @@
-"""The differences between two snapshots for people: by account and region, a line for each.
+"""The differences between two snapshots as text: a line for each, by account and region.
 
-Lines are printed as they are found. None is broken here: IDs stay whole, and can be copied.
+Lines are printed as soon as they are found. They are not wrapped, so that IDs can be copied.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
     Paint = Callable[[str, str], str]
 
-# Of names and values: they come from others, and may be as long as a file. `--json` has all of them.
+# Characters shown of a name or a value. Others choose them, and they may be very long; `--json` has all.
 _LONGEST: Final = 200
-# More regions than a line of 80 columns has room for are counted.
+# A line of 80 columns has room for this many regions. More are counted instead of named.
 _REGIONS_NAMED: Final = 3
 
 _COLOURS: Final = {
@@ -42,7 +42,7 @@ _COLOURS: Final = {
 
 
 def put_differences(found: Diff, a: Snapshot, b: Snapshot) -> None:
-    """Print the differences and what they come to."""
+    """Print the differences and their totals."""
     screen = console()
     coloured = screen.color_system is not None and not screen.no_color
 
@@ -71,10 +71,10 @@ def _described(snapshot: Snapshot) -> str:
 
 
 def _lines(changes: Iterable[Change], operation: OperationInfo, paint: Paint) -> Iterator[str]:
-    # What a person knows an item by, beside its id.
+    # What people know an item by, besides its ID.
     facets = facets_of(operation)
     names = (facets.name, facets.state)
-    # What both runs expect is no news: it is in the summary alone.
+    # Targets that both runs expect to be refused are only counted, in the summary.
     news = (each for each in changes if not each.is_expected)
     for account_id, of_account in groupby(news, lambda each: each.account_id):
         unknown: dict[str, list[Change]] = {}
@@ -102,7 +102,7 @@ def _with_name(change: Change) -> str:
 
 def _item_lines(change: Change, names: Iterable[Keys], paint: Paint) -> Iterator[str]:
     item = change.pool or {}
-    # What is changed has a line.
+    # A value that changed has its own line below.
     values = [value_at(item, keys) for keys in names if not change.fields.keys() & keys[:1]]
     named = " ".join(_shown(value) for value in values if value)
     kind = paint(f"{change.kind:7}", _COLOURS[change.kind])
@@ -114,7 +114,7 @@ def _item_lines(change: Change, names: Iterable[Keys], paint: Paint) -> Iterator
 def _changed_values(
     fields: Mapping[str, tuple[JsonValue, JsonValue]], prefix: str = ""
 ) -> Iterator[tuple[str, tuple[JsonValue, JsonValue]]]:
-    """Yield what differs, in objects by the names of their fields, such as `TimeoutSettings.…`."""
+    """Yield each value that differs. A field of an object is named by its path: `TimeoutSettings.…`."""
     for name, (before, after) in fields.items():
         if isinstance(before, dict) and isinstance(after, dict):
             inner = {
@@ -122,7 +122,7 @@ def _changed_values(
                 for each in sorted(before.keys() | after.keys())
                 if not same(before.get(each), after.get(each))
             }
-            # Of two that differ in a null alone, which one of them lacks, the whole is shown.
+            # If they differ only in a null field that one of them lacks, both objects are shown whole.
             if inner:
                 yield from _changed_values(inner, f"{prefix}{name}.")
                 continue

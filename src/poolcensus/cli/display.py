@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
     from poolcensus.model import Progress
 
-# A target that is open for less is not worth a name.
+# Seconds that a target has to be open before it is shown as slow.
 SLOW_AFTER = 2.0
 MAX_SLOW = 3
 
 
 @contextmanager
 def live(read: Callable[[], Progress]) -> Iterator[Callable[[], None]]:
-    """Yield a display of what `read` says, for the time of the block, which has to call for each refresh.
+    """Show the progress that `read` returns during the block. Yield a function that refreshes the display.
 
-    Nothing waits for the terminal meanwhile, nor do log lines: a thread writes them between the frames.
+    Nothing in the block waits for the terminal: a thread writes the frames, and log lines between them.
     """
     stream = _in_background(sys.stderr)
     screen = console(stderr=True, file=stream)
@@ -46,7 +46,7 @@ def live(read: Callable[[], Progress]) -> Iterator[Callable[[], None]]:
         pacer = Pacer()
 
         def refresh() -> None:
-            # Whoever sees nothing of this frame has no use for the next one behind it.
+            # While the terminal has not taken the last frame, don't queue another.
             if stream is None or not stream.behind:
                 progress = read()
                 shown.update(display(progress, pacer.pace(progress)), refresh=True)
@@ -63,19 +63,19 @@ def _in_background(stream: TextIO) -> BackgroundStream | None:
     try:
         return BackgroundStream(stream)
     except (OSError, RuntimeError, ValueError):
-        # What is no file of the system never waits, and without a thread a terminal may.
+        # A stream without a descriptor never blocks. Without a thread, the terminal may block.
         return None
 
 
 def display(progress: Progress, pace: Pace = UNKNOWN) -> RenderableType:
-    """Return the progress for a terminal: a bar, the counters, and what is slow."""
+    """Return the progress for a terminal: a bar, the counters and the slowest targets."""
     if progress.waits_for is not None:
         return text(progress.waits_for)
     bar = Table.grid(padding=(0, 1), expand=True)
     bar.add_column(no_wrap=True)
     bar.add_column(ratio=1, min_width=5)
     bar.add_column(no_wrap=True, justify="right")
-    # While the listing goes on, the end is not known: the bar moves instead of promising one.
+    # While accounts are still being listed, the total is unknown, and the bar only pulses.
     total = None if progress.listing else max(progress.totals.targets, progress.done, 1)
     bar.add_row(
         text(f"{covered(progress)} targets"),

@@ -79,7 +79,7 @@ async def _findings(
 
 
 def _object(finding: Finding) -> JsonObject:
-    """Return what a check has found. Settings are named as options, or as a table of the file has them."""
+    """Return a finding as JSON. Settings are named as options, or as in the table of the Organization."""
     message, remedy = (
         None if each is None else with_options(each, finding.organization)
         for each in (finding.message, finding.remedy)

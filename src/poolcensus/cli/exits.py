@@ -1,4 +1,4 @@
-"""Exit codes, all of them, and the one place that turns exceptions into codes and lines of text."""
+"""All exit codes, and the one place that turns exceptions into exit codes and messages."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ if TYPE_CHECKING:
     from poolcensus.errors import CensusError
 
 
+# Seconds that the exit waits for threads.
 _LAST_THREADS = 1.0
 
 NO_THREADS = (
     "The system lets this process start no more threads. Raise the limit on threads (ulimit -u, TasksMax of a"
     " systemd unit, --pids-limit of a container) or that on memory."
 )
-"""What a person is told of `is_of_threads`."""
+"""The message for an error of which `is_of_threads` is true."""
 
 
 class ExitCode(IntEnum):
-    """What the program's exit code says."""
+    """The exit codes of the program."""
 
     OK = 0
     FATAL = 1
@@ -62,13 +63,13 @@ MEANINGS: Mapping[ExitCode, str] = {
     ExitCode.INTERRUPTED: "Interrupted: nothing was published.",
     ExitCode.TERMINATED: "Terminated: nothing was published.",
 }
-"""Each exit code in words, for the manual."""
+"""The meaning of each exit code, for the manual page."""
 
 
 class StoppedError(BaseException):
-    """A signal ended the run. Nothing was published.
+    """A signal ended the run, and nothing was published.
 
-    As KeyboardInterrupt, it passes through what catches every `Exception`, as libraries do.
+    A BaseException like KeyboardInterrupt, so that libraries that catch every `Exception` let it pass.
     """
 
     def __init__(self, signal_number: int) -> None:
@@ -77,7 +78,7 @@ class StoppedError(BaseException):
 
 
 class ExitStatus:
-    """What the program ends with."""
+    """The code that the program ends with."""
 
     __slots__ = ("code",)
 
@@ -86,12 +87,12 @@ class ExitStatus:
 
 
 def code_of(error: BaseException) -> int:
-    """Return the exit code that an exception ends the program with."""
+    """Return the exit code for an exception that ends the program."""
     from poolcensus import errors
 
     match error:
         case errors.ScopeError():
-            # Of the settings too, but calls were made to know it.
+            # A kind of SettingsError, but found only after calls were made.
             code = ExitCode.FATAL
         case errors.SettingsError() | errors.QueryError() | click.UsageError():
             code = ExitCode.USAGE
@@ -111,9 +112,9 @@ def code_of(error: BaseException) -> int:
 
 
 def is_of_threads(error: BaseException) -> bool:
-    """Whether it says, alone or in a group, that no thread could be started.
+    """Return whether the error, or each error of the group, says that no thread could be started.
 
-    Python has no exception of its own for that.
+    Python has no exception type for that.
     """
     if isinstance(error, BaseExceptionGroup):
         return all(map(is_of_threads, error.exceptions))
@@ -121,16 +122,16 @@ def is_of_threads(error: BaseException) -> bool:
 
 
 def is_bug(error: Exception) -> bool:
-    """Whether it is a defect of the program: nothing that a person or the machine has caused."""
+    """Return whether the error is a defect of the program, caused neither by the user nor by the machine."""
     caused = (click.ClickException, click.Abort, OSError, _census_error())
     return not (isinstance(error, caused) or is_of_threads(error))
 
 
 @contextmanager
 def report() -> Iterator[ExitStatus]:
-    """End what a person or the machine caused with a few lines and a code; a bug keeps its traceback.
+    """Turn an error in the block into a few lines and an exit code. A bug keeps its traceback.
 
-    Where the log is JSON, its last line is then an `exit_error`, but not where a snapshot was published.
+    If the log is JSON, its last line is then an `exit_error`, unless a snapshot was published.
     """
     outcome = ExitStatus()
     try:
@@ -140,7 +141,7 @@ def report() -> Iterator[ExitStatus]:
     except Exception as error:
         from poolcensus.cli import logs
 
-        # A program reads the log: it gets the traceback of a bug in a line, too.
+        # A JSON log is read by programs, so the traceback of a bug is one of its lines.
         if is_bug(error) and not logs.bug(error):
             raise
         _end_with(error, outcome)
@@ -165,7 +166,7 @@ def _end_with(error: BaseException, outcome: ExitStatus) -> None:
 
 
 def _lines(error: BaseException, words: str) -> list[str]:
-    """Return what is said in lines: one a problem, however many the name of a file in it has."""
+    """Return the message in lines, one for each problem, even if a file name in it contains line breaks."""
     from poolcensus.cli.trouble import with_options
     from poolcensus.errors import QueryError, SettingsError
 
@@ -173,13 +174,13 @@ def _lines(error: BaseException, words: str) -> list[str]:
         case SettingsError() if words:
             return [with_options(each, error.organization) for each in error.lines]
         case QueryError():
-            # DuckDB shows below its words where in the SQL the mistake is.
+            # Below its message, DuckDB shows where in the SQL the mistake is.
             return words.splitlines()
     return [words] if words else []
 
 
 def _words(error: BaseException) -> str:
-    """Return what ended the program. Nothing where its reader has seen enough."""
+    """Return the message of the error. Empty if the reader of standard output closed it."""
     if isinstance(error, BrokenPipeError) or isinstance(error.__cause__, BrokenPipeError):
         drop_output()
         return ""
@@ -201,19 +202,18 @@ def _words(error: BaseException) -> str:
 
 
 def drop_output() -> None:
-    """Drop what is still buffered, for whoever reads has seen enough: it would raise again at the exit."""
+    """Discard the buffered output, after its reader closed it. Flushing it at exit would raise again."""
     with suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def end(code: int) -> NoReturn:
-    """End the process with this code, whatever its threads are doing.
+    """Exit with `code`, even if threads are still running.
 
-    Python would wait for them without a limit: for one that hangs in a file system that is gone, or for a
-    program that never ends.
+    Python would wait for them without a limit, such as for one that hangs in a file system that is gone.
     """
     for each in ENDING:
-        # The code is known, and little is left to wait for.
+        # The exit code is decided, and only a few seconds remain.
         signal.signal(each, signal.SIG_IGN)
     background.settle()
     last = time.monotonic() + _LAST_THREADS
@@ -232,20 +232,20 @@ def end(code: int) -> NoReturn:
 
 
 def _settle_output() -> None:
-    """Give up on what can't be written to, of standard output and error: Python would exit with 120."""
+    """Flush standard output and error, and discard what can't be written. Python would exit with 120."""
     for stream in (sys.stdout, sys.stderr):
         if stream is None:
             continue
         try:
             stream.flush()
         except (OSError, ValueError):
-            # What is still buffered goes nowhere.
+            # Send the buffered text to /dev/null.
             with suppress(OSError, ValueError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _census_error() -> type[CensusError]:
-    # An except clause's expression runs only when an exception comes by: --version never pays for this.
+    # Imported only when an error is handled: --version should not pay for it.
     from poolcensus.errors import CensusError
 
     return CensusError

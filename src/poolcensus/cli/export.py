@@ -71,11 +71,11 @@ def command(ref: str | None, config: Path | None, *, every: bool, output: str, *
 
 
 def _check_folder(output: str) -> None:
-    """Raise `UsageError` for an --output that can be no folder, before work is done for it."""
+    """Raise `UsageError` if --output can't be a folder, before any work is done."""
     if not output:
         raise click.UsageError("--output needs the name of a folder")
     check_no_bucket(output, folder=True)
-    # Without the last slash, which no file has.
+    # A Path drops the final slash, with which a file would seem not to exist.
     path = Path(output)
     if exists(path) and not is_folder(path):
         raise click.UsageError(f"--output: {output} is a file, not a folder")

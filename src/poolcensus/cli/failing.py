@@ -1,4 +1,4 @@
-"""Failures for people: by account and cause, and what would mend each cause."""
+"""Failures as text: a row for each account and cause, then how to fix each cause."""
 
 from __future__ import annotations
 
@@ -29,10 +29,9 @@ if TYPE_CHECKING:
 
 
 def put_failures(run: Snapshot | RefusedRun, choice: Choice, sort: Sequence[SortKey]) -> Coverage:
-    """Print the failures that are wanted, a row for each account and cause; then what would mend them.
+    """Print the selected failures, then how to fix them, then which selected places were not asked.
 
-    Then which of the accounts and regions that are chosen were not asked. Returns what the ledger says of
-    them all.
+    Return what the ledger says about the selected accounts and regions.
     """
     manifest = run.manifest
     coverage = Coverage(choice, manifest)
@@ -50,7 +49,7 @@ def put_failures(run: Snapshot | RefusedRun, choice: Choice, sort: Sequence[Sort
     screen = console()
     groups = _groups(results, manifest)
     remedies = [remedy_of(each) for each in groups]
-    # What follows the table is not told in it as well.
+    # The remedies follow the table, so they are removed from its messages.
     shown = [replace(each, message=without_remedies(each.message or "", remedies)) for each in rows]
     put(
         screen,
@@ -71,9 +70,9 @@ def put_failures(run: Snapshot | RefusedRun, choice: Choice, sort: Sequence[Sort
 
 
 def put_causes(uncovered: Iterable[TargetResult], manifest: Manifest) -> None:
-    """Print a sentence for each cause, after an empty line: its first accounts, and what would mend it.
+    """Print an empty line, then a sentence for each cause: its first accounts, and how to fix it.
 
-    What failed as a known gap expects is not to be mended.
+    Failures that a known gap expects are left out.
     """
     _put_groups(_groups(uncovered, manifest))
 

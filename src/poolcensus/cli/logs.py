@@ -16,17 +16,18 @@ if TYPE_CHECKING:
 
     from poolcensus.config import Settings
 
-# At DEBUG, botocore logs secret keys, session tokens and external ids; the others log requests.
+# Loggers whose level stays at WARNING or above. At DEBUG, botocore logs secret keys, session tokens and
+# external IDs; the others log requests.
 PINNED = ("aioboto3", "aiobotocore", "aiohttp", "asyncio", "boto3", "botocore", "s3transfer", "urllib3")
 
 _logger = logging.getLogger("poolcensus")
 
 
 class StandardErrorHandler(logging.StreamHandler[TextIO]):
-    """Writes to what standard error is at that moment: the progress display takes its place for a time.
+    """Writes to the current `sys.stderr`, which the progress display replaces while it runs.
 
-    A record whose `once` is set is written once in a command, however often it is logged. Where that is a
-    text, records with the same one are the same.
+    A record with the attribute `once` is written only the first time. Two such records are the same if their
+    `once` is the same string; if it is True, if their messages are the same.
     """
 
     def __init__(self, formatter: logging.Formatter, *, as_json: bool) -> None:
@@ -43,14 +44,14 @@ class StandardErrorHandler(logging.StreamHandler[TextIO]):
                 return
             self._told.add(told)
         self.stream = sys.stderr
-        # A line of text is read beside its run, those in JSON are gathered from many.
+        # Only JSON needs the ID of the run: its lines are collected from many runs.
         if self.as_json and (run_id := self.run_id()) is not None:
             record.run_id = run_id
         super().emit(record)
 
 
 class TextFormatter(logging.Formatter):
-    """A line a message, with nothing in it that a terminal would obey."""
+    """Formats a message as one line, with control characters escaped."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -65,7 +66,10 @@ class TextFormatter(logging.Formatter):
 
 
 def configure(settings: Settings, file: Path | None = None) -> None:
-    """Set logging up for the process, and log which settings file was read. A second call replaces it."""
+    """Configure logging for the process, and log which settings file was read.
+
+    A later call replaces the configuration.
+    """
     from poolcensus.config import LogFormat
 
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
@@ -75,7 +79,7 @@ def configure(settings: Settings, file: Path | None = None) -> None:
 
 
 def configure_json() -> None:
-    """Set logging up as JSON before settings are read, so that what is wrong with them is JSON too."""
+    """Configure logging as JSON before the settings are read, so that errors about them are JSON too."""
     _set_up(logging.WARNING, as_json=True)
 
 
@@ -91,18 +95,18 @@ def _set_up(level: int, *, as_json: bool) -> None:
 
 
 def is_json() -> bool:
-    """Whether the log is JSON."""
+    """Return whether the log is JSON."""
     return any(each.as_json for each in _handlers())
 
 
 def of_run(run_id: Callable[[], str | None]) -> None:
-    """Give each line in JSON the id of the run from here on, once `run_id` returns one."""
+    """Add the ID of the run to each JSON line from now on. `run_id` returns None while it is not known."""
     for each in _handlers():
         each.run_id = run_id
 
 
 def message(line: str, *, is_error: bool) -> bool:
-    """Log the line where the log is JSON, as a warning if it is of no error, and return whether it did."""
+    """If the log is JSON, log the line, as an error or a warning. Return whether the log is JSON."""
     if is_json():
         _logger.log(logging.ERROR if is_error else logging.WARNING, line)
         return True
@@ -120,7 +124,7 @@ def warning(message: str, *values: object) -> None:
 
 
 def status(line: str) -> bool:
-    """Log how far a run is where the log is JSON, whatever its level, and return whether it did."""
+    """If the log is JSON, log the progress of a run, whatever the level. Return whether the log is JSON."""
     if is_json():
         extra = {"message_type": "status"}
         _logger.handle(_logger.makeRecord(_logger.name, logging.INFO, "", 0, line, (), None, extra=extra))
@@ -129,13 +133,13 @@ def status(line: str) -> bool:
 
 
 def exit_error(code: int, message: str) -> None:
-    """Log the line that says how the program ended, where the log is JSON."""
+    """If the log is JSON, log the line that says how the program ended."""
     if is_json():
         _logger.error(message, extra={"message_type": MESSAGE_TYPE, "code": code})
 
 
 def bug(error: Exception) -> bool:
-    """Log a bug with its traceback where the log is JSON, and return whether it did."""
+    """If the log is JSON, log a bug with its traceback. Return whether the log is JSON."""
     if is_json():
         _logger.critical("unexpected %s: please report it", type(error).__name__, exc_info=error)
         return True

@@ -1,4 +1,4 @@
-"""`poolcensus man`: the manual page, made from the commands themselves."""
+"""`poolcensus man`: the manual page, generated from the commands."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def command() -> int:
 
 
 def page() -> Iterator[str]:
-    """Yield the lines of the page, in the macros of man(7)."""
+    """Yield the lines of the manual page, with the macros of man(7)."""
     yield f'.TH POOLCENSUS 1 "" "poolcensus {_escaped(__version__)}" "User Commands"'
     about = (group.help or "").rstrip(".")
     yield from (".SH NAME", f"poolcensus \\- {_escaped(about[0].lower() + about[1:])}")
@@ -94,6 +94,6 @@ def _entry(name: str, text: str) -> Iterator[str]:
 
 
 def _escaped(text: str) -> str:
-    """Return the text as roff prints it as it is: a hyphen is copied as one, no line is a request."""
+    """Return the text escaped for roff: hyphens stay ASCII hyphens, and no line is taken for a request."""
     safe = text.replace("\\", "\\e").replace("-", "\\-").replace('"', "\\(dq")
     return f"\\&{safe}" if safe.startswith((".", "'")) else safe

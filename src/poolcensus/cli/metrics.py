@@ -1,7 +1,7 @@
-"""The metrics of runs as text for Prometheus, for node_exporter's textfile collector.
+"""Prometheus metrics of runs, in a file for node_exporter's textfile collector.
 
-Some tell of the last run, whichever way it ended, and some of the snapshot that was published last. A run
-that publishes none takes the latter over from the file that it replaces.
+Some metrics describe the last run, however it ended, and some the newest published snapshot. A run that
+publishes no snapshot copies the latter from the file that it replaces.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from poolcensus.model import Manifest, Progress
 
-# This program writes 6 KB. What is a hundred times as long is another program's.
+# Bytes read of an earlier file. This program writes 6 KB; a file a hundred times as long is not its own.
 _LONGEST = 600_000
 
 _OF_THE_RUN = {
@@ -57,15 +57,15 @@ _OUTCOME_NAMES = {f'outcomes{{outcome="{each}"}}': each for each in Outcome}
 
 
 def write_metrics(file: Path, *, exit_code: int, progress: Progress, manifest: Manifest | None) -> None:
-    """Write the metrics of a run that has ended, whichever way. `manifest` is of what it published.
+    """Write the metrics of a run that has ended. `manifest` is that of the snapshot it published, or None.
 
-    The file, or what it is a link to, is replaced in one step: who reads it sees the last run's or this
-    one's. A device or a pipe is written to as it stands. Raises OSError.
+    The file, or the file that it links to, is replaced atomically. A device or a pipe is written in place.
+    Raises OSError.
     """
     registry = CollectorRegistry()
     now = time.time()
     run = _of_the_run(exit_code, progress, now, published=manifest is not None)
-    # Series that are always there, so that no alert is silent for want of one: 0 until something is known.
+    # Every series always exists, with 0 until a value is known. A missing series would keep an alert silent.
     snapshot = {**dict.fromkeys((*_OF_THE_SNAPSHOT, *_OUTCOME_NAMES), 0.0), **_former(file)}
     if manifest is not None:
         snapshot.update(_of_the_snapshot(manifest, now))
@@ -79,13 +79,13 @@ def write_metrics(file: Path, *, exit_code: int, progress: Progress, manifest: M
     if target is None:
         _write_in_place(file, generate_latest(registry))
     else:
-        # Not by the client's own function: a signal would leave its temporary file.
+        # prometheus_client's own function would leave its temporary file behind after a signal.
         with file_replacing(target) as made:
             made.write(generate_latest(registry))
 
 
 def _write_in_place(file: Path, content: bytes) -> None:
-    # Without waiting for a reader of a pipe, who may never come.
+    # O_NONBLOCK: opening a pipe that nobody reads would wait for ever.
     fd = os.open(file, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     try:
         os.set_blocking(fd, True)
@@ -128,12 +128,12 @@ def _of_the_snapshot(manifest: Manifest, now: float) -> Mapping[str, float]:
 
 
 def _former(file: Path) -> Mapping[str, float]:
-    """Return what the file that is there says of the newest snapshot: nothing where it can't be read."""
+    """Return the snapshot metrics of the existing file. Empty if it can't be read."""
     try:
         text = _text(file)
         samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        # Another program's file or half a line: the parser trips over text of any shape in as many ways.
+        # Another program's file, or half a line: on malformed text the parser raises all of these.
         return {}
     found: dict[str, float] = {}
     for sample in samples:
@@ -143,15 +143,15 @@ def _former(file: Path) -> Mapping[str, float]:
         known = name in _OUTCOME_NAMES or (name in _OF_THE_SNAPSHOT and not sample.labels)
         if known and math.isfinite(sample.value) and sample.value >= 0:
             found[name] = sample.value
-    # Without it, nothing says that the other numbers are a snapshot's.
+    # Without this one, the other values don't come from a snapshot.
     return found if found.get("last_success_timestamp_seconds") else {}
 
 
 def _text(file: Path) -> str:
-    # A pipe would never end.
+    # Reading a pipe would never end.
     if not is_file(file):
         return ""
     with file.open("rb") as stream:
         text = stream.read(_LONGEST).decode()
-    # A number that is cut off is another number.
+    # If the text was cut off, its last number may be wrong.
     return text if text.endswith("\n") else ""

@@ -1,4 +1,4 @@
-"""The command that is told how a run has ended: a summary on its standard input, as one JSON object."""
+"""Run the command that is notified of the end of a run. It gets a summary as JSON on its standard input."""
 
 from __future__ import annotations
 
@@ -32,27 +32,27 @@ if TYPE_CHECKING:
     from poolcensus.config import Settings
     from poolcensus.model import FailedAccount, FailureGroup, Manifest, Outcome, TargetResult
 
-# A mail server or an API answers within seconds, and in half a minute where it has to be asked twice. Whoever
-# waits for the exit code waits for this too.
+# A mail server or an API answers within seconds, or half a minute with a retry. The exit of the program waits
+# for it.
 TIME_LIMIT = 60.0
 _BETWEEN_LOOKS = 0.02
-# The system ends what it can end at once, also where the machine is busy.
+# SIGKILL takes effect at once, even on a busy machine, unless the process hangs in the system.
 _KILLED_WITHIN = 2.0
-# A message and not a report: the ledger has every failure. SNS takes 256 KiB.
+# The summary is a short message, since the ledger has every failure. SNS accepts 256 KiB.
 _GROUPS = 10
 _LONGEST_MESSAGE = 2000
-# It waits in a temporary file, and a command that prints without end would fill the disk within its time.
+# Bytes of output. They are kept in a temporary file, and an endless output would fill the disk.
 _MOST_OUTPUT = 16 << 20
-# What a command says of its failure is at the end of its output.
+# Only the end of the output is shown: there a command says why it failed.
 _LAST_BYTES = 4000
 _LAST_LINES = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a run has ended: with a snapshot's manifest, or with an error, or None of both for a bug.
+    """How a run ended: with the manifest of a snapshot, or with an error. A bug has neither.
 
-    `stopped` says whether a signal came, which may have been after the snapshot was published.
+    `stopped` says whether a signal arrived, possibly after the snapshot was published.
     """
 
     code: int
@@ -62,14 +62,16 @@ class Ending:
 
 
 def notify(command: str, settings: Settings, census: Census, ending: Ending) -> None:
-    """Run a command with the summary of a run, and wait for it. What it does changes no exit code.
+    """Run a command with the summary of a run on its standard input, and wait for it.
 
-    Its output is kept and shown where it fails. After a signal it is started and not waited for.
+    If it fails, its output is shown; the exit code of the program stays the same. After a signal, the command
+    is started but not waited for.
     """
     arguments = shlex.split(command)
     content = json.dumps(summary(settings, census, ending)).encode() + b"\n"
     try:
-        # Files and no pipes: a command may read none of it, and what it has started may keep its output open.
+        # Files instead of pipes: the command may not read its input, and its children may keep its output
+        # open.
         with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as output:
             given.write(content)
             given.seek(0)
@@ -86,16 +88,16 @@ def notify(command: str, settings: Settings, census: Census, ending: Ending) -> 
 
 
 def _run(arguments: list[str], given: IO[bytes], output: IO[bytes], *, wait: bool) -> str | None:
-    """Run a command to its end. Return what went wrong in words, or None."""
+    """Run a command to its end. Return a description of what went wrong, or None."""
     with (
         _signals() as received,
-        # In a session of its own, so that all that it has started can be ended with it.
+        # In its own session, so that its children can be killed with it.
         subprocess.Popen(  # noqa: S603 - the command that the settings name, without a shell
             arguments, stdin=given, stdout=output, stderr=output, start_new_session=True
         ) as process,
     ):
         if not wait:
-            # Whoever stops a run gives it a few seconds. Popen is not to warn of a process that still runs.
+            # A stopped run has only a few seconds. With a return code, Popen neither waits nor warns.
             process.returncode = 0
             return None
         if (reason := _wait(process, output, received)) is not None:
@@ -107,7 +109,7 @@ def _run(arguments: list[str], given: IO[bytes], output: IO[bytes], *, wait: boo
 
 
 def _wait(process: subprocess.Popen[bytes], output: IO[bytes], received: list[int]) -> str | None:
-    """Wait until a command ends. Return None then, or why it is to be ended."""
+    """Wait until a command ends. Return None, or the reason why it has to be killed."""
     until = time.monotonic() + TIME_LIMIT
     while process.poll() is None:
         if received:
@@ -121,14 +123,14 @@ def _wait(process: subprocess.Popen[bytes], output: IO[bytes], received: list[in
 
 
 def _end(process: subprocess.Popen[bytes]) -> bool:
-    """Kill a command with all that it has started. Return whether it has ended."""
-    # It may have become another user's, by sudo, and what hangs on a disk gets no signal.
+    """Kill a command and its children. Return whether it has ended."""
+    # It may run as another user, by sudo. A process that hangs on a disk does not react.
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     try:
         process.wait(_KILLED_WITHIN)
     except subprocess.TimeoutExpired:
-        # Popen would wait for it without a limit.
+        # Without a return code, Popen would wait for it without a limit.
         process.returncode = 0
         return False
     return True
@@ -136,9 +138,9 @@ def _end(process: subprocess.Popen[bytes]) -> bool:
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """Yield the signals that come. They end no more than the wait: the exit code of the run stands.
+    """Collect the signals that arrive in the block. They end only the wait for the command, not the program.
 
-    A command that is started meanwhile gets signals as usual, even where they are ignored here.
+    The command itself handles signals as usual, even those that this process ignores.
     """
     received: list[int] = []
     heeded = handlers()
@@ -160,7 +162,7 @@ def _last_lines(output: IO[bytes]) -> list[str]:
 
 
 def summary(settings: Settings, census: Census, ending: Ending) -> dict[str, object]:
-    """Return what the command is told, as JSON has it."""
+    """Return the summary that the command gets, as a JSON object."""
     manifest = ending.manifest
     totals = census.progress().totals if manifest is None else manifest.totals
     outcomes = census.outcomes if manifest is None else manifest.outcomes
@@ -236,7 +238,7 @@ def _by_organization(targets: Iterable[TargetResult]) -> dict[str | None, list[T
 
 
 def _hidden(outcome: Outcome, organization: str | None, targets: Sequence[TargetResult]) -> dict[str, object]:
-    """Return what hides pools that an earlier snapshot saw, as a failure is told."""
+    """Return the targets that hide pools of an earlier snapshot, in the form of a failure."""
     accounts = accounts_with(targets)
     return {
         **_named(organization),
@@ -249,7 +251,7 @@ def _hidden(outcome: Outcome, organization: str | None, targets: Sequence[Target
 
 
 def _named(organization: str | None) -> dict[str, object]:
-    """Return the key that says whose it is, where a run is of several Organizations."""
+    """Return the key that names the Organization, if the run has several."""
     return {} if organization is None else {"organization": organization}
 
 

@@ -1,4 +1,4 @@
-"""The options that give settings, made from one table: their help, types and defaults are the settings'."""
+"""The command line options for settings, made from one table. Help and defaults come from the settings."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Returned = TypeVar("Returned")
 
 
 class SettingOption(msgspec.Struct, frozen=True):
-    """An option and the setting that it gives. Without a `metavar` it is a switch, which has its opposite."""
+    """An option and the key of its setting. Without a `metavar` it is a switch: --strict/--no-strict."""
 
     flag: str
     key: str
@@ -97,17 +97,17 @@ FLAGS: Mapping[str, str] = {option.key: option.flag for option in OPTIONS}
 
 EVERYTHING = tuple(option.key for option in OPTIONS)
 LOGGING = ("log_format", "log_level")
-# An empty value takes every other setting back to its default. `--dest "$DEST"` with a variable that is not
-# set would have `prune` remove snapshots, and `collect` publish them, where nobody meant.
+# Settings that an empty value does not reset to the default. `--dest "$DEST"` with an unset variable would
+# have `prune` and `collect` work on the default destination, which nobody meant.
 _NEVER_EMPTY = frozenset({"dest"})
-# What has no records to stream refuses a destination of -.
+# For commands that refuse a destination of -, because they stream no records.
 _DEST_OF_SNAPSHOTS = "Where snapshots are: a directory or s3://BUCKET/PREFIX."
 
 
 def settings_options(
     *keys: str, config: bool = True
 ) -> Callable[[Callable[Parameters, Returned]], Callable[Parameters, Returned]]:
-    """Give a command the options of these settings, in the table's order, and `--config`."""
+    """Return a decorator that adds the options of these settings, in the table's order, and `--config`."""
 
     def decorate(function: Callable[Parameters, Returned]) -> Callable[Parameters, Returned]:
         for option in reversed([each for each in OPTIONS if each.key in keys]):
@@ -131,7 +131,7 @@ def settings_options(
 def comma_list(
     flag: str, metavar: str, text: str, completer: Completer | None = None
 ) -> Callable[[Callable[Parameters, Returned]], Callable[Parameters, Returned]]:
-    """Give a command an option of several values, with commas between them or repeated."""
+    """Return a decorator that adds an option with several values, separated by commas or repeated."""
 
     def split(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:  # noqa: ARG001 - Click's signature
         return tuple(part for each in value for part in (piece.strip() for piece in each.split(",")) if part)
@@ -150,7 +150,8 @@ def _decorator(
     option: SettingOption, description: str
 ) -> Callable[[Callable[Parameters, Returned]], Callable[Parameters, Returned]]:
     text = f"{description}{_hints(option)}"
-    # Values stay text: the settings check them all together and say where each one stood.
+    # Click leaves the values as text. The settings check all of them together, and errors name the place of
+    # each.
     if option.metavar is None:
         both = f"{option.flag}/--no-{option.flag.removeprefix('--')}"
         return click.option(both, option.key, is_flag=True, default=None, help=text)
@@ -165,7 +166,7 @@ def _decorator(
 
 
 def _completer(metavar: str) -> Completer:
-    """Return what is offered for an option's value, by the words of its metavar."""
+    """Return the completer for an option's value, which its metavar tells."""
     if metavar == "PATTERN,...":
         return regions()
     parts = metavar.split("|")
@@ -191,7 +192,10 @@ def _hints(option: SettingOption) -> str:
 
 
 def read_settings(config: Path | None, given: Mapping[str, object], *, ambient: bool = True) -> Settings:
-    """Return the settings of a command: its options, over every other source with `ambient`."""
+    """Return the settings of a command. Its options override the other sources.
+
+    Without `ambient`, neither the environment nor a default settings file is read.
+    """
     from poolcensus.config import load_with_places
 
     options = {key: _without_empty(value) for key, value in given.items() if value not in (None, ())}
@@ -203,14 +207,14 @@ def read_settings(config: Path | None, given: Mapping[str, object], *, ambient: 
 
 
 def path_of(_: click.Context, param: click.Parameter, value: str | None) -> Path | None:
-    """Return the path that an option names. Raises `UsageError` for what names no file, whatever is there."""
+    """Return the path that an option names. Raises `UsageError` for text that can't name a file."""
     if value is not None:
         _check_name(value, param.opts[0])
     return None if value is None else Path(value)
 
 
 def _check_name(value: str, option: str) -> None:
-    # A path would be without its end, and an empty text the current folder.
+    # A Path would drop the final slash, and an empty text would become the current folder.
     if not value:
         raise click.UsageError(f"{option} needs the name of a file")
     if value.endswith(("/", "/.")):
@@ -218,7 +222,7 @@ def _check_name(value: str, option: str) -> None:
 
 
 def check_no_bucket(output: str, *, folder: bool = False) -> None:
-    """Raise `UsageError` for an --output in S3: a path would be made of it."""
+    """Raise `UsageError` for an --output in S3, which would be taken for a local path."""
     if is_in_s3(output):
         what, copy = ("folder", "sync FOLDER") if folder else ("file", "cp FILE")
         then = f"aws s3 {copy} {shlex.quote(output)}"
@@ -226,7 +230,7 @@ def check_no_bucket(output: str, *, folder: bool = False) -> None:
 
 
 def check_output_file(output: str) -> None:
-    """Raise `UsageError` for an --output that is no file in a folder, before work is done for it."""
+    """Raise `UsageError` unless --output names a file in an existing folder, before any work is done."""
     check_no_bucket(output)
     _check_name(output, "--output")
     path = Path(output)
@@ -241,11 +245,11 @@ def check_output_file(output: str) -> None:
 
 
 def check_outside_snapshots(output: str) -> None:
-    """Raise `UsageError` for an --output in a snapshot, which it would damage."""
+    """Raise `UsageError` for an --output inside a snapshot, which it would damage."""
     if (wrong := in_snapshot(output)) is not None:
         raise click.UsageError(f"--output: {wrong}.")
 
 
 def _without_empty(value: object) -> object:
-    """Return the value of an option, a list without its empty texts."""
+    """Return the value of an option; of a list, without the empty texts."""
     return tuple(each for each in value if each != "") if isinstance(value, tuple) else value

@@ -1,4 +1,4 @@
-"""JSON for programs, on standard output."""
+"""JSON on standard output, for programs."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from poolcensus.planned import Plan
     from poolcensus.snapshot import Decision, LockHolder, SnapshotInfo
 
-# Few enough that a reader who wants the first lines soon has them.
+# Few enough that the first lines appear soon.
 _LINES_AT_ONCE: Final = 200
 
 
 def json_text(line: bytes) -> str:
-    """Return a line of JSON, less its end: on a terminal with escapes for what that would obey or hide."""
+    """Return a line of JSON as text without its newline. On a terminal, escape control characters."""
     text = line.decode().rstrip("\n")
     return printable_json(text) if on_terminal(sys.stdout) else text
 
@@ -39,10 +39,7 @@ def write_line(value: object) -> None:
 
 
 def write_lines(lines: Iterable[str], *, to_stderr: bool = False) -> int:
-    """Write many lines, some hundreds at a time: each write is flushed, which takes longer than a line.
-
-    Returns their number.
-    """
+    """Write lines, and return their number. Some hundreds are written at once: each write is flushed."""
     rest, written = iter(lines), 0
     while part := list(islice(rest, _LINES_AT_ONCE)):
         click.echo("\n".join(part), err=to_stderr)
@@ -51,7 +48,7 @@ def write_lines(lines: Iterable[str], *, to_stderr: bool = False) -> int:
 
 
 def info_object(info: SnapshotInfo, now: datetime) -> JsonObject:
-    """Return a snapshot of a list, as it is seen `now`."""
+    """Return a listed snapshot as JSON. `now` decides whether it is dated in the future."""
     shard = info.scope.shard
     return {
         "snapshot_id": info.id,
@@ -71,7 +68,7 @@ def info_object(info: SnapshotInfo, now: datetime) -> JsonObject:
 
 
 def decision_object(decision: Decision, error: str | None) -> JsonObject:
-    """Return what becomes of a snapshot; `error` says why it could not be removed."""
+    """Return the decision about a snapshot as JSON. `error` says why it could not be removed."""
     return {
         "snapshot_id": decision.snapshot_id,
         "action": "keep" if decision.keep else "remove",
@@ -82,7 +79,7 @@ def decision_object(decision: Decision, error: str | None) -> JsonObject:
 
 
 def unlock_object(dest: str, holder: LockHolder | None) -> JsonObject:
-    """Whether a lock was removed, and whose it was."""
+    """Return as JSON whether a lock was removed, and whose it was."""
     return {
         "dest": dest,
         "removed": holder is not None,
@@ -93,7 +90,7 @@ def unlock_object(dest: str, holder: LockHolder | None) -> JsonObject:
 
 
 def plan_object(plan: Plan) -> JsonObject:
-    """Return the plan, under the names that the manifest uses."""
+    """Return the plan as JSON, with the names that the manifest uses."""
     return {
         "caller": caller_object(plan.caller),
         "organization_id": plan.organization_id,

@@ -1,4 +1,4 @@
-"""Where a setting stands that is found to be wrong only when it is used, such as a file that is not there."""
+"""The places of settings, for errors that are found only when a setting is used, such as a missing file."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _BEGINNING = re.compile(r"(?:Organization (?P<name>[\w.-]+): )?`(?P<key>[a-z0-9_
 
 
 def remember(places: Mapping[tuple[str | None, str], str]) -> None:
-    """Keep the places of a command's settings, by Organization and key, while the command runs."""
+    """Store the places of a command's settings, by Organization and key, for as long as the command runs."""
     ctx = click.get_current_context(silent=True)
     if ctx is not None:
         ctx.meta[_KEY] = places
 
 
 def both_on_standard_output(other: str) -> str:
-    """Return what is said where `json`, wherever that is set, and `other` want standard output both."""
+    """Return the message for `json` and `other` both writing to standard output."""
     ctx = click.get_current_context(silent=True)
     places: Mapping[tuple[str | None, str], str] = {} if ctx is None else ctx.meta.get(_KEY, {})
     place = places.get((None, "json"), "--json")
@@ -33,7 +33,7 @@ def both_on_standard_output(other: str) -> str:
 
 
 def name_place(error: SettingsError, ctx: click.Context) -> None:
-    """Have a message that begins with a setting begin with the place where that stands."""
+    """If the message of an error begins with a setting, replace that with the place of the setting."""
     places: Mapping[tuple[str | None, str], str] = ctx.meta.get(_KEY, {})
     if (found := _BEGINNING.match(str(error))) is None:
         return

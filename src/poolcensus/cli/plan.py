@@ -79,7 +79,7 @@ def command(config: Path | None, *, output: str | None, **given: object) -> int:
 
 
 def _check_list_output(output: str, settings: Settings) -> None:
-    """Raise UsageError for a list that can't be written, before anything is called for it."""
+    """Raise UsageError if the list can't be written, before any call is made."""
     if settings.shard is not None:
         raise click.UsageError("--output writes the list that all shards share: leave out --shard")
     if settings.organization:

@@ -30,11 +30,10 @@ _DUMB = frozenset({"dumb", "unknown"})
 
 
 def shown(read: Callable[[], Progress], mode: ProgressMode) -> AbstractAsyncContextManager[None]:
-    """Return a context that shows what `read` says: a live display on a terminal, else lines or nothing.
+    """Return a context manager that shows progress: as a live display on a terminal, else as lines, or not.
 
-    Where the log is JSON, a terminal counts for nothing, and lines are the log's.
-
-    To be called before the event loop runs, which loading the display would hold up.
+    `read` returns the progress. If the log is JSON, lines go to the log, even on a terminal. Call this before
+    the event loop runs: importing the display would block it.
     """
     terminal = on_terminal(sys.stderr) and not logs.is_json()
     if mode is ProgressMode.NEVER or (mode is ProgressMode.AUTO and not terminal):
@@ -64,13 +63,13 @@ async def _lines(read: Callable[[], Progress]) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _display(display: AbstractContextManager[Callable[[], None]]) -> AsyncIterator[None]:
-    # A display of its own thread would read the counters while the event loop changes them.
+    # The event loop refreshes the display. A thread would read the counters while the loop changes them.
     try:
         with display as refresh:
             async with _repeated(refresh, 1 / REFRESHES_PER_SECOND):
                 yield
     finally:
-        # What is said after it comes behind the log lines, and finds the cursor where the display began.
+        # Wait until the terminal is up to date, so that later output follows the log lines.
         with anyio.CancelScope(shield=True):
             for _ in background.unsettled():
                 await anyio.sleep(background.STEP)
@@ -79,11 +78,11 @@ async def _display(display: AbstractContextManager[Callable[[], None]]) -> Async
 @asynccontextmanager
 async def _repeated(action: Callable[[], None], seconds: float) -> AsyncIterator[None]:
     async def repeat() -> None:
-        # A terminal that goes away takes the display with it, not the census.
+        # If the terminal goes away, the display ends, and the census goes on.
         with suppress(OSError):
             while True:
                 await anyio.sleep(seconds)
-                # One that is stopped would stop the event loop, too.
+                # Writing to a stopped terminal would block the event loop.
                 if sys.stderr is None or is_writable(sys.stderr):
                     action()
 

@@ -72,7 +72,7 @@ def command(
     settings = reading_settings(config, given)
     keep = Keep(keep_last, keep_daily, keep_monthly)
     pruning = run(partial(prune, settings.dest, keep, dry_run=dry_run, settings=settings))
-    # Before the rows, whose reader may have seen enough.
+    # Before the rows: their reader may close standard output.
     complain(*(f"left alone: {why}" for why in pruning.unreadable.values()))
     complain(*dated_ahead([each.snapshot_id for each in pruning.decisions if Reason.FUTURE in each.reasons]))
     complain(*pruning.failures.values())

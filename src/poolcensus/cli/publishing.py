@@ -1,4 +1,4 @@
-"""What the commands that publish a snapshot have in common: once it is published, it stands."""
+"""Shared code of the commands that publish a snapshot. After the commit, no error changes the exit code."""
 
 from __future__ import annotations
 
@@ -21,17 +21,16 @@ if TYPE_CHECKING:
 
 
 def code_of_snapshot(manifest: Manifest) -> int:
-    """Return the exit code of a run that has published this."""
+    """Return the exit code of a run that has published this manifest."""
     return ExitCode.UNCOVERED if manifest.failed else ExitCode.OK
 
 
 def run_to_publish(
     body: Callable[[], Coroutine[None, None, Snapshot]], published: Callable[[], Snapshot | None]
 ) -> tuple[Snapshot, bool]:
-    """Run `body`. Return what it has published, and whether a signal came after that.
+    """Run `body`. Return the snapshot that it published, and whether a signal arrived after that.
 
-    `published` returns the snapshot once there is one: what goes wrong from then on is told of, and changes
-    nothing.
+    `published` returns the snapshot, or None before it is published. An error after that is only reported.
     """
 
     def decided() -> int | None:
@@ -47,7 +46,7 @@ def run_to_publish(
         complain(_stopped_after(snapshot.manifest))
         return snapshot, True
     except Exception as error:
-        # A defect, too: a caller that is told of no snapshot would take the census again.
+        # Even a bug: a user who is not told of the snapshot would take the census again.
         snapshot = published()
         if snapshot is None:
             raise
@@ -57,9 +56,9 @@ def run_to_publish(
 
 @contextmanager
 def standing(manifest: Manifest | None) -> Iterator[None]:
-    """Have nothing in the block, signal or exception, change what was published or the exit code.
+    """Keep the exit code of a published snapshot, whatever signal or exception occurs in the block.
 
-    Where `manifest` is None, nothing was, and all goes on as it does elsewhere.
+    With a `manifest` of None, nothing was published, and signals and exceptions act as usual.
     """
     if manifest is None:
         yield
@@ -76,7 +75,7 @@ def _stopped_after(manifest: Manifest) -> str:
 
 
 def _tell_of(error: Exception, manifest: Manifest) -> None:
-    """Say what went wrong after this was published, a bug with its traceback."""
+    """Report an error that occurred after the snapshot was published, a bug with its traceback."""
     is_defect = is_bug(error)
     words = f"unexpected {type(error).__name__}" if is_defect else str(error) or type(error).__name__
     complain(f"snapshot {manifest.snapshot_id} was published before this: {words}")
@@ -85,7 +84,7 @@ def _tell_of(error: Exception, manifest: Manifest) -> None:
 
 
 def scope_lines(published: Snapshot | None, before: SnapshotInfo | None, settings: Settings) -> Iterator[str]:
-    """Yield a line where what was published was asked to cover something else than the snapshots before."""
+    """Yield a line if the published snapshot has another scope than the snapshots before it."""
     from poolcensus.snapshot.scope_news import scope_change
 
     change = scope_change(published, before, settings.dest, settings=settings) if published else None
@@ -94,7 +93,7 @@ def scope_lines(published: Snapshot | None, before: SnapshotInfo | None, setting
 
 
 def show_summary(manifest: Manifest, where: str | None) -> None:
-    """Show a person what was published."""
+    """Print a summary of the published snapshot, if standard error is a terminal."""
     if on_terminal(sys.stderr) and not logs.is_json():
         from poolcensus.cli.summaries import manifest_summary
         from poolcensus.cli.tables import console, put
@@ -104,7 +103,7 @@ def show_summary(manifest: Manifest, where: str | None) -> None:
 
 
 def write_manifest(manifest: Manifest) -> None:
-    """Print what was published as JSON. It is published whatever becomes of that: its code stands."""
+    """Print the manifest as JSON. A failure to print is reported, and changes no exit code."""
     from poolcensus.cli.output import write_line
     from poolcensus.format.manifest import manifest_object
 

@@ -34,8 +34,8 @@ _CHUNK = 1 << 20
 
 
 def _refuse_json(ctx: click.Context, _: click.Parameter, value: bool) -> None:
-    # All other commands have it, and it would be a second way to choose among four formats. Where a file or
-    # the environment sets it for all of them, it is the default.
+    # The other commands have --json. Here it would be a second way to choose one of four formats. If a file
+    # or the environment sets `json`, that is the default format.
     if value and not ctx.resilient_parsing:
         raise click.UsageError("query has no --json: give --format json")
 
@@ -138,7 +138,7 @@ def command(
 
 
 def _form_of(output: Path | None) -> str:
-    """Return the form that a file's name asks for. Raises UsageError where it asks for one there is not."""
+    """Return the format that belongs to a file's suffix. Raises UsageError for an unknown suffix."""
     suffix = output.suffix.lower() if output is not None else ""
     if suffix in _OF_A_TABLE:
         return "table"
@@ -185,7 +185,7 @@ def _pieces(rows: Table, form: str, output: Path | None) -> Iterator[bytes]:
 
 
 def _width() -> int | None:
-    """Return the width of the terminal, None where there is none."""
+    """Return the width of the terminal, or None without a terminal."""
     if not on_terminal(sys.stdout):
         return None
     from poolcensus.cli.tables import console
@@ -206,7 +206,7 @@ def _put(pieces: Iterable[bytes], output: Path | None, settings: Settings) -> No
 
 
 def _check_parquet(output: str | None) -> None:
-    """Raise `UsageError` where nobody asked for Parquet on standard output, or that is a terminal."""
+    """Raise `UsageError` without an --output, or if Parquet would go to a terminal."""
     if output is None:
         raise click.UsageError("--format parquet needs --output FILE")
     if on_terminal(sys.stdout):
@@ -223,7 +223,7 @@ def _chunks(made: Path) -> Iterator[bytes]:
 def _check_listing(
     form: str, sql: str | None, named: str | None, ref: str | None, *, every: bool, both: bool
 ) -> None:
-    """Raise `UsageError` for what is given beside --list or --schema, and would be passed over."""
+    """Raise `UsageError` for options that --list or --schema would ignore."""
     if both:
         raise click.UsageError("--list and --schema exclude each other")
     if sql is not None or named is not None or ref is not None or every:

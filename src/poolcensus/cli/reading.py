@@ -1,4 +1,4 @@
-"""What the commands that read snapshots have in common."""
+"""Shared code of the commands that read snapshots."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 KEYS = ("dest", "profile", "endpoint_url", "log_format", "log_level", "json")
 
-# Where the clock of this machine is behind, every snapshot is from the future: a line has room for a few.
+# If the clock of this machine is slow, every snapshot may be dated in the future. A line has room for a few.
 _IDS_SHOWN = 3
 
 
 def reading_settings(config: Path | None, given: Mapping[str, object]) -> Settings:
-    """Return the settings of a command that reads, its logging set up.
+    """Return the settings of a command that reads snapshots, and configure logging.
 
-    The destination is a folder or a bucket.
+    Raises SettingsError for a destination of -, which keeps no snapshots.
     """
     settings = read_settings(config, given)
     logs.configure(settings, settings_file(config))
@@ -39,7 +39,10 @@ def reading_settings(config: Path | None, given: Mapping[str, object]) -> Settin
 
 
 def dated_ahead(found: Sequence[str], *, left_out: bool = False) -> Iterator[str]:
-    """Yield a line where there are snapshots from the future: these ids. `left_out`: nobody has read them."""
+    """Yield a line about snapshots that are dated in the future. `found` is their IDs.
+
+    `left_out` says that the command has not read them.
+    """
     if not found:
         return
     dated = f"dated in the future{' and left out' if left_out else ''}"
@@ -56,7 +59,7 @@ def dated_ahead(found: Sequence[str], *, left_out: bool = False) -> Iterator[str
 
 
 def code_of_reading(unreadable: Mapping[str, str]) -> ExitCode:
-    """Name the snapshots that can't be read, and return the code of a command that has read the others."""
+    """Report the snapshots that can't be read. Return the exit code of a command that has read the others."""
     for line in unreadable_lines(unreadable):
         complain(line)
         logs.exit_error(ExitCode.FATAL, line)
@@ -65,7 +68,7 @@ def code_of_reading(unreadable: Mapping[str, str]) -> ExitCode:
 
 
 def unreadable_lines(unreadable: Mapping[str, str]) -> Iterator[str]:
-    """Yield a line where there are snapshots that can't be read, with why for the first of them."""
+    """Yield a line about snapshots that can't be read, with the reason for the first of them."""
     ids = sorted(unreadable)
     if not ids:
         return

@@ -1,4 +1,4 @@
-"""The rows of a query in the formats that are text: NDJSON, CSV, and a table for people."""
+"""The rows of a query as NDJSON, as CSV, or as a table for people."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
     from poolcensus.analysis.result_values import ResultColumn, Value
 
-# What is written at a time: few calls, and little to hold.
+# Rows written at a time: few writes, and little memory.
 _ROWS_A_PIECE = 500
 _END_OF_CSV: Final = "\r\n"
 _NUMBERS: Final = frozenset({ColumnType.INTEGER, ColumnType.NUMBER, ColumnType.DECIMAL})
-# As text they are what they are in JSON. Python would write a small Decimal with an exponent.
+# Types written in CSV and tables as in JSON. Python's str() would write a small Decimal with an exponent.
 _AS_IN_JSON: Final = frozenset({ColumnType.JSON, ColumnType.DECIMAL})
 
 
 class Table(Protocol):
-    """What is printed: columns, and rows that each have a value for every one of them."""
+    """A table to be printed: columns, and rows with a value for each column."""
 
     @property
     def columns(self) -> Sequence[ResultColumn]:
@@ -63,7 +63,7 @@ class TextTable:
 def json_pieces(rows: Table, *, for_terminal: bool = False) -> Iterator[bytes]:
     """Yield the rows as lines of JSON, one object each. Times are RFC 3339; NaN and infinity are null.
 
-    A terminal gets escapes for what it would obey or hide.
+    For a terminal, control and hidden characters are escaped.
     """
 
     def line(row: tuple[Value, ...]) -> bytes:
@@ -76,12 +76,12 @@ def json_pieces(rows: Table, *, for_terminal: bool = False) -> Iterator[bytes]:
 
 
 def csv_pieces(rows: Table, *, for_terminal: bool = False) -> Iterator[bytes]:
-    """Yield the rows as CSV with a line of names. NULL is an empty field, JSON stays JSON.
+    """Yield the rows as CSV, after a line of column names. NULL is an empty field, JSON stays JSON.
 
-    A terminal gets escapes for what it would obey or hide, and a line for each row.
+    For a terminal, control and hidden characters are escaped, line breaks too.
     """
     lines = _Lines(for_terminal=for_terminal)
-    # A field is put in quotes for each sign of this end, so also for a carriage return that stands alone.
+    # csv quotes a field that contains a character of the line end. With \r\n it also quotes a lone \r.
     writer = csv.writer(lines, lineterminator=_END_OF_CSV)
     writer.writerow([each.name for each in rows.columns])
     writers = [_writer(each.type) for each in rows.columns]
@@ -92,7 +92,7 @@ def csv_pieces(rows: Table, *, for_terminal: bool = False) -> Iterator[bytes]:
 
 
 def table_pieces(rows: Table, width: int | None) -> Iterator[bytes]:
-    """Yield the rows as a table of at most `width` columns, or as wide as it is without one."""
+    """Yield the rows as a table of at most `width` terminal cells. With None, lines are as long as needed."""
     from poolcensus.cli.uncut import uncut_table
 
     names = [each.name for each in rows.columns]
@@ -114,7 +114,7 @@ def _parts(rows: Iterable[tuple[Value, ...]]) -> Iterator[list[tuple[Value, ...]
 
 
 class _Lines:
-    """Takes lines of CSV, one at a time, and gives them with the line ends of this system."""
+    """A file for csv.writer. It collects lines, and ends each with a plain newline."""
 
     def __init__(self, *, for_terminal: bool) -> None:
         self._for_terminal = for_terminal
@@ -143,7 +143,7 @@ def _json_value(value: Value) -> object:
 
 
 def _writer(kind: ColumnType) -> Callable[[Value], str]:
-    """Return what makes a text of a value of a column."""
+    """Return the function that turns the values of a column into text."""
 
     def write(value: Value) -> str:
         match value:
@@ -164,5 +164,5 @@ def _writer(kind: ColumnType) -> Callable[[Value], str]:
 
 
 def _text_of_time(value: datetime) -> str:
-    # Snapshots have milliseconds, other times may have more.
+    # Times of snapshots have milliseconds. Other times may be more precise.
     return rfc3339(value) if value.microsecond % 1000 == 0 else f"{value.isoformat().removesuffix('+00:00')}Z"

@@ -1,4 +1,4 @@
-"""Runs a coroutine of the library until it ends or a signal ends it. The library itself takes no signal."""
+"""Run a coroutine of the library until it ends or a signal ends it. The library itself handles no signals."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
+# Seconds.
 _SAME_SIGNAL_WITHIN = 1.0
 _CLEANUP_WITHIN = 4.0
 _LAST_MESSAGE_WITHIN = 0.5
@@ -38,18 +39,18 @@ _SHOW_CURSOR = b"\x1b[?25h\n"
 def run(
     body: Callable[[], Coroutine[None, None, Result]], decided: Callable[[], int | None] = lambda: None
 ) -> Result:
-    """Run `body` in an event loop of its own, in a process that is the program's own.
+    """Run `body` in a new event loop, and handle the signals that end the program.
 
-    The first signal that ends the program cancels it, so that it can put away what it has begun, and ends in
-    `StoppedError`. A second ends the process there and then; the same again within a second is no second,
-    nor is SIGHUP beside another.
-    Putting away has four seconds: a thread that hangs in a system call can't be cancelled. `decided` returns
-    the exit code that no signal changes any more, as of a snapshot that is published.
+    The first signal cancels `body`, so that it can clean up, and raises `StoppedError`. The cleanup has four
+    seconds; then the process exits, since a thread that hangs in a system call can't be cancelled. A second
+    signal exits at once. The same signal again within a second does not count as a second one, nor does
+    SIGHUP together with another signal.
 
-    Raises FatalError where the system lets the process start no more threads.
+    `decided` returns the exit code that signals no longer change, such as that of a published snapshot, or
+    None. Raises FatalError if the system lets the process start no more threads.
     """
-    # What has been imported stays: collections would walk all of it again and again, and hold up the event
-    # loop for a tenth of a second each time.
+    # Imported objects live until the end. The garbage collector would search them again and again, and block
+    # the event loop for a tenth of a second each time.
     gc.freeze()
     ended = threading.Event()
     try:
@@ -65,7 +66,7 @@ def run(
 
 @contextmanager
 def _event_loop() -> Iterator[asyncio.Runner]:
-    """Yield what `asyncio.run` runs in. What has been done in it stands where it can't be closed in order."""
+    """Yield the runner of an event loop, and close it. Ignore that no thread can be started to close it."""
     runner = asyncio.Runner()
     try:
         yield runner
@@ -73,7 +74,7 @@ def _event_loop() -> Iterator[asyncio.Runner]:
         try:
             runner.close()
         except RuntimeError as error:
-            # It waits in a thread for those of its own, of which nobody waits for anything any more.
+            # Closing starts a thread that waits for the loop's threads, whose results nobody needs any more.
             if not is_of_threads(error):
                 raise
 
@@ -88,11 +89,11 @@ async def _run(
     stopped_at: list[float] = []
     scope = anyio.CancelScope()
 
-    # Handlers of Python and not of the loop: they are called even while the loop is held up in a system call.
+    # A handler of Python instead of the loop's: it is called even while the loop is blocked in a system call.
     def stop(number: int, _: FrameType | None) -> None:
         if received:
-            # `timeout` and the like signal a process and then its group, and systemd may send SIGHUP behind
-            # SIGTERM: that is one wish, not two.
+            # `timeout` signals a process and then its group, and systemd may send SIGHUP after SIGTERM. Both
+            # count as one request to stop.
             is_other = number != received[0] and signal.SIGHUP not in {number, received[0]}
             if is_other or time.monotonic() - stopped_at[0] > _SAME_SIGNAL_WITHIN:
                 code = decided()
@@ -104,27 +105,27 @@ async def _run(
         stopped_at.append(time.monotonic())
         received.append(number)
         loop.call_soon_threadsafe(scope.cancel)
-        # Not a timer of the loop, which may end before what hangs does.
+        # Not a timer of the loop, which may end before the thread that hangs.
         patience = threading.Timer(_CLEANUP_WITHIN, _run_out, (number, ended, decided))
         patience.daemon = True
-        # Where the system has no thread left, putting away takes the time that it takes.
+        # If no thread can be started, the cleanup has no time limit.
         with suppress(RuntimeError):
             patience.start()
 
     before = handlers()
     for each in before:
-        # The system may give the signal to any thread: this has it wake the loop, whose own handler would
-        # not be called while the loop is held up.
+        # The system may deliver the signal to any thread. This makes it wake the loop. The loop's own handler
+        # does nothing, since it is not called while the loop is blocked.
         loop.add_signal_handler(each, lambda: None)
         signal.signal(each, stop)
     try:
         with scope:
             result = await body()
-            # Whoever has something that stands is told of a signal that came too late to cancel anything.
+            # If the result is final, report a signal that came too late to cancel anything.
             if not received or decided() is None:
                 return result
     finally:
-        # From here on what the program began with has the signals.
+        # Hand the signals back to the handlers that the program began with.
         if (code := decided()) is not None:
             decide(code)
         for each, former in before.items():
@@ -135,9 +136,9 @@ async def _run(
 
 @contextmanager
 def signals_raised() -> Iterator[None]:
-    """Raise `StoppedError` at the first signal, so that what blocks puts away its temporary files.
+    """Raise `StoppedError` at the first signal, so that blocking code removes its temporary files.
 
-    A second one does what it did before.
+    A second signal has the handler from before.
     """
     before = handlers()
     received: list[int] = []
@@ -152,14 +153,15 @@ def signals_raised() -> Iterator[None]:
         with handled(stop):
             yield
     finally:
-        # Where it was raised it may have become another error: shutil.rmtree closes a descriptor twice then.
+        # The code in the block may have turned it into another error. After it, shutil.rmtree closes a
+        # descriptor twice, for example.
         if received:
             raise StoppedError(received[0])
 
 
 @contextmanager
 def ending_with(code: int, line: str) -> Iterator[None]:
-    """Have a signal end the process with `code` and a line: what has been done stands."""
+    """Exit with `code` and the message `line` if a signal arrives in the block."""
 
     def stop(*_: object) -> None:
         _say(partial(complain, line))
@@ -171,7 +173,7 @@ def ending_with(code: int, line: str) -> Iterator[None]:
 
 def _run_out(number: int, ended: threading.Event, decided: Callable[[], int | None]) -> None:
     code = decided()
-    # Where the loop has ended, what went wrong is said already: only threads are left.
+    # If the loop has ended, the error has been reported, and only threads are left.
     if not ended.is_set():
         word = ENDING[signal.Signals(number)]
         line = f"{word}, without waiting for what did not end within {_CLEANUP_WITHIN:g} s"
@@ -182,9 +184,10 @@ def _run_out(number: int, ended: threading.Event, decided: Callable[[], int | No
 
 
 def _say(words: Callable[[], None]) -> None:
-    # What does not end may be standard error itself, or the line of the log that the signal came amid.
+    # In a thread: writing may block on standard error, or on the lock of a log line that the signal
+    # interrupted.
     saying = threading.Thread(target=words, daemon=True)
-    # Where the system has no thread left, the exit code says it alone.
+    # If no thread can be started, only the exit code tells.
     with suppress(RuntimeError):
         saying.start()
         saying.join(_LAST_MESSAGE_WITHIN)
@@ -197,7 +200,7 @@ def _complain_of_exit(code: int, line: str) -> None:
 
 
 def _tell_of_exit(code: int) -> None:
-    # Not by the log: what the signal came amid may be a line of it.
+    # Not through logging: the signal may have interrupted a log line, whose lock is held.
     if logs.is_json():
         _write_at_once(exit_error(code, "stopped by a second signal"))
 
@@ -205,14 +208,14 @@ def _tell_of_exit(code: int) -> None:
 def _leave(code: int) -> None:
     is_settled = background.settle()
     if is_settled and sys.stderr is not None and sys.stderr.isatty() and not logs.is_json():
-        # The progress display hides the cursor and won't get to show it again.
+        # The progress display has hidden the cursor, and does not get to show it again.
         _write_at_once(_SHOW_CURSOR)
     remove_all()
     os._exit(code)
 
 
 def _write_at_once(data: bytes) -> None:
-    # A pipe that nobody reads, and a terminal that is stopped, would take for ever.
+    # Writing to a full pipe or a stopped terminal would block for ever.
     if sys.stderr is not None and is_writable(sys.stderr):
         with suppress(OSError, ValueError):
             os.write(sys.stderr.fileno(), data)

@@ -38,7 +38,7 @@ _STATES = ("CREATING", "DELETING", "RUNNING", "STARTING", "STOPPED", "STOPPING",
 
 
 def _columns() -> list[str]:
-    """Return what rows can be sorted by, pools or failures."""
+    """Return the columns that pools or failures can be sorted by."""
     from poolcensus.operations import WORKSPACES_POOLS
 
     return [*record_keys(WORKSPACES_POOLS.info), *(each for each in FAILURE_KEYS if each != "account")]
@@ -140,7 +140,7 @@ def _check_rows(
     outcome: tuple[str, ...],
     others: tuple[tuple[str, ...], ...],
 ) -> None:
-    """Raise `UsageError` for an option that would change nothing, or that could match nothing."""
+    """Raise `UsageError` for an option that would have no effect, or could match nothing."""
     if state and not pools:
         raise click.UsageError("--state chooses pools: add --pools")
     if outcome and not failures:
@@ -153,7 +153,7 @@ def _check_rows(
 
 
 class _View:
-    """Prints snapshots and refused runs, or the rows of them that are chosen."""
+    """Prints snapshots and refused runs, or selected rows of them."""
 
     def __init__(self, settings: Settings, choice: Choice, sort: tuple[SortKey, ...]) -> None:
         self._settings = settings
@@ -164,7 +164,7 @@ class _View:
         """Print a snapshot. Raises `SnapshotError`."""
         with Snapshot.open(ref, self._settings.dest, settings=self._settings) as snapshot:
             if failures and pools:
-                # Each checks its own columns, and the first would be printed before the second does.
+                # Check the columns for both tables now. Otherwise the first would be printed before an error.
                 keys = record_keys(snapshot.manifest.operation)
                 check_sort(self._sort, [each for each in keys if each in FAILURE_KEYS])
             complain(*dated_ahead([snapshot.id] if snapshot.info.moment.is_ahead(datetime.now(UTC)) else []))
@@ -179,7 +179,10 @@ class _View:
                 _put_summary(snapshot, as_json=self._settings.json_output)
 
     def show_refused(self, ref: str | None, *, listed: bool = True) -> bool:
-        """Print the failures of a run that was not published. Return whether there is such a run."""
+        """Print the failures of a run that was not published. Return whether there is such a run.
+
+        Without `listed`, raise SnapshotError with the command that lists them.
+        """
         run = refused_run(ref, self._settings.dest, settings=self._settings)
         if run is None:
             return False
@@ -220,14 +223,14 @@ class _View:
             return
         coverage = Coverage.read(snapshot, self._choice)
         notice(*not_asked(coverage))
-        # What the run expects is no news, unless there is nothing else.
+        # Failures that the run expects are mentioned only if no row was printed.
         if not written or coverage.uncovered.total() > coverage.expected:
             notice(*not_covered(coverage, self._failures_of(ref)))
         if not written and self._choice.is_of_places:
             notice(*not_listed(coverage))
 
     def _put_pools(self, snapshot: Snapshot, ref: str, coverage: Coverage | None) -> None:
-        """Print the pools. `coverage` is what the ledger says of the choice, if that has been printed."""
+        """Print the pools. `coverage` is not None if the failures have been printed before."""
         from poolcensus.analysis.coverage import Coverage
         from poolcensus.analysis.listing import ALL, records_in_order
         from poolcensus.cli.asked import not_asked, not_covered, not_listed
@@ -253,7 +256,7 @@ class _View:
             coverage = Coverage.read(snapshot, self._choice)
             lines += not_asked(coverage)
         elif not self._choice.outcomes:
-            # They are listed above.
+            # The failures are listed above.
             again = None
         if not table.rows_read and coverage.is_asked:
             items = snapshot.manifest.operation.items
@@ -266,7 +269,7 @@ class _View:
             put(screen, *([""] if table.rows_read else []), sentences(lines))
 
     def _put_states(self, snapshot: Snapshot, coverage: Coverage) -> None:
-        """Print the states of the pools that would match in any state, where some states are chosen."""
+        """If states are selected, print those of the pools that match everything else."""
         from poolcensus.analysis.listing import records_in_order
         from poolcensus.operations import facets_of, value_at
 
@@ -282,19 +285,19 @@ class _View:
             click.echo("None match in any other state either.")
 
     def _is_all_seen(self, snapshot: Snapshot) -> bool:
-        """Whether the ledger need not be read where a row is found: it says nothing that is not known."""
+        """Return whether the ledger need not be read once a row is found, since it would add nothing."""
         totals = snapshot.manifest.totals
         is_one = len(self._choice.accounts) <= 1 and len(self._choice.regions) <= 1
         return totals.covered == totals.targets and is_one
 
     def _failures_of(self, ref: str) -> str:
-        """Return the command that lists what failed in the accounts and regions that are chosen."""
+        """Return the command that lists the failures in the selected accounts and regions."""
         from poolcensus.cli.columns import LONGEST_WORD
 
-        # Without a reference, it might list those of a newer run, which was not published.
+        # With the reference. Without it, the command might show a newer run that was not published.
         words = ["poolcensus", "show", ref, "--failures"]
         for option, entries in (("--account", self._choice.accounts), ("--region", self._choice.regions)):
-            # What is longer would be cut where it is printed, and be another choice.
+            # A longer list would be cut when it is printed, and then select something else.
             if entries and len(named := ",".join(entries)) < LONGEST_WORD // 2:
                 words += [option, named]
         name = ref.rstrip("/")

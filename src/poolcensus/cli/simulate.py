@@ -41,9 +41,9 @@ if TYPE_CHECKING:
 
 Config = TypeVar("Config", WorldConfig, Limits, SimulatorConfig)
 
-# By the annotation of a field; a field of another type has no option, or one of its own below.
+# The parser for each field annotation. A field of another type has no option, or one written out below.
 _TYPES: Mapping[str, Callable[[str], object]] = {"int": integer, "float": number, "str": str}
-# The option of each kind of policy, and whose it is.
+# The name of the option for each kind of policy, and what that policy is.
 _POLICIES = {
     "caller_policy": "the caller's identity-based policy",
     "member_policy": "the identity-based policy of the role in the member accounts",
@@ -57,7 +57,7 @@ _OF_IDENTITIES = frozenset({"caller_policy", "member_policy", "boundary"})
 
 
 def _policy_options(function: Callable[..., int]) -> Callable[..., int]:
-    """Return the function with an option for each kind of policy."""
+    """Add an option for each kind of policy to a command."""
     for name, whose in reversed(_POLICIES.items()):
         option = click.option(
             f"--{name.replace('_', '-')}",
@@ -70,9 +70,9 @@ def _policy_options(function: Callable[..., int]) -> Callable[..., int]:
 
 
 def _policies(given: Mapping[str, Any]) -> Policies:
-    """Return the policies that the options name.
+    """Read the policies that the options name.
 
-    Raises click.UsageError: a file can't be read, or it is no policy that the simulator evaluates.
+    Raises click.UsageError if a file can't be read, or is not a policy that the simulator can evaluate.
     """
     read = {name: _policy(name, given[name]) for name in _POLICIES}
     return Policies(
@@ -111,13 +111,13 @@ def _kind(field: dataclasses.Field[Any]) -> str:
 
 
 def _options(config: type[Config]) -> Callable[[Callable[..., int]], Callable[..., int]]:
-    """Return an option for each field of a configuration of the simulator."""
+    """Return a decorator that adds an option for each field of a configuration class of the simulator."""
 
     def decorate(function: Callable[..., int]) -> Callable[..., int]:
         for field in reversed(_fields(config)):
             flag, help_text = f"--{field.name.replace('_', '-')}", _sentence(field)
             if _kind(field) == "bool":
-                # A switch that is on by default is offered as its opposite.
+                # A switch that is on by default gets the option that turns it off.
                 flag = f"--no-{field.name.replace('_', '-')}" if field.default else flag
                 option = click.option(flag, field.name, is_flag=True, default=None, help=help_text)
             elif _kind(field) in _TYPES:
@@ -137,14 +137,14 @@ def _sentence(field: dataclasses.Field[Any]) -> str:
     text = str(field.metadata["help"])
     if field.default is True:
         text = f"switch off {text}"
-    # 0 is a default to tell, and equals False.
+    # 0 equals False, but is a default worth mentioning.
     untold = isinstance(field.default, bool) or field.default in (None, ())
     default = "" if untold else f"  [default: {field.default}]"
     return f"{text[0].upper()}{text[1:]}.{default}"
 
 
 def _filled(config: type[Config], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the options give of a configuration's fields."""
+    """Return the fields of a configuration class that the options set."""
     found: dict[str, Any] = {}
     for field in _fields(config):
         value = given.get(field.name)
@@ -229,7 +229,7 @@ def command(
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     if not config.host:
-        # Python would listen on every interface.
+        # With an empty host, Python would listen on every interface.
         raise click.UsageError("--host needs an address, such as 127.0.0.1")
     if until_eof:
         threading.Thread(target=_stop_at_eof, daemon=True).start()
@@ -255,8 +255,8 @@ def _serve(config: SimulatorConfig, on_ready: Callable[[Simulator], None]) -> No
                 f"Port {config.port} of {config.host} is in use. End the program that listens there, or"
                 " choose another one with --port; 0 is any free one."
             ) from None
-        # Python's own sentence repeats the address. Since 3.13 it has no number where none of the host's
-        # addresses is one of this machine.
+        # Python's own message repeats the address. Since 3.13, the error has no errno if none of the host's
+        # addresses belongs to this machine.
         number = error.errno or errno.EADDRNOTAVAIL
         why = error.strerror if isinstance(error, socket.gaierror) else os.strerror(number)
         raise click.ClickException(
@@ -287,8 +287,8 @@ def _fault(rule: str) -> Fault:
 
 
 def _stop_at_eof() -> None:
-    """End the process when whoever started it is gone, however that came about."""
-    # Not through sys.stdin: Python could not take its lock from this thread when the process ends first.
+    """End the process at the end of standard input, so when the process that started it is gone."""
+    # By the descriptor: at exit, Python could not take the lock of sys.stdin from this thread.
     while os.read(0, 4096):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
@@ -313,7 +313,7 @@ def _print_text(simulator: Simulator) -> None:
         f"export AWS_ACCESS_KEY_ID={simulator.access_key_id}\n"
         f"export AWS_SECRET_ACCESS_KEY={simulator.secret_access_key}\n"
         f"export AWS_REGION={region}\n"
-        # All that boto3 and version 1 of the AWS CLI read.
+        # boto3 and version 1 of the AWS CLI read only this one.
         f"export AWS_DEFAULT_REGION={region}\n"
         f"# {counted(simulator.config.world.accounts, 'account')}; Ctrl-C ends it"
     )

@@ -1,4 +1,4 @@
-"""Standard output, whose errors say what they are of."""
+"""A standard output whose errors name it."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _NAME = "standard output"
 
 
 def prepare() -> None:
-    """Have each error of standard output name it, and each character be written, by an escape if need be.
+    """Replace `sys.stdout`, so that its errors name it, and characters that it can't encode are escaped.
 
-    A name may hold characters that the terminal's encoding does not have.
+    Names of accounts and pools may contain characters that the terminal's encoding lacks.
     """
     stream = sys.stdout
     if stream is None:
-        # Else what is written to it would be lost in silence.
+        # Otherwise, output would be lost silently.
         sys.stdout = _ClosedOutput()
     elif isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="backslashreplace")
-        # Not where somebody has put another in its place, nor where it was closed behind Python's back.
+        # Not if something has replaced it, such as a test, nor if its descriptor was closed.
         if stream is sys.__stdout__:
             with suppress(OSError):
                 sys.stdout = _named(stream)
@@ -32,7 +32,7 @@ def prepare() -> None:
 
 def _named(stream: io.TextIOWrapper) -> io.TextIOWrapper:
     raw: io.FileIO = _Output(stream.fileno(), "wb", closefd=False)
-    # PYTHONUNBUFFERED asks for it.
+    # Set by PYTHONUNBUFFERED.
     is_unbuffered = stream.write_through
     return io.TextIOWrapper(
         cast("BinaryIO", raw) if is_unbuffered else io.BufferedWriter(raw),
@@ -44,7 +44,7 @@ def _named(stream: io.TextIOWrapper) -> io.TextIOWrapper:
 
 
 class _Output(io.FileIO):
-    """Writes all that it is given, however little the system takes at a time."""
+    """A raw file whose write() writes all of its data, even if the system takes less at a time."""
 
     def write(self, data: bytes | memoryview, /) -> int:  # type: ignore[override] # all that a text is written in
         rest = memoryview(data)
@@ -61,14 +61,14 @@ class _Output(io.FileIO):
         return len(data)
 
     def _wait(self) -> None:
-        """Wait for a pipe or a terminal that does not block, as who started this process may have left it."""
+        """Wait until a non-blocking pipe or terminal takes bytes. A parent process may have set it so."""
         ready = select.poll()
         ready.register(self, select.POLLOUT)
         ready.poll()
 
 
 class _ClosedOutput(io.TextIOBase):
-    """A standard output that the process was started without."""
+    """Stands for the standard output of a process that was started without one. Every write fails."""
 
     def write(self, text: str) -> int:  # noqa: ARG002 - a stream's signature
         raise OSError(errno.EBADF, os.strerror(errno.EBADF), _NAME)

@@ -1,4 +1,4 @@
-"""What a snapshot or a plan comes to, in names and values, and sentences that break between words."""
+"""Summaries of a snapshot or a plan as names and values, and sentences wrapped between words."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from poolcensus.model import Manifest, SkippedAccount
     from poolcensus.planned import Estimate, Plan
 
-# Of a list of hundreds of accounts: enough to tell it from another. `show --json` has all of them.
+# Values shown of a list, such as hundreds of accounts: enough to recognize it. `show --json` has all of them.
 _VALUES_SHOWN = 10
-# Of the accounts that are skipped for one reason: enough to see whether the reason is right.
+# Accounts shown of those skipped for one reason: enough to judge whether the reason is right.
 _SKIPPED_SHOWN = 3
 
 
 class _Facts:
-    """Names and values, one below the other. A value breaks between words only."""
+    """Names and values, one below the other. A value is wrapped between words only."""
 
     def __init__(self, rows: Iterable[tuple[str, str, str]]) -> None:
         self._rows = [(name, printable(value), style) for name, value, style in rows]
@@ -42,7 +42,7 @@ class _Facts:
 
 
 class _Sentences:
-    """Sentences, each on lines of its own, broken between words."""
+    """Sentences, each beginning on a new line and wrapped between words."""
 
     def __init__(self, lines: Iterable[str]) -> None:
         self._lines = [printable(each) for each in lines]
@@ -54,12 +54,12 @@ class _Sentences:
 
 
 def sentences(lines: Iterable[str]) -> RenderableType:
-    """Return sentences as paragraphs."""
+    """Return sentences that are wrapped to the width of the console."""
     return _Sentences(lines)
 
 
 def manifest_summary(manifest: Manifest, where: str | None) -> Iterable[RenderableType]:
-    """Yield what a snapshot holds, and what it does not."""
+    """Yield the summary of a snapshot: its facts, and its targets by outcome."""
     totals = manifest.totals
     took = duration(seconds_between(manifest.started_at, manifest.finished_at))
     yield _Facts(
@@ -96,14 +96,14 @@ def manifest_summary(manifest: Manifest, where: str | None) -> Iterable[Renderab
 
 
 def _scope_rows(scope: Scope) -> Iterator[tuple[str, str, str]]:
-    """Yield a row for each part of a scope, with the first of the names or ids that it stands for."""
+    """Yield a row for each part of a scope, with the first of its names or IDs."""
     for number, (words, values) in enumerate(scope.parts()):
         shown = f"{words}: {listed(values, _VALUES_SHOWN)}" if values else words
         yield ("Scope" if number == 0 else "", shown, "")
 
 
 def plan_summary(plan: Plan) -> Iterable[RenderableType]:
-    """Yield what a census would do."""
+    """Yield the summary of a plan: its facts, its calls by operation, and the skipped accounts by reason."""
     yield _Facts(
         [
             *_who(plan),
@@ -129,7 +129,7 @@ def plan_summary(plan: Plan) -> Iterable[RenderableType]:
 
 
 def _who(plan: Plan) -> Iterator[tuple[str, str, str]]:
-    """Yield a row for the caller and the Organization, or one for each of several Organizations."""
+    """Yield the rows for the caller and the Organization, or a row for each of several Organizations."""
     for each in plan.organizations:
         accounts = counted(each.accounts_planned, "account")
         known = f", {each.id}" if each.id is not None else ""
@@ -177,7 +177,7 @@ def _skipped(accounts: Iterable[SkippedAccount]) -> str:
 
 
 def _unknown_status(plan: Plan) -> Iterator[tuple[str, str, str]]:
-    """Yield a row for each reason why it is not known which regions some accounts have enabled."""
+    """Yield a row for each reason why the enabled regions of some accounts are unknown."""
     reasons: dict[str | None, list[str]] = {}
     for each in plan.region_status_unknown:
         reasons.setdefault(plan.region_status_reasons.get(each), []).append(each)

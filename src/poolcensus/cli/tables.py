@@ -1,4 +1,4 @@
-"""Tables for people. Names of accounts and pools come from others: nothing in them is markup or control."""
+"""Tables on a console. Names are untrusted: markup and control characters in them have no effect."""
 
 from __future__ import annotations
 
@@ -29,25 +29,26 @@ if TYPE_CHECKING:
     from poolcensus.operations import ItemColumn
     from poolcensus.snapshot import Decision, SnapshotInfo
 
-# Wide enough that a pipe or a file gets every row on one line.
+# The width assumed for a pipe or a file, where every row should be on one line.
 _NO_TERMINAL_WIDTH = 1000
-# Columns of a table that have no room at all are left out: in this width, each of ours has some.
+# The minimum width. With less, some of our columns would have no room at all and be left out.
 _NARROWEST = 40
-# A terminal that does not know its size says 0, and a display of that size shows nothing.
+# Variables that are ignored unless positive: a terminal without a known size sets 0, which would show
+# nothing.
 _SIZES = frozenset({"COLUMNS", "LINES"})
 
 _STYLES: Mapping[str, str] = {Outcome.OK: "green", Outcome.EMPTY: "green"}
 
-# More of them would take the room that the error needs.
+# More would take the room that the error needs.
 _REGIONS_NAMED = 2
-# Before the error, which nobody has to mend then.
+# Put before an error that is expected, and needs no fix.
 _KNOWN = "known gap"
 
 
 def console(*, stderr: bool = False, file: IO[str] | None = None) -> Console:
-    """Return a console that prints what it is given: no markup, no highlighting, no emoji codes.
+    """Return a console that prints text literally: no markup, no highlighting, no emoji codes.
 
-    It prints to `file` where there is one, to standard error or to standard output.
+    It prints to `file` if given, else to standard error or standard output.
     """
     environment = {name: value for name, value in os.environ.items() if name not in _SIZES}
     for name in _SIZES & os.environ.keys():
@@ -56,7 +57,7 @@ def console(*, stderr: bool = False, file: IO[str] | None = None) -> Console:
     made = Console(
         file=file,
         stderr=stderr,
-        # rich leaves bold and dim on, which are colours on many terminals: https://no-color.org
+        # With NO_COLOR, rich keeps bold and dim, which many terminals show as colours: https://no-color.org
         color_system=None if environment.get("NO_COLOR") else "auto",
         markup=False,
         highlight=False,
@@ -71,7 +72,7 @@ def console(*, stderr: bool = False, file: IO[str] | None = None) -> Console:
 
 
 def put(screen: Console, *what: RenderableType) -> None:
-    """Print one after the other. A pipe or a file gets no blanks at the ends of lines."""
+    """Print each of `what`. In a pipe or a file, lines have no trailing blanks."""
     for each in what:
         if isinstance(each, Grid):
             _put_grid(screen, each)
@@ -89,23 +90,23 @@ def _put_grid(screen: Console, grid: Grid) -> None:
         for styled in grid.styled(screen.width):
             screen.print(styled, soft_wrap=True)
         return
-    # No console in between: it would take a millisecond for a line, and there may be a million.
+    # Not through the console, which takes a millisecond for each of maybe a million lines.
     limited = screen.width < _NO_TERMINAL_WIDTH
     lines = (each.plain.rstrip() for each in grid.styled(screen.width)) if limited else grid.texts()
     write_lines(lines, to_stderr=screen.stderr)
 
 
 def text(value: object, style: str = "") -> Text:
-    """Return a cell: printable, never markup."""
+    """Return a value as text for the console: with control characters escaped, and without markup."""
     return Text(printable("" if value is None else str(value)), style=style, overflow="fold")
 
 
 def failure_table(
     failures: Iterable[AccountFailure], *, all_regions: bool = True, with_organization: bool = False
 ) -> Grid:
-    """Return what failed, a row for each account and cause.
+    """Return a table of failures, with a row for each account and cause.
 
-    More than two regions are counted, unless `all_regions` are to be named. A known gap is marked as one.
+    More than two regions are only counted, unless `all_regions` is set. Known gaps are marked.
     """
     return Grid(
         (
@@ -145,9 +146,9 @@ def record_table(
     *,
     with_organization: bool = False,
 ) -> Grid:
-    """Return a table of records, one a row: where each was seen, and what the columns show of it.
+    """Return a table with a row for each record: its account and region, and the `columns` of its item.
 
-    The columns that they are sorted by are shown in any width.
+    The columns in `sorted_by` are never left out.
     """
 
     def rank(name: str, otherwise: int) -> int:
@@ -182,7 +183,7 @@ def _cell(value: object) -> str:
 
 
 def snapshot_table(snapshots: Iterable[SnapshotInfo]) -> Grid:
-    """Return snapshots, one a row."""
+    """Return a table with a row for each snapshot."""
     return Grid(
         (
             Column("Snapshot"),
@@ -192,7 +193,7 @@ def snapshot_table(snapshots: Iterable[SnapshotInfo]) -> Grid:
             Column("Pools", is_number=True),
             Column("Took", rank=4, is_number=True),
             Column("Size", rank=5, is_number=True),
-            # As wide as "whole organization", which most are.
+            # As wide as "whole organization", the most frequent scope.
             Column("Scope", rank=2, least=18),
         ),
         (
@@ -212,7 +213,7 @@ def snapshot_table(snapshots: Iterable[SnapshotInfo]) -> Grid:
 
 
 def decision_table(decisions: Iterable[Decision]) -> Grid:
-    """Return what becomes of each snapshot."""
+    """Return a table of what `prune` does with each snapshot."""
     return Grid(
         (
             Column("Snapshot"),
@@ -233,12 +234,12 @@ def decision_table(decisions: Iterable[Decision]) -> Grid:
 
 
 def outcome_style(outcome: str) -> str:
-    """Return how an outcome is shown."""
+    """Return the style of an outcome."""
     return _STYLES.get(outcome, "" if Outcome(outcome).covered else "yellow")
 
 
 def status_style(status: str) -> str:
-    """Return how the status of a snapshot is shown."""
+    """Return the style of a snapshot's status."""
     return "green" if status == SnapshotStatus.COMPLETE else "yellow"
 
 
@@ -247,5 +248,5 @@ def _action_style(action: str) -> str:
 
 
 def seconds_between(started_at: datetime, finished_at: datetime) -> float:
-    """Return the time that a run took, 0 where a clock was put back meanwhile."""
+    """Return the seconds that a run took, or 0 if the clock was set back during it."""
     return max((finished_at - started_at).total_seconds(), 0.0)

@@ -1,4 +1,4 @@
-"""The lines on standard error that say what went wrong, and in which accounts."""
+"""Messages on standard error: what went wrong, and in which accounts."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ if TYPE_CHECKING:
     from poolcensus.snapshot.hidden import Hidden
 
 _SETTING = re.compile(r"`([a-z0-9_]+)`")
-# In a URL that was meant for something else, or in a path that was made of one.
+# The password in a URL, or in a path made from a URL by mistake.
 _PASSWORD = re.compile(r"(?<=:/)(/?)[^\s/@]*:[^\s/@]*@")
 _SET_TO_FALSE = re.compile(r"`([a-z0-9_]+)` to false\b")
-# Parameters of functions of the library that are no settings.
+# Parameters of library functions that are not settings.
 _PARAMETERS = {"every": "--all", "every_account": "--all", "path": "--config"}
 
 
 def on_terminal(stream: TextIO | None) -> bool:
-    """Whether a person is likely to see it now. Doesn't load what draws on terminals."""
+    """Return whether the stream is a terminal."""
     return stream is not None and stream.isatty()
 
 
 def is_writable(stream: IO[str]) -> bool:
-    """Whether the stream takes bytes now: not so a terminal stopped by Ctrl-S, or a pipe that is full."""
-    # Not select.select(), which fails with a descriptor of 1024 or more.
+    """Return whether the stream takes bytes now. A terminal stopped by Ctrl-S and a full pipe do not."""
+    # select.select() would fail for a descriptor of 1024 or more.
     ready = select.poll()
     with suppress(OSError, ValueError):
         ready.register(stream.fileno(), select.POLLOUT)
         return bool(ready.poll(0))
-    # What is no file of the system never waits, or has its own error.
+    # A stream without a descriptor does not block. For a closed one, the write raises the error.
     return True
 
 
 def with_options(text: str, organization: str | None = None) -> str:
-    """Return the text with options in place of the settings that the library names, such as `strict`.
+    """Replace each setting that the library names, such as `strict`, with its option, such as --strict.
 
-    Of one of several Organizations, what its table may set is called as it stands there: an option would
-    take the place of what all tables say.
+    For one of several Organizations, a setting that its table may have keeps its name: an option would
+    override the tables of all Organizations.
     """
     if "`" not in text:
         return text
@@ -67,17 +67,17 @@ def with_options(text: str, organization: str | None = None) -> str:
 
 
 def without_passwords(text: str) -> str:
-    """Return the text without the passwords of URLs, which it may name because they are refused."""
+    """Return the text without the passwords of URLs. The error about a wrong URL may quote it."""
     return _PASSWORD.sub(r"\1…@", text)
 
 
 def complain(*lines: str) -> None:
-    """Write each line to standard error, or to the log where that is JSON, for programs to read."""
+    """Write each line to standard error, or as an error to the log if that is JSON."""
     _tell(lines, is_error=True)
 
 
 def notice(*lines: str) -> None:
-    """Write each line as `complain` does, of what went well and should be known: a program gets a warning."""
+    """Write each line as `complain` does, but as a warning: nothing failed, and the user should know."""
     _tell(lines, is_error=False)
 
 
@@ -85,21 +85,21 @@ def _tell(lines: Iterable[str], *, is_error: bool) -> None:
     from poolcensus.cli import logs
 
     for line in map(without_passwords, map(with_options, lines)):
-        # Where standard error is gone, what has been done stands all the same, and so does its exit code.
+        # If standard error is gone, go on: the result and its exit code stay the same.
         with suppress(OSError):
             if not logs.message(line, is_error=is_error):
                 click.echo(f"poolcensus: {printable(line)}", err=True)
 
 
 def message_of(error: BaseException) -> str:
-    """Return the message of an exception in the words of the command line."""
+    """Return the message of an exception, with options in place of settings."""
     from poolcensus.errors import FatalError
 
     return with_options(str(error), error.organization if isinstance(error, FatalError) else None)
 
 
 def details_of(error: Exception) -> Iterator[str]:
-    """Yield what an exception knows beyond its message."""
+    """Yield the details of an exception beyond its message."""
     from poolcensus.errors import NotPublishedError
 
     if isinstance(error, NotPublishedError):
@@ -109,7 +109,7 @@ def details_of(error: Exception) -> Iterator[str]:
 
 
 def failures(groups: Iterable[FailureGroup]) -> Iterator[str]:
-    """Yield a line for each way in which targets failed: its first accounts, and what would mend it."""
+    """Yield a line for each group of failures: its cause, its first accounts, and how to fix it."""
     from poolcensus.analysis.causes import cause_of, remedy_of
 
     for group in groups:
@@ -124,7 +124,7 @@ def failures(groups: Iterable[FailureGroup]) -> Iterator[str]:
 
 
 def partial_snapshot(manifest: Manifest, location: str | None, dest: str) -> str:
-    """Return the line for a snapshot that lacks targets; `location` is None where it can't be read again."""
+    """Return the line about a partial snapshot. `location` is None if it can't be read again."""
     covered = f"{manifest.totals.covered:,} of {counted(manifest.totals.targets, 'target')} covered"
     if location is None:
         return f"Published partial snapshot {manifest.snapshot_id}: {covered}."
@@ -135,7 +135,7 @@ def partial_snapshot(manifest: Manifest, location: str | None, dest: str) -> str
 
 
 def hidden_items(hidden: Hidden, operation: OperationInfo) -> Iterator[str]:
-    """Yield a line for each outcome that hides items now, which an earlier snapshot saw."""
+    """Yield a line for each outcome that now hides items which an earlier snapshot saw."""
     if hidden:
         from poolcensus.analysis.hidden import now_hidden
 
@@ -157,7 +157,7 @@ def outdated_gaps(outdated: Iterable[OutdatedGap]) -> Iterator[str]:
 
 
 def _shortened(gap: KnownGap) -> str:
-    """Return a gap in words, with its first accounts where it has many."""
+    """Return a known gap as text. If it has many accounts, only the first are named."""
     more = len(gap.accounts) - MOST_NAMED
     if more <= 0:
         return str(gap)

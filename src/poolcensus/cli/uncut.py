@@ -1,4 +1,4 @@
-"""Rows of text as a table: what can be copied, such as an id, is never split over two lines."""
+"""Tables of text in which a word that a user may copy, such as an ID, is never split over two lines."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from poolcensus.cli.columns import shared_out
 from poolcensus.format.text import printable
 
 _GAP = 2
-# A text of several words, or JSON, may be broken; with less room than this it can't be read any more.
+# The minimum width for text of several words and for JSON, which may be wrapped. With less it is unreadable.
 _NARROWEST_TEXT = 20
 
 
 def uncut_table(names: list[str], numbers: list[bool], rows: list[list[str]], width: int | None) -> str:
-    """Return the table as lines of text.
+    """Return the table as lines of text, with control characters escaped.
 
-    Cells are made printable. Without a `width` a row is a line, however long. In a `width` that has no room
-    for the longest words of all columns, each row is a list of names and values.
+    With a `width` of None, a row is one line, however long. If `width` is too small for the longest word of
+    every column, each row becomes a list of names and values.
     """
     titles = [printable(each) for each in names]
     cells = [[printable(each) for each in row] for row in rows]
-    # rich gives a column without any text a cell, too. Not counted here, it would be taken from the last one.
+    # At least 1: rich gives an empty column one cell, which it would otherwise take from the last column.
     full = [max(1, *map(cell_len, column)) for column in zip(titles, *cells, strict=True)]
     gaps = _GAP * (len(titles) - 1)
     if width is None:
@@ -41,7 +41,7 @@ def uncut_table(names: list[str], numbers: list[bool], rows: list[list[str]], wi
 
 
 def _longest_word(text: str) -> int:
-    # Braces: JSON is read in pieces as well as in one.
+    # JSON may be wrapped anywhere, so it counts no more than the minimum.
     return max(
         min(cell_len(each), _NARROWEST_TEXT) if each.startswith(("{", "[")) else cell_len(each)
         for each in text.split(" ")
@@ -49,7 +49,7 @@ def _longest_word(text: str) -> int:
 
 
 def _whole_line(row: list[str], numbers: list[bool], widths: list[int]) -> str:
-    """Return the line of this row as `_table` has it, without the millisecond that rich takes for each."""
+    """Return the row as `_table` would, but without rich, which takes a millisecond for a row."""
     blank = " " * _GAP
     return f"{blank.join(map(_padded, row, numbers, widths)).rstrip()}\n"
 
@@ -58,7 +58,7 @@ def _padded(text: str, is_number: bool, width: int) -> str:
     if is_number:
         text = text.rstrip()
         return " " * (width - cell_len(text)) + text
-    # As rich does: blanks at the end go where the text has more characters than its column has cells.
+    # As rich does, drop trailing blanks of a text that is longer than its column.
     text = text[: max(len(text.rstrip()), width)]
     return text + " " * (width - cell_len(text))
 
@@ -86,7 +86,7 @@ def _lists(titles: list[str], rows: list[list[str]], width: int) -> str:
 
 
 def _lines(table: Table, width: int) -> str:
-    # Written to a text, and not to the terminal: nothing of the terminal's size or colours is looked at.
+    # A console that writes to memory, and ignores the size and the colours of the terminal.
     console = Console(
         file=io.StringIO(), width=width + _GAP, color_system=None, markup=False, highlight=False, emoji=False,
         force_terminal=False, legacy_windows=False, _environ={},

@@ -1,21 +1,21 @@
-"""What is said of a command line that is wrong, and what reads the values that are no setting's."""
+"""Messages about wrong command lines, and parsers for option values that are not settings."""
 
 from __future__ import annotations
 
 import click
 
-# Of so few letters, some agree in words that have nothing to do with each other.
+# Options are short words, some of whose letters match by chance. The cutoff is therefore high.
 _CLOSE = 0.7
 
 
 def words_of(error: click.ClickException) -> str:
-    """Return the message of an error of Click in the words of the program."""
+    """Return the message of a Click error in this program's style."""
     match error:
         case click.NoSuchOption(option_name=name, ctx=ctx):
             hint = "" if ctx is None else _hint(name, ctx)
             return f'Unknown option "{ascii(name)[1:-1]}".{hint}'
         case click.MissingParameter():
-            # It lists choices a line each, indented by tabs.
+            # Click puts each choice on its own line, after a tab.
             return error.format_message().replace("\n\t", " ")
         case click.BadParameter(param=click.Option(opts=[flag, *_]), message=message):
             return f"{flag}: {message}"
@@ -29,14 +29,14 @@ def _hint(name: str, ctx: click.Context) -> str:
 
     options = (each for each in ctx.command.get_params(ctx) if isinstance(each, click.Option))
     flags = [flag for each in options if not each.hidden for flag in (*each.opts, *each.secondary_opts)]
-    # Without the dashes, which all of them begin with.
+    # Compared without the leading dashes, which all have in common.
     known = {flag.removeprefix("--"): flag for flag in flags}
     near = nearest(name.removeprefix("--").lower().replace("_", "-"), known, cutoff=_CLOSE)
     return did_you_mean(None if near is None else known[near])
 
 
 def integer(value: str) -> int:
-    """Return a whole number. Raises ValueError, for Click to say."""
+    """Return the value as an integer. Raises ValueError, whose message Click prints."""
     try:
         return int(value)
     except ValueError:
@@ -44,7 +44,7 @@ def integer(value: str) -> int:
 
 
 def count(value: str) -> int:
-    """Return how many there are to be, one at least. Raises ValueError, for Click to say."""
+    """Return the value as an integer of at least 1. Raises ValueError, whose message Click prints."""
     try:
         found = int(value)
     except ValueError:
@@ -55,7 +55,7 @@ def count(value: str) -> int:
 
 
 def number(value: str | float) -> float:
-    """Return a number. Raises ValueError, for Click to say."""
+    """Return the value as a float. Raises ValueError, whose message Click prints."""
     try:
         return float(value)
     except ValueError:

@@ -67,21 +67,21 @@ def command(refs: tuple[str, ...], config: Path | None, **given: object) -> int:
 
 
 def _status(problems: tuple[Problem, ...]) -> ProblemKind | None:
-    """Return the kind that says most of the snapshot, None where nothing is wrong."""
+    """Return the gravest kind of problem, or None if there are none."""
     kinds = {each.kind for each in problems}
     return next((kind for kind in ProblemKind if kind in kinds), None)
 
 
 def _print(ref: str, snapshot_id: str | None, problems: tuple[Problem, ...]) -> None:
-    # `latest` may be another one by the time that somebody reads this.
+    # Add the ID, since `latest` may name another snapshot later.
     called = (ref or '""') if snapshot_id is None or snapshot_id in ref else f"{ref} ({snapshot_id})"
     for each in problems:
         place = ", ".join(part for part in (each.file, each.line and f"line {each.line:,}") if part)
-        # That of a name says itself what it names.
+        # The message about a wrong name itself says which snapshot it names.
         which = ref if each.kind is ProblemKind.MISNAMED else called
         complain(": ".join(part for part in (which, place, each.message) if part))
     status = _status(problems)
-    # What is wrong with a name says nothing of the snapshot.
+    # A wrong name does not mean that the snapshot is damaged.
     if status in _WORDS:
         count = sum(each.count for each in problems if each.kind in _WORDS)
         complain(f"{called}: {_WORDS[status]} ({counted(count, 'problem')})")

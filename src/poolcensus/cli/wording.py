@@ -1,4 +1,4 @@
-"""How times, and how far a run is, are written for people."""
+"""Durations and the progress of a run, as text."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ if TYPE_CHECKING:
 
 
 def covered(progress: Progress) -> str:
-    """Return how far it is; a plus where the end is not known."""
+    """Return how many of the targets are done, with a plus if more are still being listed."""
     return f"{progress.done:,} of {progress.totals.targets:,}{'+' if progress.listing else ''}"
 
 
 def duration(seconds: float) -> str:
-    """Return a time as people say it: 0.4 s, 12 s, 3 min 05 s, 1 h 02 min."""
+    """Return a duration as text: 0.4 s, 12 s, 3 min 05 s, 1 h 02 min."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
