@@ -19,6 +19,7 @@ from poolcensus.temporary import remove_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from typing import TextIO
 
     from poolcensus.errors import CensusError
 
@@ -182,7 +183,7 @@ def _lines(error: BaseException, words: str) -> list[str]:
 def _words(error: BaseException) -> str:
     """Return the message of the error. Empty if the reader of standard output closed it."""
     if isinstance(error, BrokenPipeError) or isinstance(error.__cause__, BrokenPipeError):
-        drop_output()
+        drop_output(sys.stdout)
         return ""
     match error:
         case click.ClickException():
@@ -201,10 +202,10 @@ def _words(error: BaseException) -> str:
     return NO_THREADS if is_of_threads(error) else f"unexpected {type(error).__name__}"
 
 
-def drop_output() -> None:
-    """Discard the buffered output, after its reader closed it. Flushing it at exit would raise again."""
-    with suppress(OSError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def drop_output(stream: TextIO) -> None:
+    """Discard the buffer of a stream that can't be written to. Flushing it at exit would raise again."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def end(code: int) -> NoReturn:
@@ -239,9 +240,7 @@ def _settle_output() -> None:
         try:
             stream.flush()
         except (OSError, ValueError):
-            # Send the buffered text to /dev/null.
-            with suppress(OSError, ValueError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            drop_output(stream)
 
 
 def _census_error() -> type[CensusError]:

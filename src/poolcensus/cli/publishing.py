@@ -112,6 +112,6 @@ def write_manifest(manifest: Manifest) -> None:
         if sys.stdout is not None:
             sys.stdout.flush()
     except OSError as error:
-        drop_output()
+        drop_output(sys.stdout)
         if not isinstance(error, BrokenPipeError):
             complain(f"Could not write to standard output: {reason_of(error)}.")
