@@ -243,13 +243,13 @@ def _listing(form: str, output: Path | None, *, is_schema: bool) -> Iterator[byt
 
         queries = [(each.name, each.description) for each in named_queries()]
         names = ("Name", "Shows") if form == "table" else ("name", "shows")
-        return _pieces(TextTable.of(names, queries), form, output)
+        return _pieces(TextTable(names, queries), form, output)
     columns = [
         (view.name, each.name, each.type.value, each.description)
         for view in _views()
         for each in view.columns
     ]
-    return _pieces(TextTable.of(("view", "column", "type", "holds"), columns), form, output)
+    return _pieces(TextTable(("view", "column", "type", "holds"), columns), form, output)
 
 
 def _schema_tables(width: int | None) -> Iterator[bytes]:

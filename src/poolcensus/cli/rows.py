@@ -6,7 +6,7 @@ import csv
 import math
 from datetime import date, datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Final, Protocol, Self
+from typing import TYPE_CHECKING, Final, Protocol
 
 from poolcensus.format.codec import dumps
 from poolcensus.format.text import printable, printable_json
@@ -38,23 +38,13 @@ class Table(Protocol):
 
 
 class TextTable:
-    """A table of texts that are there already."""
+    """A table of texts under the names of its columns."""
 
-    def __init__(self, columns: Sequence[ResultColumn], rows: Sequence[tuple[str, ...]]) -> None:
-        self._columns = columns
-        self._rows = rows
-
-    @classmethod
-    def of(cls, names: Iterable[str], rows: Sequence[tuple[str, ...]]) -> Self:
-        """Return the table of these rows, under these names."""
+    def __init__(self, names: Iterable[str], rows: Sequence[tuple[str, ...]]) -> None:
         from poolcensus.analysis.result_values import ResultColumn
 
-        return cls([ResultColumn(each, ColumnType.TEXT) for each in names], rows)
-
-    @property
-    def columns(self) -> Sequence[ResultColumn]:
-        """The columns."""
-        return self._columns
+        self.columns = [ResultColumn(each, ColumnType.TEXT) for each in names]
+        self._rows = rows
 
     def __iter__(self) -> Iterator[tuple[Value, ...]]:
         return iter(self._rows)
