@@ -34,7 +34,7 @@ class StandardErrorHandler(logging.StreamHandler[TextIO]):
         super().__init__(sys.stderr)
         self.setFormatter(formatter)
         self.as_json = as_json
-        self.run_id: Callable[[], str | None] = _no_run
+        self.run_id: Callable[[], str | None] = lambda: None
         self._told: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -148,10 +148,6 @@ def bug(error: Exception) -> bool:
 
 def _handlers() -> list[StandardErrorHandler]:
     return [each for each in logging.getLogger().handlers if isinstance(each, StandardErrorHandler)]
-
-
-def _no_run() -> str | None:
-    return None
 
 
 def _json_formatter() -> logging.Formatter:

@@ -13,7 +13,7 @@ from poolcensus.cli.completing import snapshots
 from poolcensus.cli.exits import ExitCode
 from poolcensus.cli.options import settings_options
 from poolcensus.cli.reading import KEYS, reading_settings
-from poolcensus.cli.trouble import complain, with_options
+from poolcensus.cli.trouble import complain, on_terminal, with_options
 from poolcensus.format.text import counted, printable
 from poolcensus.snapshot import Problem, ProblemKind, verify_named
 from poolcensus.storage.naming import LATEST
@@ -85,5 +85,5 @@ def _print(ref: str, snapshot_id: str | None, problems: tuple[Problem, ...]) -> 
     if status in _WORDS:
         count = sum(each.count for each in problems if each.kind in _WORDS)
         complain(f"{called}: {_WORDS[status]} ({counted(count, 'problem')})")
-    elif status is None and sys.stdout is not None and sys.stdout.isatty():
+    elif status is None and on_terminal(sys.stdout):
         click.echo(f"{printable(called)}: OK")
