@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from contextlib import AsyncExitStack, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
@@ -33,6 +33,7 @@ from poolcensus.version import TOOL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from poolcensus.census.run import Run
     from poolcensus.config import Settings
@@ -108,10 +109,10 @@ class Publication:
     ) -> Manifest:
         """Run all targets, by workers if any, publish what they came to, and return its manifest."""
         asked = self._asked([each.aws.caller for each in organizations])
-        async with AsyncExitStack() as stack:
-            interrupted = None
-            if self._settings.resume:
-                interrupted = await stack.enter_async_context(interrupted_run(store, asked))
+        resuming: AbstractAsyncContextManager[Interrupted | None] = nullcontext()
+        if self._settings.resume:
+            resuming = interrupted_run(store, asked)
+        async with resuming as interrupted:
             header = self._header(asked, interrupted)
             self.run_id = header.snapshot_id
             draft = await store.draft(header.snapshot_id)
