@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
-from anyio import CapacityLimiter, to_thread
+from anyio import CapacityLimiter, create_task_group, to_thread
 
-from poolcensus.errors import FatalError
+from poolcensus.errors import FatalError, first_reason_raised
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
@@ -35,3 +35,20 @@ async def in_thread(call: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
     census. A run makes few such calls at a time.
     """
     return await to_thread.run_sync(call, *args, abandon_on_cancel=True, limiter=CapacityLimiter(1))
+
+
+async def for_each(call: Callable[[_T], Awaitable[None]], items: Sequence[_T], *, at_once: int) -> None:
+    """Call an async function for each item, with at most `at_once` calls in progress.
+
+    The first error cancels the calls in progress, and is raised.
+    """
+    left = iter(items)
+
+    async def work() -> None:
+        for each in left:
+            await call(each)
+
+    with first_reason_raised():
+        async with create_task_group() as group:
+            for _ in range(min(len(items), at_once)):
+                group.start_soon(work)

@@ -8,12 +8,11 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import anyio
-
 from poolcensus.aws.refusals.table import is_denial
 from poolcensus.doctor.denied import denial_cause
 from poolcensus.doctor.findings import Cause, CheckStatus, Diagnosis
-from poolcensus.errors import CallError, HubRoleError, first_reason_raised
+from poolcensus.errors import CallError, HubRoleError
+from poolcensus.loops import for_each
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -91,23 +90,18 @@ async def _vary(
     remedies: frozenset[str] | None,
 ) -> None:
     """Add what is found to `found`, of the variations with one of `remedies`; None: of all."""
-    left = iter(accounts)
 
-    async def work() -> None:
-        for account_id in left:
-            # Without a verdict, what the account's own call was told has to do.
-            with suppress(CallError):
-                for each in _variations(await broker.parameters(account_id)):
-                    if remedies is not None and each.found.remedy not in remedies:
-                        continue
-                    if await broker.would_assume(account_id, without=each.without, duration=each.duration):
-                        found[account_id] = each.found
-                        break
+    async def try_account(account_id: str) -> None:
+        # Without a verdict, what the account's own call was told has to do.
+        with suppress(CallError):
+            for each in _variations(await broker.parameters(account_id)):
+                if remedies is not None and each.found.remedy not in remedies:
+                    continue
+                if await broker.would_assume(account_id, without=each.without, duration=each.duration):
+                    found[account_id] = each.found
+                    return
 
-    with first_reason_raised():
-        async with anyio.create_task_group() as group:
-            for _ in range(min(len(accounts), _AT_ONCE)):
-                group.start_soon(work)
+    await for_each(try_account, accounts, at_once=_AT_ONCE)
 
 
 async def denial_at_home(broker: CredentialBroker, account_id: str) -> str | None:

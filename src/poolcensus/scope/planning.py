@@ -6,9 +6,8 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-import anyio
-
-from poolcensus.errors import AssumeRoleError, CallError, first_reason_raised
+from poolcensus.errors import AssumeRoleError, CallError
+from poolcensus.loops import for_each
 from poolcensus.model import OrganizationInfo
 from poolcensus.planned import Plan
 
@@ -104,32 +103,27 @@ async def _ask_regions(opened: Opened, accounts: tuple[Account, ...]) -> _Status
     status = opened.aws.region_status
     found: list[int] = []
     refused: list[int] = []
-    left = iter(accounts)
 
-    async def ask() -> None:
-        for account in left:
-            asked = opt_in.intersection(opened.regions.of(account))
-            if not asked:
-                continue
-            try:
-                disabled = await status.disabled(account.id, require_role=False)
-            except CallError as error:
-                # What is raised and not reported is the way to the account's credentials.
-                said = (*_said(status.report(account.id)), f"could not assume the role: {error.code}")
-                unknown[account.id] = "; ".join(said)
-                if isinstance(error, AssumeRoleError) and error.permanent:
-                    refused.append(len(opened.regions.of(account)))
-                continue
-            if disabled is not None:
-                found.append(len(asked & disabled))
-            elif said := tuple(_said(status.report(account.id))):
-                # Where nobody is to be asked, nobody refuses.
-                unknown[account.id] = "; ".join(said)
+    async def ask(account: Account) -> None:
+        asked = opt_in.intersection(opened.regions.of(account))
+        if not asked:
+            return
+        try:
+            disabled = await status.disabled(account.id, require_role=False)
+        except CallError as error:
+            # What is raised and not reported is the way to the account's credentials.
+            said = (*_said(status.report(account.id)), f"could not assume the role: {error.code}")
+            unknown[account.id] = "; ".join(said)
+            if isinstance(error, AssumeRoleError) and error.permanent:
+                refused.append(len(opened.regions.of(account)))
+            return
+        if disabled is not None:
+            found.append(len(asked & disabled))
+        elif said := tuple(_said(status.report(account.id))):
+            # Where nobody is to be asked, nobody refuses.
+            unknown[account.id] = "; ".join(said)
 
-    with first_reason_raised():
-        async with anyio.create_task_group() as group:
-            for _ in range(min(len(accounts), _ASKED_AT_ONCE)):
-                group.start_soon(ask)
+    await for_each(ask, accounts, at_once=_ASKED_AT_ONCE)
     return _Status(sum(found), sum(refused), unknown)
 
 
