@@ -1,4 +1,4 @@
-"""A census: the run over all targets, its publishing, and the library's face of both."""
+"""A census: the run over all targets, the publishing of its snapshot, and `Census`, which has both."""
 
 from poolcensus.census.api import Census
 

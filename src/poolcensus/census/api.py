@@ -1,4 +1,4 @@
-"""The library's face: a census as an async context manager."""
+"""The library's main class: a census as an async context manager."""
 
 from __future__ import annotations
 
@@ -40,13 +40,14 @@ if TYPE_CHECKING:
     from poolcensus.streams import Outlet
     from poolcensus.tracing import Tracing
 
-# A reader that pauses for a moment holds up no call. Pages of calls that are under way come on top.
+# Items buffered, so that a reader that pauses for a moment delays no call. Pages of calls in flight come on
+# top.
 _PAGES_BUFFERED = 32
 _TARGETS_BUFFERED = 256
 
 
 class Census:
-    """A census with some settings. Use it as an async context manager, for as many runs as wanted.
+    """A census with given settings. Use it as an async context manager, for one run or several.
 
     ```
     async with poolcensus.Census(settings) as census:
@@ -54,9 +55,9 @@ class Census:
             ...
     ```
 
-    It takes no signals, configures no logging and keeps nothing global. Leaving the context ends the runs of
-    streams that are still going on; `collect` and `plan` end with the task that awaits them, and no earlier.
-    Of several runs, `progress`, `outcomes` and the like tell of the one that was begun last.
+    It handles no signals, configures no logging and keeps no global state. Leaving the context ends the runs
+    of open streams. It does not end `collect` and `plan`, which end with the task that awaits them. After
+    several runs, `progress`, `outcomes` and the like describe the one that began last.
     """
 
     def __init__(self, settings: Settings, operation: Operation = WORKSPACES_POOLS) -> None:
@@ -84,22 +85,22 @@ class Census:
             await streams.__aexit__(kind, error, traceback)
 
     def progress(self) -> Progress:
-        """Return where the present run is, or where the last one ended."""
+        """Return the progress of the current run, or that of the last one at its end."""
         return self._run.progress
 
     @property
     def outcomes(self) -> Mapping[Outcome, int]:
-        """How many targets of the present or last run have ended in which way."""
+        """The number of targets of the current or last run, by outcome."""
         return self._run.outcomes
 
     @property
     def uncovered(self) -> tuple[TargetResult, ...]:
-        """The first 1,000 targets of the present or last run that were not covered, and why."""
+        """The first 1,000 targets of the current or last run that were not covered, and why."""
         return self._run.uncovered
 
     @property
     def failures(self) -> tuple[FailureGroup, ...]:
-        """How many targets of the present or last run were not covered, by what went wrong."""
+        """The targets of the current or last run that were not covered, counted by what went wrong."""
         return self._run.failures
 
     @property
@@ -109,13 +110,13 @@ class Census:
 
     @property
     def hidden(self) -> Mapping[Outcome, tuple[TargetResult, ...]]:
-        """The targets that are covered but can list no pool, and in which an earlier snapshot saw some.
+        """The targets that no longer list their pools, although an earlier snapshot saw some.
 
-        By what they are now: `region_disabled`, `region_unsupported` or `not_entitled`. They are the lines of
-        that snapshot's ledger, the newest at the destination of the last `collect` that tells of the target.
-        A region that was disabled, and a service that is closed to an account, keep what they have.
+        The keys are the outcomes that the targets have now: `region_disabled`, `region_unsupported` or
+        `not_entitled`. All three are covered, but the pools may still exist. The values are their
+        lines in the ledger of the newest earlier snapshot at the destination that tells about them.
         """
-        # A dictionary of the caller's own: a read-only one can be neither copied nor pickled.
+        # A new dictionary. A read-only mapping can be neither copied nor pickled.
         return {} if self._publication is None else {**self._publication.hidden}
 
     @property
@@ -125,70 +126,74 @@ class Census:
 
     @property
     def run_id(self) -> str | None:
-        """The id of the present or last run of `collect`, which is that of the snapshot if it publishes one.
+        """The ID of the current or last run of `collect`, which is also the ID of its snapshot.
 
-        A run that resumes takes the id of the run that it goes on with.
+        A run that resumes takes the ID of the interrupted run.
         """
         return self._publication.run_id if self._publication is not None else None
 
     @property
     def published(self) -> Snapshot | None:
-        """What the last run of `collect` has published, even where it was cancelled just after that."""
+        """The snapshot that the last run of `collect` published, even if the run was cancelled after that."""
         return self._publication.published if self._publication is not None else None
 
     @property
     def before(self) -> SnapshotInfo | None:
-        """The newest of the other snapshots at the destination, once the last run of `collect` has published.
+        """The newest other snapshot at the destination, known once the last run of `collect` has published.
 
-        None where there is none, or none that can be read.
+        None if there is none that can be read.
         """
         return self._publication.before if self._publication is not None else None
 
     def targets(self) -> Stream[Target]:
-        """Stream every target that a run would have, while the accounts are still being listed.
+        """Stream every target of a run, while the accounts are still being listed.
 
-        Calls no member account. Raises DeadlineError where the deadline of the settings passes before all
-        accounts are listed, or another FatalError where they can't be.
+        Calls no member account. Raises DeadlineError if the deadline of the settings passes before all
+        accounts are listed, or another FatalError if they can't be listed.
         """
         return Stream(self._running(), self._send_targets, buffer=_TARGETS_BUFFERED)
 
     def pages(self) -> Stream[Page]:
-        """Stream every page as it is read, in no order between targets.
+        """Stream every page as it is read. Pages of different targets come in no particular order.
 
-        A target may fail after some of its pages: `outcomes` and `uncovered` say so in the end, and `events`
-        has a line for each target. In strict mode the stream then ends with an IncompleteError. A slow reader
-        slows the calls.
+        A target may fail after some of its pages. At the end, `outcomes` and `uncovered` tell which did; to
+        be told of each target, use `events`. In strict mode, the stream then ends with an IncompleteError. A
+        slow reader slows down the calls.
         """
         return Stream(self._running(), self._send_pages, buffer=_PAGES_BUFFERED)
 
     def pools(self) -> Stream[PoolRecord]:
-        """Every pool as it is read, with where it was seen. As `pages`, a pool at a time."""
+        """Stream every pool as it is read, with its account and region. Otherwise like `pages`."""
         return Stream(self._running(), self._send_pools, buffer=_PAGES_BUFFERED)
 
     def events(self) -> Stream[Page | TargetResult]:
-        """Stream every page as it is read, and the ledger's line of each target once it has ended.
+        """Stream every page as it is read, and the ledger line of each target once it has ended.
 
-        The line comes after the target's last page: the pages of a target count if its line says `ok`, and
-        are void otherwise. In strict mode the stream ends as `pages` does.
+        The line comes after the last page of the target. The pages count only if the line says `ok`;
+        otherwise drop them. In strict mode, the stream ends as `pages` does.
         """
         return Stream(self._running(), self._send_events, buffer=_PAGES_BUFFERED)
 
     async def collect(self, dest: str | os.PathLike[str] | None = None) -> Snapshot:
-        """Take the census and publish it at `dest`, by default the settings' destination.
+        """Take the census, publish the snapshot at `dest`, and return it.
 
-        That is a folder, `s3://BUCKET/PREFIX`, or `-`, with which the records go to standard output. Raises
-        NotPublishedError where `strict` or `max_failed` forbids publishing what was seen, but its ledger;
-        DestinationLockedError where another run is writing to `dest`, or another FatalError; then nothing
-        has been published. Where it is cancelled or ends in an error that is not the destination's, a run
-        into a folder leaves what it has for one that resumes: see `resumable`. Cancelling it takes a few
-        seconds at most. A thread that hangs on the disk is left behind, and publishes nothing later.
+        `dest` is a folder, `s3://BUCKET/PREFIX`, or `-` for standard output. It defaults to the destination
+        of the settings.
+
+        Raises NotPublishedError if `strict` or `max_failed` forbids publishing; the ledger of the run is
+        kept. Raises DestinationLockedError if another run is writing to `dest`, or another FatalError. In all
+        these cases nothing is published. A run into a folder that is cancelled, or ends with an error that is
+        not the destination's, can be resumed: see `resumable`.
+
+        Cancelling takes a few seconds at most. A thread that hangs on the disk is left behind, and publishes
+        nothing later.
         """
         place = checked_place(dest) if dest is not None else self.settings.dest
         run = self._new_run()
         publication = self._publication = Publication(self.settings, self.operation, run, place)
         with run.begun():
             async with (
-                # Before the destination is touched: wrong settings leave no trace.
+                # Before the destination is touched, so that wrong settings leave no trace there.
                 self._prepare(lambda: publication.run_id, for_destination=is_in_s3(place)) as joined,
                 publication.store(joined) as store,
                 open_all(self.operation, joined, waiting=run.waiting) as organizations,
@@ -198,10 +203,10 @@ class Census:
         return publication.snapshot(manifest)
 
     async def plan(self) -> Plan:
-        """Return what `collect` would do.
+        """Return a plan of what `collect` would do.
 
-        Calls member accounts only to ask which regions they have enabled. Raises DeadlineError where the
-        deadline of the settings passes before it is made, or another FatalError.
+        Calls member accounts only to ask which regions they have enabled. Raises DeadlineError if the
+        deadline of the settings passes first, or another FatalError.
         """
         await in_thread(import_module, "poolcensus.census.planning")
         from poolcensus.census.planning import make_plan  # noqa: PLC0415 - for those who want a plan
@@ -228,7 +233,7 @@ class Census:
             try:
                 yield
             finally:
-                # Known late: a run that resumes takes that of another.
+                # Only known now: a run that resumes takes the ID of the interrupted run.
                 if (found := run_id()) is not None:
                     span.set_attribute("poolcensus.run_id", found)
 

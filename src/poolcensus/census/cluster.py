@@ -1,4 +1,4 @@
-"""Which workers a run has: none where it makes its calls itself."""
+"""Opens the workers of a run, if it has any."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def open_workers(settings: Settings) -> AsyncIterator[Workers | None]:
-    """Open the workers that the settings ask for.
+    """Open the workers that the settings ask for. Yield None if this process makes the calls itself.
 
-    Raises MissingExtraError without the library that they need, and FatalError where there are none.
+    Raises MissingExtraError if Dask is not installed, and FatalError if no workers can be had.
     """
     if settings.engine is EngineKind.LOCAL:
         yield None
@@ -36,7 +36,7 @@ async def open_workers(settings: Settings) -> AsyncIterator[Workers | None]:
         scheduler=settings.scheduler,
         count=settings.workers,
         environment=environment_of(secrets) if any(secrets.values()) else {},
-        # A run that has less time than that is not kept waiting for workers beyond its end.
+        # Don't wait for workers longer than the run may take.
         patience=min(NO_WORKERS_SECONDS, settings.deadline or NO_WORKERS_SECONDS),
     ) as workers:
         yield workers

@@ -1,4 +1,4 @@
-"""A part of a run: some accounts, of which a worker takes the census into a snapshot of its own."""
+"""A part of a run: some accounts whose census a worker takes, into a separate snapshot."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from poolcensus.snapshot import Snapshot
 from poolcensus.snapshot.info import read_manifest
 from poolcensus.storage.memory import MemoryFiles
 
-# A part sends back so many, and a run logs so many of all its parts: one that warns of each account would
-# have as many as it has accounts.
+# The most messages that a part returns, and that a run logs of all its parts. A part that warns about each
+# account would otherwise send one for each.
 MOST_MESSAGES: Final = 100
 
 
 class PartTask(msgspec.Struct, frozen=True):
-    """What a worker is told: accounts of one Organization, and how they are asked. Holds no secret.
+    """The task of a worker: accounts of one Organization, and how to query them. Contains no secret.
 
-    `operation` is named by its IAM action. `secrets` names those that the worker has to have itself.
-    `concurrent_runs` is how many go on as the same caller, of all shards and workers. `answered` is what has
-    answered in parts that are back.
+    `operation` is the IAM action. `secrets` names the secrets that the worker has to have itself.
+    `concurrent_runs` is how many runs share the caller, over all shards and workers. `answered` is the
+    endpoints that have answered in the parts that have returned.
     """
 
     snapshot_id: str
@@ -46,11 +46,11 @@ class PartTask(msgspec.Struct, frozen=True):
 
 
 class PartFailure(msgspec.Struct, frozen=True):
-    """What ended a part, and of which kind it is.
+    """The error that ended a part.
 
-    `credentials`: the worker has none, or AWS does not accept them. `deadline`: its time was over before it
-    could ask an account. `other`: all else. `worker` names the thread that the part ran in, among those of
-    all workers, and `seconds` is how long it ran. `failed_call` is as in FatalError.
+    `kind` is `credentials` if the worker has none that AWS accepts, `deadline` if its time was over before it
+    could query an account, else `other`. `worker` identifies the worker's thread that ran the part, and
+    `seconds` is how long it ran. `failed_call` is as in FatalError.
     """
 
     message: str
@@ -61,7 +61,10 @@ class PartFailure(msgspec.Struct, frozen=True):
 
 
 class PartMessage(msgspec.Struct, frozen=True):
-    """What a worker has logged. Another one with the same `once`, where there is one, says the same."""
+    """A message that a worker logged.
+
+    Messages with the same `once`, unless it is None, are logged only once.
+    """
 
     level: int
     text: str
@@ -69,10 +72,10 @@ class PartMessage(msgspec.Struct, frozen=True):
 
 
 class PartResult(msgspec.Struct, frozen=True):
-    """What a worker hands back: the files of a snapshot, or the error that ended it, and what it logged.
+    """The result of a worker: the files of a snapshot or the error that ended it, and its log messages.
 
-    `answered` is what has answered in the part and the task did not tell of. `silent` is what the task told
-    of and is silent at the end of the part.
+    `answered` is the endpoints that answered in this part and that the task did not name. `silent` is those
+    that the task named and that are silent at the end of the part.
     """
 
     files: dict[str, bytes]
@@ -102,11 +105,10 @@ _OF_THE_WHOLE: Final = (
 
 
 def settings_of_parts(settings: Settings, *, with_files: bool) -> tuple[Settings, tuple[str, ...]]:
-    """Return the settings of one Organization as its parts have them, and the names of their secrets.
+    """Return the settings for the parts of one Organization, and the names of the secrets they lack.
 
-    Which accounts are asked has been decided, and what a snapshot is published for is the whole run's.
-    `with_files` says that the workers have to read the files of accounts themselves, for the roles and
-    profiles in them.
+    Settings that choose accounts or that concern the whole run, such as `strict`, get their defaults. With
+    `with_files`, the workers read the files of accounts themselves, for the roles and profiles in them.
     """
     bare, secrets = without_secrets(settings)
     files = paths_among(settings.accounts_from) if with_files else ()
@@ -119,24 +121,24 @@ def settings_of_parts(settings: Settings, *, with_files: bool) -> tuple[Settings
 
 
 def encode_task(task: PartTask) -> bytes:
-    """Return a task as a worker takes it."""
+    """Return a task as the bytes that are sent to a worker."""
     return pickle.dumps(task)
 
 
 def decode_task(data: bytes) -> PartTask:
-    """Return the task that a worker is given."""
-    # Whoever can hand a task to a worker can have it run any function: a pickle opens no further door.
+    """Return the task that a worker has received."""
+    # Anyone who can send a task to a worker can have it run any function, so unpickling adds no risk.
     task: PartTask = pickle.loads(data)  # noqa: S301
     return task
 
 
 def this_worker() -> str:
-    """Return what messages call the worker that this is, by its host."""
+    """Return how messages name this worker, by its host."""
     return f"A worker on {platform.node() or 'a host without a name'}"
 
 
 def part_failure(error: CensusError | OSError, seconds: float) -> PartFailure:
-    """Return what a worker hands back of the error that ended its part, `seconds` after its begin."""
+    """Return the error that ended a part in the form that a worker returns. `seconds` is how long it ran."""
     reason = str(error)
     if isinstance(error, OSError):
         reason = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else reason
@@ -158,19 +160,19 @@ def _kind_of(error: CensusError | OSError) -> Literal["credentials", "deadline",
 
 
 def _this_thread() -> str:
-    # A worker runs as many parts at a time as it has threads, and each of these is one of the slots.
+    # A worker runs one part in each of its threads, and each thread is one slot.
     return f"{platform.node()} {os.getpid()} {threading.get_ident()}"
 
 
 def decode_result(data: bytes) -> PartResult:
-    """Return what a worker has handed back."""
+    """Return the result that a worker has sent."""
     return msgspec.msgpack.decode(data, type=PartResult)
 
 
 def error_of(failure: PartFailure) -> FatalError:
     """Return the error that ends a run whose part has failed.
 
-    Wrong settings of a worker are none of the caller's, whose run has made calls.
+    It is never a SettingsError: the settings that are wrong are the worker's, and calls have been made.
     """
     error = (CredentialsError if failure.kind == "credentials" else FatalError)(failure.message)
     error.failed_call = failure.failed_call
@@ -178,9 +180,6 @@ def error_of(failure: PartFailure) -> FatalError:
 
 
 def snapshot_of(result: PartResult, name: str) -> Snapshot:
-    """Return the snapshot that a worker has handed back; `name` is what messages call it.
-
-    Raises SnapshotError.
-    """
+    """Return the snapshot in a worker's result. Messages call it `name`. Raises SnapshotError."""
     files = MemoryFiles(result.files, name)
     return Snapshot(files, read_manifest(files.manifest(), name))

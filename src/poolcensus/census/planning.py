@@ -1,4 +1,4 @@
-"""A plan, and its estimate with what the newest snapshot at the destination tells."""
+"""Makes a plan, with an estimate of its time that is based on the newest snapshot at the destination."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _READ = (Outcome.OK, Outcome.EMPTY)
 
 
 async def make_plan(organizations: Sequence[Opened], settings: Settings, operation: Operation) -> Plan:
-    """Return what a run would do, with an estimate of its time. Raises a FatalError without an account."""
+    """Return what a run would do, with an estimate of its time. Raises a FatalError if no account matches."""
     plans = []
     for opened in organizations:
         with naming(opened.name):
@@ -43,7 +43,7 @@ async def make_plan(organizations: Sequence[Opened], settings: Settings, operati
 
 async def _with_estimate(plan: Plan, settings: Settings, operation: Operation) -> Plan:
     last = None
-    # A destination that is not there yet, or can't be read, is no trouble of a plan.
+    # A plan does not need the destination: it may not exist yet, or not be readable.
     with suppress(SnapshotError, FatalError):
         last = await in_thread(_last_run, plan, settings, operation)
     limits = Limits(
@@ -60,7 +60,7 @@ async def _with_estimate(plan: Plan, settings: Settings, operation: Operation) -
 
 
 def _last_run(plan: Plan, settings: Settings, operation: Operation) -> LastRun | None:
-    """Return what the newest snapshot came to, None where it is of another kind. Blocks."""
+    """Return the figures of the newest snapshot, or None if it has another scope or operation. Blocks."""
     place = settings.dest
     if place == STANDARD_OUTPUT:
         return None
@@ -71,7 +71,7 @@ def _last_run(plan: Plan, settings: Settings, operation: Operation) -> LastRun |
     )
     if manifest.operation != operation.info or Scope.of(manifest) != asked:
         return None
-    # Only of a folder: a ledger in a bucket would have to be fetched.
+    # Only from a folder. From a bucket, the ledger would have to be downloaded.
     long = snapshot.long_targets() if is_local(place) else {}
     return LastRun(
         snapshot_id=manifest.snapshot_id,

@@ -1,4 +1,4 @@
-"""A run whose snapshot is published: what is put down, what forbids it, and what a former run left."""
+"""The snapshot of one run: writing it, resuming an interrupted run, and the rules that forbid publishing."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("poolcensus")
 
-# What no merge would take for one run is told of: a run of every night may find that of the night before.
+# Hours after which resuming is warned about. A nightly run may find the run of the night before, and `merge`
+# does not join shards that began further apart.
 _HOURS: Final = LONGEST_GAP / timedelta(hours=1)
 _CONTINUING_LATE: Final = (
     "Continuing the interrupted run %s, which began more than %g hours ago, at %s: what it had finished is as"
@@ -57,7 +58,10 @@ _CONTINUING_LATE: Final = (
 
 
 class Publication:
-    """The snapshot of one run of `collect`, from its draft to its commit. Its id may be given."""
+    """The snapshot of one run of `collect`, from its draft to its commit.
+
+    `place` is the destination. The snapshot gets a new ID, unless `snapshot_id` is given.
+    """
 
     def __init__(
         self,
@@ -74,40 +78,40 @@ class Publication:
         self._place = place
         self._started = utc_now()
         self._writer: SnapshotWriter | None = None
-        # A run that resumes takes the id of the run that it goes on with.
+        # A run that resumes takes the ID of the interrupted run.
         self.run_id = snapshot_id or new_snapshot_id(self._started)
         self.hidden: Hidden = NOTHING_HIDDEN
 
     @property
     def resumable(self) -> bool:
-        """Whether the run was interrupted and can be resumed."""
+        """Whether the run was interrupted, and can be resumed."""
         return self._writer is not None and self._writer.suspended
 
     @property
     def published(self) -> Snapshot | None:
-        """The snapshot, once it is published."""
+        """The snapshot, or None before it is published."""
         manifest = self._writer.manifest if self._writer is not None else None
         return self.snapshot(manifest) if manifest is not None else None
 
     @property
     def before(self) -> SnapshotInfo | None:
-        """The newest of the other snapshots at the destination, once this one is published."""
+        """The newest other snapshot at the destination, or None before this one is published."""
         return self._writer.before if self._writer is not None else None
 
     def store(self, joined: Joined) -> Store:
-        """Return what keeps the destination's snapshots. Raises SettingsError where it can't do as asked."""
+        """Return the store of the destination. Raises SettingsError if it can't do what the settings ask."""
         check_resume(self._settings, self._place)
         return open_store(self._place, self._settings, joined.session)
 
     def snapshot(self, manifest: Manifest) -> Snapshot:
-        """Return what was published, to be read."""
+        """Return the published snapshot, for reading."""
         files = published_files(self._place, manifest.snapshot_id, self._settings)
         return Snapshot(files, manifest, self._run.uncovered if self._place == STANDARD_OUTPUT else None)
 
     async def collect(
         self, organizations: Sequence[Opened], store: Store, workers: Workers | None = None
     ) -> Manifest:
-        """Run all targets, by workers if any, publish what they came to, and return its manifest."""
+        """Run all targets, on `workers` if given, publish the snapshot, and return its manifest."""
         asked = self._asked([each.aws.caller for each in organizations])
         resuming: AbstractAsyncContextManager[Interrupted | None] = nullcontext()
         if self._settings.resume:
@@ -194,7 +198,10 @@ class Publication:
         )
 
     def _asked(self, callers: Sequence[Caller]) -> JsonObject:
-        """Return what a run has to be asked for to go on with one that was interrupted."""
+        """Return what this run was asked to do.
+
+        A run resumes only an interrupted run with the same request.
+        """
         settings = self._settings
         return {
             **settings.request(),
@@ -209,7 +216,7 @@ class Publication:
         }
 
     def _forbidding_rule(self) -> PublishingRule | None:
-        """Return the rule that forbids publishing what was seen, None where none does."""
+        """Return the rule that forbids publishing the snapshot, or None."""
         run, settings = self._run, self._settings
         if settings.strict and run.failed:
             return PublishingRule("strict")
@@ -233,7 +240,7 @@ class Publication:
 
 
 def _endpoints(settings: Settings) -> str | None:
-    """Return the endpoints that are set, of a run of several with what the settings call each."""
+    """Return the endpoint URLs that are set. In a run of several Organizations, each follows their name."""
     named = (
         f"{name} {each.endpoint_url}"
         for name, each in settings.by_organization().items()
@@ -257,7 +264,7 @@ def _keeping_ledger() -> Iterator[None]:
 
 
 class _PreviousRun:
-    """Puts what an interrupted run has finished into the writer of the run that goes on with it."""
+    """Copies the finished targets of an interrupted run into the writer of the run that resumes it."""
 
     def __init__(self, interrupted: Interrupted, writer: SnapshotWriter) -> None:
         self._interrupted = interrupted

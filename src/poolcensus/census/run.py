@@ -1,4 +1,4 @@
-"""One run over the targets, and what it has come to so far."""
+"""One run over all targets, and its results so far."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _NOTHING_YET = Progress(
 
 
 class Run:
-    """A run that has not begun, is under way or has ended."""
+    """A run over all targets. Its figures can be read before, during and after it."""
 
     def __init__(self, settings: Settings, operation: Operation) -> None:
         self._settings = settings
@@ -70,9 +70,10 @@ class Run:
 
     @contextmanager
     def begun(self) -> Iterator[None]:
-        """Begin the run: the deadline counts from here, and what is opened in the block is bounded by it.
+        """Begin the run.
 
-        Raises a FatalError where it passes before `take`, which bounds itself from then on.
+        The deadline counts from here, and bounds the code in the block until `take` is called. Raises a
+        FatalError if the deadline passes before `take`, which then observes the deadline itself.
         """
         self._deadline = Deadline.after(self._settings.deadline)
         with self._deadline.bounding("AWS and the destination had answered") as self._opening:
@@ -86,9 +87,11 @@ class Run:
         former: PreviousRun | None = None,
         spread: Spread | None = None,
     ) -> None:
-        """Run all targets into a sink, several Organizations side by side; by workers if there are some.
+        """Run all targets, and deliver the results to a sink. Several Organizations run concurrently.
 
-        Raises a FatalError where that can't be, or where one has no account to ask.
+        `long` has the pages of targets that had many in the newest snapshot, `former` the finished targets of
+        an interrupted run, and `spread` the workers, if any. Raises a FatalError if the run can't go on, or
+        if there is no account to query.
         """
         if self._opening is not None:
             self._opening.deadline = inf
@@ -156,7 +159,7 @@ class Run:
             check_accounts(engine.counts.accounts, opened)
 
     def check_stream(self) -> None:
-        """Say how many targets failed, of whom a stream tells nothing. Raises IncompleteError if `strict`."""
+        """Log how many targets failed, since a stream doesn't say. With `strict`, raise IncompleteError."""
         failed, targets = self.failed, self.totals.targets
         if failed and self._settings.strict:
             raise IncompleteError(f"{failed} of {targets} targets were not covered")
@@ -165,7 +168,7 @@ class Run:
 
     @property
     def progress(self) -> Progress:
-        """Where the run is, or where it ended."""
+        """The progress of the run, or its last progress if it has ended."""
         if not self._engines:
             return replace(_NOTHING_YET, waits_for=self.waiting.what)
         parts = [each.progress() for each in self._engines]
@@ -173,20 +176,20 @@ class Run:
 
     @property
     def totals(self) -> Totals:
-        """What the run has come to."""
+        """The totals of the run so far."""
         return Totals.of(each.counts.totals() for each in self._engines)
 
     @property
     def failed(self) -> int:
-        """How many targets were not covered, less those that failed as was expected."""
+        """The number of targets that were not covered, without those that a known gap expects."""
         totals = self.totals
         return totals.targets - totals.covered - self.known_gaps.expected
 
     @property
     def outdated_gaps(self) -> tuple[OutdatedGap, ...]:
-        """The known gaps that no longer hold, once the run has ended."""
+        """The known gaps that no longer hold. Valid once the run has ended."""
         listings = [each.listing for each in self._organizations]
-        # One that has none of the regions is not listed, and may have any account.
+        # An Organization without any of the regions is not listed, so any account may be in it.
         is_whole = len(listings) == max(len(self._settings.organization), 1)
         return self.known_gaps.outdated(
             lambda account_id: is_whole and all(each.lacks(account_id) for each in listings)
@@ -194,26 +197,29 @@ class Run:
 
     @property
     def accounts_digest(self) -> str:
-        """The digest of the accounts that were listed, of whatever shard, once the run has ended."""
+        """The digest of the accounts that were listed, for all shards together.
+
+        Valid once the run has ended.
+        """
         if len(self._organizations) == 1:
             return self._organizations[0].listing.digest
-        # In whatever order their tables stand.
+        # Sorted, so that the order of the tables does not matter.
         each = sorted(f"{opened.name}\n{opened.listing.digest}" for opened in self._organizations)
         return sha256("\n".join(each).encode()).hexdigest()
 
     @property
     def accounts(self) -> int:
-        """How many accounts are asked."""
+        """The number of accounts that are queried."""
         return sum(each.counts.accounts for each in self._engines)
 
     @property
     def accounts_of_each(self) -> tuple[int, ...]:
-        """How many accounts are asked in each of the Organizations, in their order."""
+        """The number of accounts that are queried in each Organization, in their order."""
         return tuple(each.counts.accounts for each in self._engines)
 
     @property
     def outcomes(self) -> Mapping[Outcome, int]:
-        """How many targets have ended in which way."""
+        """The number of finished targets by outcome."""
         return sum((each.counts.outcomes for each in self._engines), Counter())
 
     @property
@@ -223,12 +229,12 @@ class Run:
 
     @property
     def failures(self) -> tuple[FailureGroup, ...]:
-        """How many targets were not covered, by what went wrong."""
+        """The targets that were not covered, counted by what went wrong."""
         return self._tally.groups()
 
 
 def _joined(parts: Sequence[Progress]) -> Progress:
-    """Return the progress of engines that run side by side and share their places for calls."""
+    """Return the combined progress of engines that run concurrently."""
     slowest = sorted((each for part in parts for each in part.slowest), key=itemgetter(1), reverse=True)
     return Progress(
         elapsed=max(each.elapsed for each in parts),

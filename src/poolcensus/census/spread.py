@@ -1,4 +1,4 @@
-"""An engine that has its accounts asked by workers, in batches, and puts together what they bring."""
+"""An engine that sends accounts to workers in batches, and combines the snapshots that they return."""
 
 from __future__ import annotations
 
@@ -59,25 +59,25 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("poolcensus")
 
-# A batch costs a few tenths of a second before it is in full flow: a session, the caller's identity,
-# connections, roles. With so many accounts that is a small part of its time; what it brings is some
-# megabytes, and what is lost with a worker some seconds.
+# The most accounts in a batch. A batch needs a few tenths of a second to get going: a session, the caller's
+# identity, connections, roles. With this many accounts, that is a small part of its time, its result is some
+# megabytes, and a lost worker costs some seconds of work.
 _MOST_IN_A_BATCH: Final = 200
-# While more are listed, a worker that has nothing to do is not kept waiting for a full batch.
+# While accounts are still being listed, an idle worker gets a batch once this many accounts wait.
 _ENOUGH_TO_BEGIN: Final = 40
-# Batches become smaller toward the end, so that the workers end together: each is this part of what an equal
-# share of the rest would be, down to some that are still worth the start of a batch.
+# Batches become smaller towards the end, so that all workers finish at the same time. Each batch is this part
+# of an equal share of the remaining accounts, but at least as large as is worth starting.
 _PART_OF_A_SHARE: Final = 0.67
 _LEAST_IN_A_BATCH: Final = 20
-# What a worker needs at the end of its time to hand over what it has.
+# Seconds that a worker needs at the end to return its result.
 _TO_HAND_OVER: Final = 2.0
-# A batch that is sent with less time than this before the deadline brings nothing back before it.
+# Seconds before the deadline. A batch sent later would not return before it.
 _LEAST_TIME: Final = 1.0
 _WORKER_LOST: Final = "WorkerLost"
 
 
 class Spread(msgspec.Struct, frozen=True):
-    """The workers of a run with their slots, and the snapshot that it writes."""
+    """The workers of a run, their slots, and the snapshot being written."""
 
     workers: Workers
     slots: WorkerSlots
@@ -86,7 +86,7 @@ class Spread(msgspec.Struct, frozen=True):
 
 
 class SpreadEngine:
-    """One run over all targets of an Organization, by workers: see the protocol `TargetEngine`."""
+    """Runs all targets of an Organization on workers. Implements the protocol `TargetEngine`."""
 
     def __init__(
         self,
@@ -114,7 +114,7 @@ class SpreadEngine:
         self._changed = anyio.Event()
         self._logged: set[str] = set()
         self._has_parts = False
-        # By which workers, since a batch last came back.
+        # The workers that have waited for STS in vain since the last batch returned.
         self._waited_in_vain: set[str] = set()
         self._answered: frozenset[Endpoint] = frozenset()
         self._ended = TargetSet()
@@ -124,7 +124,7 @@ class SpreadEngine:
         )
 
     async def run(self) -> None:
-        """Have every target run to its outcome. Raises the FatalError that ended the run early."""
+        """Run every target to its outcome. Raises the FatalError that ended the run early."""
         try:
             with first_reason_raised(), anyio.CancelScope(deadline=self._deadline.at) as scope:
                 async with anyio.create_task_group() as group:
@@ -136,7 +136,7 @@ class SpreadEngine:
             self._count_unfinished()
 
     def progress(self) -> Progress:
-        """Where the run is. What is in flight are accounts, of batches that are not back."""
+        """Return the progress. `in_flight` counts the accounts in batches that have not returned."""
         return self.counts.progress(sum(map(len, self._under_way.values())))
 
     async def _list(self) -> None:
@@ -162,7 +162,7 @@ class SpreadEngine:
             key = f"{self._spread.snapshot_id}-{self._opened.name or 'all'}-{self._batches + 1}"
             if await self._slots.take(key):
                 if not self._waiting:
-                    # A batch that left its slot to this one has ended all that waited.
+                    # The batch that freed this slot has ended all the accounts that were waiting.
                     self._slots.leave(key)
                     self._slots.end(key)
                     continue
@@ -171,15 +171,12 @@ class SpreadEngine:
                 group.start_soon(self._run_batch, key, self._under_way[key])
 
     def _has_enough(self) -> bool:
-        """Whether there are accounts for a batch, and time for it."""
+        """Return whether there are enough accounts for a batch, and enough time."""
         enough = 1 if self.counts.listed else _ENOUGH_TO_BEGIN
         return len(self._waiting) >= enough and self._time_left() >= _LEAST_TIME
 
     def _next_batch(self) -> tuple[Account, ...]:
-        """Return accounts for a worker.
-
-        Batches become smaller toward the end, so that the workers end together.
-        """
+        """Return the accounts of the next batch."""
         waiting = len(self._waiting)
         share = ceil(_PART_OF_A_SHARE * waiting / self._slots.count) if self.counts.listed else waiting
         size = min(max(share, _LEAST_IN_A_BATCH), _MOST_IN_A_BATCH, waiting)
@@ -193,7 +190,7 @@ class SpreadEngine:
             if result.error is not None:
                 await self._end_failed(key, batch, result.error)
             else:
-                # What is gone for good costs a minute in batches that are under way, and not in later ones.
+                # Later batches don't wait for an endpoint that is silent now, as those under way do.
                 self._answered = (self._answered | result.answered) - result.silent
                 await self._put(snapshot_of(result, f"batch {key}"), batch)
         except WorkerLostError as error:
@@ -210,7 +207,10 @@ class SpreadEngine:
             self._slots.leave(key)
 
     async def _put(self, part: Snapshot, batch: tuple[Account, ...]) -> None:
-        """Put what a worker brought into the snapshot: the accounts that it was given, and all of them."""
+        """Copy a worker's result into the snapshot.
+
+        Raises SnapshotError unless it has exactly its targets.
+        """
         mine, its = self._opened.aws.caller.account_id, part.manifest.caller.account_id
         if mine != its:
             raise CredentialsError(
@@ -268,7 +268,7 @@ class SpreadEngine:
         return None if left == inf else max(left - _TO_HAND_OVER, left / 2, _LEAST_TIME / 2)
 
     def _log(self, messages: Iterable[PartMessage]) -> None:
-        """Log what a worker has logged. What each of them says is said once."""
+        """Log the messages of a worker. A message that several workers send is logged once."""
         for each in messages:
             said = each.once or each.text
             if said not in self._logged and len(self._logged) < MOST_MESSAGES:
@@ -282,12 +282,12 @@ class SpreadEngine:
         return (Target(account, region) for account in accounts for region in self._regions_of(account))
 
     async def _end_failed(self, key: str, batch: tuple[Account, ...], failure: PartFailure) -> None:
-        """End the targets of a batch that has failed. Raises the FatalError where that ends the run."""
+        """End the targets of a batch that has failed. Raises a FatalError if the failure ends the run."""
         if failure.kind == "deadline":
             message = deadlines.message(self._deadline.seconds, Outcome.CANCELLED)
             await self._end(self._targets_of(batch), Outcome.CANCELLED, DEADLINE, message)
             return
-        # What has kept workers from their first batch keeps them from all.
+        # If no batch has succeeded yet, the same error would end all others.
         if failure.failed_call is None or not self._has_parts:
             raise error_of(failure)
         _log.info("%s", failure.message)
@@ -297,17 +297,17 @@ class SpreadEngine:
         await self._end_in_vain(batch, failure.failed_call)
 
     def _is_last_in_vain(self, failure: PartFailure) -> bool:
-        """Whether batches are sent no more, after one that could not be begun.
+        """Return whether to send no more batches, since every worker has waited for STS in vain.
 
-        Where STS is silent, each takes a minute and more, and a run may have a hundred of them. Where one
-        worker alone can't reach it, the others go on.
+        Each such batch takes more than a minute, and a run may have a hundred of them. While only some
+        workers can't reach STS, the others go on.
         """
         if failure.seconds >= PATIENCE:
             self._waited_in_vain.add(failure.worker)
         return len(self._waited_in_vain) >= self._slots.count
 
     async def _end_in_vain(self, batch: tuple[Account, ...], failed: FailedCall) -> None:
-        """End the targets of accounts that no call was made for, as a run without workers ends them."""
+        """End the targets of accounts that were never called, as a run without workers would."""
         broker = self._opened.aws.broker
         for account in batch:
             outcome, message = failed.outcome, failed.message
@@ -327,7 +327,7 @@ class SpreadEngine:
         *,
         request_id: str | None = None,
     ) -> None:
-        """End targets of which no worker has told anything."""
+        """End targets for which no worker has returned a result."""
         for target in targets:
             if self._ended.has(target.account.id, target.region):
                 continue

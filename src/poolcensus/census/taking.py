@@ -1,4 +1,4 @@
-"""What a worker runs: the census of a part, into a snapshot of its own that it hands back."""
+"""The code that a worker runs: it takes the census of a part, and returns it as a snapshot."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("poolcensus")
 
-# What the part has logged that this is a thread or a task of.
+# The log messages of the part that the current thread or task belongs to.
 _MESSAGES: ContextVar[list[PartMessage] | None] = ContextVar("messages", default=None)
 
 
 def take_part(task: bytes) -> bytes:
-    """Take the census of a part, in an event loop of its own. What a worker runs."""
+    """Take the census of a part, in a new event loop. This is the function that workers run."""
     part = decode_task(task)
     messages: list[PartMessage] = []
     files: dict[str, bytes] = {}
@@ -57,16 +57,16 @@ def take_part(task: bytes) -> bytes:
         with _kept(messages, part.log_level), TemporaryDirectory(prefix="poolcensus-") as folder:
             snapshot_id, known = anyio.run(partial(_take, part, folder), backend="asyncio")
             files = {file.name: file.read_bytes() for file in Path(folder, snapshot_id).iterdir()}
-    # Those of the system are its folder for temporary files: it is full, or not there.
+    # An OSError is about the folder for temporary files, which is full or missing.
     except (CensusError, OSError) as failure:
         error = part_failure(failure, time.monotonic() - began)
-    # What the part was told of, and has not called, is no news.
+    # Return only the differences from what the task named.
     result = PartResult(files, error, tuple(messages), known - part.answered, part.answered - known)
     return msgspec.msgpack.encode(result)
 
 
 async def _take(task: PartTask, folder: str) -> tuple[str, frozenset[Endpoint]]:
-    """Publish the snapshot of a part in a folder. Return its id, and what is known to answer at its end."""
+    """Publish the snapshot of a part in a folder. Return its ID, and the endpoints known to answer."""
     settings = with_secrets(task.settings, task.secrets, task.organization, os.environ)
     operation = operation_named(task.operation)
     if operation is None:
@@ -89,7 +89,7 @@ async def _take(task: PartTask, folder: str) -> tuple[str, frozenset[Endpoint]]:
 
 
 class _Keeping(logging.Handler):
-    """Keeps what is logged by its own part alone: parts that share a process share the logger, too."""
+    """Collects the log messages of one part only. Parts that share a process share the logger, too."""
 
     def __init__(self, messages: list[PartMessage], level: int) -> None:
         super().__init__(level)
@@ -104,13 +104,13 @@ def _message_of(record: logging.LogRecord) -> PartMessage:
     text, once = record.getMessage(), record.__dict__.get("once")
     if not isinstance(once, str):
         return PartMessage(record.levelno, text)
-    # What has a text of its own is about this machine.
+    # A message with its own `once` text is about this machine, so name it.
     return PartMessage(record.levelno, f"{this_worker()}: {text}", once)
 
 
 @contextmanager
 def _kept(messages: list[PartMessage], level: int) -> Iterator[None]:
-    """Keep what is logged in the block: a worker's own standard error is not what anybody looks at."""
+    """Collect the messages that are logged in the block. Nobody looks at a worker's standard error."""
     handler = _Keeping(messages, level)
     before = _MESSAGES.set(messages)
     _log.addHandler(handler)

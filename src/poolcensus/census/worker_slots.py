@@ -1,4 +1,4 @@
-"""The slots that workers have for batches. The Organizations of a run share them."""
+"""The slots of workers for batches, which the Organizations of a run share."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import anyio
 if TYPE_CHECKING:
     from poolcensus.workers import Workers
 
-# So many batches for each slot of a worker may be with it, or back and not yet put away, before workers wait
-# for the disk.
+# Batches for each slot, counting those with the workers and those that have returned but are not written yet.
+# Beyond this, workers wait for the disk.
 _AT_ONCE: Final = 2
-# Workers come and go without a word.
+# Seconds between checks: workers come and go without notice.
 LOOK_AGAIN: Final = 1.0
 
 
 class WorkerSlots:
-    """The slots of workers, given away in the order in which they are asked for.
+    """The slots of workers, assigned in the order of the requests.
 
-    No more than one batch for each slot is with the workers: one that waits for its turn there would be lost
-    with a worker, and blamed for the end of it.
+    The workers never hold more than one batch for each slot. A batch queued at a worker would be lost with
+    the worker, and counted as a cause of its loss.
     """
 
     def __init__(self, workers: Workers) -> None:
@@ -30,11 +30,14 @@ class WorkerSlots:
 
     @property
     def count(self) -> int:
-        """How many slots there are. While there are no workers, one: whoever waits for it is told of it."""
+        """The number of slots.
+
+        At least 1, so that a batch is sent and gets the error about missing workers.
+        """
         return max(self._workers.size, 1)
 
     async def take(self, batch: str) -> bool:
-        """Wait for a slot for a batch, for a second at most, and return whether it has one."""
+        """Wait for a slot for a batch, for at most a second. Return whether the batch has one."""
         self._sent.total_tokens = self.count
         self._under_way.total_tokens = _AT_ONCE * self.count
         with anyio.move_on_after(LOOK_AGAIN):
@@ -50,9 +53,9 @@ class WorkerSlots:
         return False
 
     def leave(self, batch: str) -> None:
-        """Give up the slot of a batch that the workers no longer have."""
+        """Release the slot of a batch that has left the workers."""
         self._sent.release_on_behalf_of(batch)
 
     def end(self, batch: str) -> None:
-        """Count a batch no more, which has left its slot and been put away."""
+        """Stop counting a batch that has left its slot and has been written."""
         self._under_way.release_on_behalf_of(batch)

@@ -1,4 +1,4 @@
-"""Workers that a run is spread over: processes of this machine, or those of a cluster."""
+"""Workers that a run is spread over: processes on this machine, or the workers of a cluster."""
 
 from __future__ import annotations
 

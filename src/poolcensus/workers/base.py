@@ -1,4 +1,4 @@
-"""What a run needs of its workers. They know nothing of a census: they run a function on bytes."""
+"""The interface of workers. They know nothing about a census: they run a function on bytes."""
 
 from __future__ import annotations
 
@@ -8,23 +8,27 @@ from typing import Protocol, TypeAlias
 from poolcensus.errors import CensusError
 
 Work: TypeAlias = Callable[[bytes], bytes]
-"""What a worker runs: a function of a module, which blocks. It may run more than once for one task."""
+"""The function that workers run.
+
+It is defined in a module, blocks, and may run more than once for one task.
+"""
 
 
 class WorkerLostError(CensusError):
-    """A task has lost its worker so often that it is not tried again: the task may be what ends workers."""
+    """A task has lost its worker so often that it is not tried again. It may itself be what kills workers."""
 
 
 class Workers(Protocol):
-    """Workers that are ready. A task is bytes, and what it comes to is bytes: neither holds a secret."""
+    """Workers that are ready. Tasks and their results are bytes, and contain no secrets."""
 
     @property
     def size(self) -> int:
-        """How many tasks the workers can run at a time. It may change while they do."""
+        """The number of tasks that the workers can run at a time. It may change during a run."""
 
     async def run(self, key: str, task: bytes) -> bytes:
-        """Run a task on a worker, and return what it came to.
+        """Run a task on a worker, and return its result.
 
-        `key` names it among all tasks. A task whose worker is lost is run again. One that is cancelled is
-        taken back from its worker. Raises WorkerLostError, and FatalError where no workers are left.
+        `key` is unique among all tasks. If its worker is lost, the task is run again. If this call is
+        cancelled, the task is taken back from its worker. Raises WorkerLostError if it has lost too many
+        workers, and FatalError if no workers are left.
         """

@@ -1,4 +1,7 @@
-"""Workers of a Dask cluster: one that is running, or processes of this machine. Nothing else knows Dask."""
+"""The workers of a running Dask cluster, or worker processes on this machine.
+
+The only module that uses Dask.
+"""
 
 from __future__ import annotations
 
@@ -25,29 +28,30 @@ if TYPE_CHECKING:
 
     from poolcensus.workers.base import Work, Workers
 
-# A task that has lost so many workers is taken to be what ends them. The scheduler of a foreign cluster has a
-# number of its own, `distributed.scheduler.allowed-failures`.
+# A task that has lost this many workers is taken for the cause. The scheduler of another's cluster has its
+# own limit, `distributed.scheduler.allowed-failures`.
 _MOST_LOST: Final = 3
-# Time for a cluster that grows on demand to start its first worker, or for lost ones to come back.
+# Seconds in which a cluster that grows on demand has to start its first worker, or lost workers to return.
 NO_WORKERS_SECONDS: Final = 60.0
 _CONNECT_SECONDS: Final = 15.0
 _LOOK_SECONDS: Final = 0.5
-# A worker that says nothing for so long has stopped, and is replaced. One that is merely busy says something
-# twice a second all the same, on a slow machine every few seconds: its tasks are in a thread of their own.
-# Dask looks as often for what has been silent longer: a worker is given up within twice this.
+# A worker that has been silent for this long has stopped, and is replaced. A busy worker still sends a
+# message twice a second, or every few seconds on a slow machine, since tasks run in a separate thread. Dask
+# checks at the same interval, so a stopped worker is replaced within twice this time.
 _SILENT_SECONDS: Final = 30
-# A process takes about a second of a core to start, and a machine with many cores starts many.
+# A process needs about a second of CPU time to start, and a machine with many cores starts many.
 _START_SECONDS: Final = 120.0
-# A process that starts, also in place of a lost one, can't be asked to end: what it is given to be there.
+# Seconds to wait for a process that is starting, also as a replacement: until it has started it can't be
+# asked to end.
 _STOPPED_START_SECONDS: Final = 10.0
-# A worker that is left has nothing to hand over, and may be in the middle of a task that nobody waits for.
+# Short, since a worker that is closed has no result to return, and may be running a task that nobody needs.
 _WORKER_CLOSE_SECONDS: Final = 0.5
-# Longer than Dask takes to end one that is there, and short in the four seconds that a stop has.
+# Longer than Dask needs to end a running worker, and short compared with the four seconds that a stop has.
 _KILL_SECONDS: Final = 1.0
-# What a run that is stopped has to be gone in, less what puts its snapshot away.
+# A part of the four seconds that a stop has; the rest is for putting the snapshot away.
 _CLOSE_SECONDS: Final = 2.0
 _PREFIX: Final = "poolcensus-"
-# Versions that have to be the same, as https://distributed.dask.org/en/stable/ asks for.
+# Packages whose versions have to be the same everywhere: https://distributed.dask.org/en/stable/
 _OWN: Final = "poolcensus"
 _SAME: Final = ("dask", "distributed", "msgpack", _OWN)
 
@@ -61,14 +65,14 @@ async def dask_workers(
     environment: Mapping[str, str] = {},
     patience: float = NO_WORKERS_SECONDS,
 ) -> AsyncIterator[Workers]:
-    """Open the workers of a running cluster, by its scheduler's address, or start `count` processes here.
+    """Connect to the running cluster of a scheduler, or start `count` worker processes here.
 
-    `environment` is what processes that are started here have beside this one's: it goes to them alone, not
-    through the scheduler. They talk to each other by TLS with keys of their own, since whoever reaches a
-    scheduler can run code. A foreign cluster's TLS is configured where Dask's is.
+    `environment` is added to the environment of the processes started here; it does not pass through the
+    scheduler. They communicate by TLS with temporary keys, since anyone who reaches a scheduler can run code.
+    For a running cluster, TLS is configured in Dask's own configuration.
 
-    Raises MissingExtraError without Dask; FatalError where the cluster can't be reached, has no workers for
-    `patience` seconds or differs in its versions. On leaving, what was started is ended.
+    Raises MissingExtraError if Dask is not installed. Raises FatalError if the cluster can't be reached, has
+    no workers for `patience` seconds, or has other versions. The processes started here end with the context.
     """
     try:
         _import()
@@ -114,9 +118,10 @@ class _DaskWorkers:
             await anyio.sleep(_LOOK_SECONDS)
 
     async def watch(self) -> None:
-        """Follow the workers as they come and go.
+        """Keep track of the workers as they come and go.
 
-        Once they are lost, whoever waits for a task is told. That they go after the last is no error.
+        Once they are lost, each `run` in progress raises the error. Losing them after the last task is no
+        error.
         """
         try:
             while True:
@@ -140,7 +145,7 @@ class _DaskWorkers:
 
     async def _run(self, key: str, task: bytes) -> bytes:
         distributed = _import()
-        # Not pure: a result is never taken from another task that looks the same.
+        # Not pure: Dask must not reuse the result of another task with the same arguments.
         future = self._client.submit(self._work, task, key=f"{_PREFIX}{key}", pure=False)
         try:
             result: bytes = await future
@@ -179,7 +184,7 @@ class _DaskWorkers:
         workers = {f"worker {name}": each for name, each in found["workers"].items()}
         for who, each in {"its scheduler": found["scheduler"], **workers}.items():
             its = _versions(each)
-            # The scheduler passes tasks on, and runs none.
+            # The scheduler only forwards tasks, so it does not need poolcensus itself.
             for name in mine if who in workers else mine.keys() - {_OWN}:
                 if its.get(name) != mine[name]:
                     other = f"{name} {its[name]}" if its.get(name) else f"no {name}"
@@ -193,7 +198,7 @@ class _DaskWorkers:
 
 
 def _versions(info: Mapping[str, Any]) -> dict[str, str | None]:
-    """Return the versions that have to be the same: Python's without its last number."""
+    """Return the versions that have to be the same. Of Python's, only the first two numbers count."""
     packages = info["packages"]
     python = ".".join(str(packages.get("python")).split(".")[:2])
     return {"python": python, **{name: packages.get(name) for name in _SAME}}
@@ -203,7 +208,7 @@ def _versions(info: Mapping[str, Any]) -> dict[str, str | None]:
 async def _address_of(
     scheduler: str | None, count: int | None, environment: Mapping[str, str]
 ) -> AsyncIterator[tuple[Any, Any]]:
-    """Yield what a client connects to, and how it proves itself: None leaves that to Dask's configuration."""
+    """Yield what a client connects to, and its TLS settings. None means those of Dask's configuration."""
     if scheduler is not None:
         yield scheduler, None
         return
@@ -221,14 +226,16 @@ async def _address_of(
             dashboard_address=None,
             silence_logs=SILENT,
             scheduler_kwargs={"allowed_failures": _MOST_LOST - 1, "dashboard_address": "127.0.0.1:0"},
-            # The engine bounds its memory itself. Dask would pause or kill a worker by the machine's figures.
+            # The engine limits its memory itself. Dask would pause or kill workers by the machine's total
+            # use.
             memory_limit=None,
-            # What a worker leaves that is ended in the middle of a task goes with the folder.
+            # The files of a worker that is killed during a task are removed with the folder.
             env={**environment, "TMPDIR": folder},
             preload=["poolcensus.workers.quiet"],
         )
         try:
-            # It unblocks SIGINT in the thread that starts it. That thread stays, and takes the signal.
+            # Starting it unblocks SIGINT in the thread that does so. That thread stays, and receives the
+            # signal.
             await in_thread(resource_tracker.ensure_running)
             with _private(folder), interrupts_kept_from_children():
                 await _start(cluster)
@@ -239,19 +246,22 @@ async def _address_of(
 
 @asynccontextmanager
 async def _new_folder() -> AsyncIterator[str]:
-    """Yield a temporary folder, which goes even where the caller is cancelled."""
-    # Not left behind where the caller is cancelled: nobody would know the folder.
+    """Yield a temporary folder, which is removed even if the caller is cancelled."""
+    # Not abandoned on cancellation: nobody would know the folder that the thread has made.
     path = await to_thread.run_sync(make_folder, limiter=anyio.CapacityLimiter(1))
     try:
         yield str(path)
     finally:
-        # What is left of it by then goes with the process.
+        # What remains after this time is removed at the end of the process.
         with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
             await in_thread(remove, path)
 
 
 async def _start(cluster: Any) -> None:
-    """Start a cluster. Dask can't close one whose workers are half started, so a start is not broken off."""
+    """Start a cluster.
+
+    A start is not cancelled: Dask can't close a cluster whose workers are half started.
+    """
     scope = anyio.CancelScope(shield=True, deadline=anyio.current_time() + _START_SECONDS)
     ended = anyio.Event()
 
@@ -263,7 +273,7 @@ async def _start(cluster: Any) -> None:
             with anyio.move_on_after(_CLOSE_SECONDS, shield=True) as waiting:
                 await ended.wait()
             if waiting.cancelled_caught:
-                # Dask waits for each to be there, also for one that a signal has suspended.
+                # Dask waits for every process to start, even one that a signal has suspended.
                 _kill(cluster)
 
     with first_reason_raised():
@@ -276,7 +286,8 @@ async def _start(cluster: Any) -> None:
                 except RuntimeError as error:
                     failure = error
             ended.set()
-            # The signal that stops a run may have ended its workers too, which then have not failed.
+            # The signal that stops a run may have ended its workers, too. Then the run is cancelled here, and
+            # that is not reported as a failure of the workers.
             await anyio.lowlevel.checkpoint()
             if failure is not None:
                 raise FatalError(f"Could not start the worker processes: {failure}") from failure
@@ -286,12 +297,12 @@ async def _start(cluster: Any) -> None:
 
 
 def _kill(cluster: Any) -> None:
-    """Kill the processes that are left of a cluster's workers."""
-    # Those that start are nowhere else.
+    """Kill the remaining worker processes of a cluster."""
+    # Workers that are starting are listed only in this private attribute.
     for nanny in cluster._created:  # noqa: SLF001 - see above
         process = nanny.process.process if nanny.process is not None else None
         if process is not None and process.is_alive():
-            # It may just have ended.
+            # The process may have ended just now.
             with suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGKILL)
 
@@ -307,7 +318,7 @@ async def _close_cluster(cluster: Any) -> None:
 
     with anyio.move_on_after(_STOPPED_START_SECONDS, shield=True):
         async with anyio.create_task_group() as killing:
-            # Dask waits for one that starts, as in place of a lost one, and then forgets its process.
+            # Dask waits for a worker that is starting, such as a replacement, and then forgets its process.
             killing.start_soon(kill_late)
             async with anyio.create_task_group() as group:
                 for nanny in cluster.workers.values():
@@ -316,23 +327,24 @@ async def _close_cluster(cluster: Any) -> None:
     try:
         await _close(cluster)
     except AssertionError:
-        # Dask's check that each worker had started, which one that is given up in its start has not. It
-        # would warn of a cluster that nobody has closed.
+        # Dask asserts that each worker had started, which is false for one that was given up. Without this
+        # status, it would warn that nobody has closed the cluster.
         cluster.status = _import().Status.closed
     _kill(cluster)
 
 
 async def _close(opened: Any) -> None:
-    """Close a cluster or a client, even where the caller is cancelled."""
+    """Close a cluster or a client, even if the caller is cancelled."""
     with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
         await opened.close(timeout=_CLOSE_SECONDS)
 
 
 @contextmanager
 def _private(folder: str) -> Iterator[None]:
-    """Have schedulers and workers of the block keep files in a folder, and serve nothing by HTTP.
+    """Configure the schedulers and workers that are started in the block.
 
-    They open a port for it even without a dashboard. Schedulers look for workers that say nothing any more.
+    They keep their files in the folder, and serve no HTTP pages, although they open a port for that even
+    without a dashboard. The scheduler replaces workers that have been silent for too long.
     """
     import dask  # noqa: PLC0415 - an extra
 
@@ -341,7 +353,7 @@ def _private(folder: str) -> Iterator[None]:
     }
     settings = {
         "temporary-directory": folder,
-        # Dask's five minutes would be up to ten.
+        # Dask's default of five minutes would take up to ten.
         "distributed.scheduler.worker-ttl": f"{_SILENT_SECONDS} s",
         **pages,
     }
@@ -360,11 +372,12 @@ async def _client(address: Any, security: Any, place: str) -> AsyncIterator[Any]
     )
     try:
         try:
-            # Dask's own time ends with the connection: one to another kind of server says nothing more.
+            # Dask's own timeout only covers connecting. A server of another kind may connect and then stay
+            # silent.
             with anyio.fail_after(_CONNECT_SECONDS + _LOOK_SECONDS):
                 await client
         except (MemoryError, OverflowError) as error:
-            # What another kind of server says is read as the length of a message.
+            # The reply of another kind of server was read as the length of a message.
             raise FatalError(f"What answers at {place} is no Dask scheduler: check its address.") from error
         except (OSError, TimeoutError) as error:
             message = f"The scheduler at {place} can't be reached: check its address and that it is running."
@@ -375,7 +388,7 @@ async def _client(address: Any, security: Any, place: str) -> AsyncIterator[Any]
 
 
 def _check_certificates(scheduler: str) -> None:
-    """Raise FatalError where a scheduler is to be reached by TLS and Dask's configuration doesn't say how."""
+    """Raise FatalError if the scheduler needs TLS, but Dask's configuration has no usable certificates."""
     wanted = "distributed.comm.tls.ca-file, .client.cert and .client.key in Dask's configuration"
     try:
         context = _import().Security().get_connection_args("client").get("ssl_context")

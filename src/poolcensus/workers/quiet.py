@@ -1,4 +1,7 @@
-"""What Dask does to a process of another program: logs, signals, variables. Worker processes load it."""
+"""Undoes what Dask does to its process: logging, signals, environment.
+
+Worker processes preload this module.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ _LOGGERS: Final = ("distributed", "tornado")
 
 
 def dask_setup(worker: object) -> None:  # noqa: ARG001 - Dask's interface of a preload
-    """Leave signals of the terminal to the caller, who ends its workers, and errors to what tasks return."""
+    """Ignore SIGINT in a worker process, which the caller ends, and silence Dask's loggers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for each in _loggers():
         each.setLevel(SILENT)
@@ -24,9 +27,9 @@ def dask_setup(worker: object) -> None:  # noqa: ARG001 - Dask's interface of a 
 
 @contextmanager
 def silenced() -> Iterator[None]:
-    """Keep what Dask logs off the terminal: what matters of it is raised.
+    """Silence Dask's loggers in the block. Errors that matter are raised.
 
-    A run that is stopped leaves connections of which Dask may tell later: then it stays silent.
+    After a run that was stopped they stay silent: Dask may still log about connections that the run left.
     """
     levels = {each: each.level for each in _loggers()}
     for each in levels:
@@ -45,10 +48,10 @@ def silenced() -> Iterator[None]:
 
 @contextmanager
 def interrupts_kept_from_children() -> Iterator[None]:
-    """Have processes that are started in the block not see SIGINT before `dask_setup` ignores it.
+    """Block SIGINT in the processes that are started in the block, until `dask_setup` ignores it.
 
-    A terminal sends it to all of them. They inherit what this thread blocks; another thread of this process,
-    which there has to be, takes the signal for it in the meantime.
+    A terminal sends SIGINT to all of them. They inherit the signals that this thread blocks. Meanwhile,
+    another thread of this process has to exist that receives the signal.
     """
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -58,7 +61,7 @@ def interrupts_kept_from_children() -> Iterator[None]:
 
 
 def _loggers() -> list[logging.Logger]:
-    """Return Dask's loggers, and those below them that have a level of their own: Dask gives it to some."""
+    """Return Dask's loggers, and their children that have a level of their own, which Dask sets for some."""
     known = logging.root.manager.loggerDict
     below = [
         each
@@ -70,7 +73,10 @@ def _loggers() -> list[logging.Logger]:
 
 @contextmanager
 def environment_kept() -> Iterator[None]:
-    """Put this process's environment back, which Dask changes for the processes that it starts."""
+    """Restore this process's environment after the block.
+
+    Dask changes it for the processes that it starts.
+    """
     before = dict(os.environ)
     try:
         yield
