@@ -1,4 +1,4 @@
-"""Tries each permission that a census needs, and says which grant is missing: one check a file."""
+"""Tries each permission that a census needs, and reports which grant is missing. Each check has a module."""
 
 from poolcensus.doctor.examination import diagnose
 from poolcensus.doctor.findings import Cause, Check, CheckStatus, Finding

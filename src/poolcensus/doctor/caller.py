@@ -1,4 +1,4 @@
-"""Whether there are credentials, and whose they are."""
+"""Checks that there are credentials, and whose they are."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ACTION: Final = "sts:GetCallerIdentity"
 
 
 def caller_known(caller: Caller) -> Finding:
-    """Return the finding for a caller that STS knows."""
+    """Return the finding for a caller that STS has identified."""
     return Finding(
         check=Check.CALLER,
         status=CheckStatus.OK,
@@ -29,14 +29,14 @@ def caller_known(caller: Caller) -> Finding:
 
 
 def caller_unknown(error: FatalError) -> Finding:
-    """Return the finding for credentials that are not there, or that STS does not take."""
+    """Return the finding for credentials that are missing, or that STS does not accept."""
     remedy = error.advice or UNADVISED
     cause, policy, code = Cause.CREDENTIALS, None, None
     reply = error.__cause__
     if isinstance(reply, CallError):
         code = reply.code
         if is_denial(code):
-            # Nobody needs a permission for it, but a VPC endpoint may let nobody through:
+            # The call needs no permission, but the policy of a VPC endpoint may deny it:
             # https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
             found = explain_denial(reply.message, Attempt(_ACTION, "the caller", "the caller's account"))
         else:

@@ -1,4 +1,4 @@
-"""Which accounts somebody wants tried, looked at before anything is called."""
+"""Checks which accounts are to be tried, before any call is made."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 
 class ChoiceNames(NamedTuple):
-    """What whoever chooses calls the two ways to choose."""
+    """The names of the two ways to choose accounts, for messages: options of a command, or parameters."""
 
     every_account: str
     accounts: str
 
 
 def check_choice(accounts: Sequence[str], *, every_account: bool, names: ChoiceNames) -> None:
-    """Raise SettingsError for accounts together with every account, and for IDs that are wrong."""
+    """Raise SettingsError if both ways to choose accounts are used, or if an account ID is invalid."""
     if every_account and accounts:
         raise SettingsError(f"{names.every_account} and {names.accounts} exclude each other: leave one out.")
     try:

@@ -1,4 +1,4 @@
-"""What a denial comes down to: which policy has to change, and the statement that would do."""
+"""Explains a denial: which policy has to change, and which statement would allow the call."""
 
 from __future__ import annotations
 
@@ -24,13 +24,14 @@ _CAUSES: Final[Mapping[str, Cause]] = {
 
 
 THE_ACCOUNT: Final = "the account"
-"""Where an SCP lies that refuses calls of an account itself, which a census can leave out."""
+"""The value of `Attempt.above` for calls in an account that a census could leave out."""
 
 
 class Attempt(NamedTuple):
-    """A call that was denied: the action, what it was on, who made it, and where an SCP would lie above.
+    """A call that was denied.
 
-    `resource` is for a statement, and names no account.
+    `who` made the call, in words, and `above` is the account that a service control policy would apply to.
+    `resource` is the resource for an IAM statement. It does not name an account.
     """
 
     action: str
@@ -40,18 +41,18 @@ class Attempt(NamedTuple):
 
 
 def denial_cause(message: str) -> Cause:
-    """Return which kind of policy a denial names, UNEXPLAINED where it names none."""
+    """Return the kind of policy that a denial names, or UNEXPLAINED if it names none."""
     denial = read_denial(message)
     if denial is None or denial.policy is None:
         return Cause.UNEXPLAINED
     cause = _CAUSES[denial.policy]
-    # A trust policy is the resource-based policy of a role.
+    # For a call of STS, the resource-based policy is the role's trust policy.
     is_trust = cause is Cause.RESOURCE_POLICY and denial.action.startswith("sts:")
     return Cause.TRUST_POLICY if is_trust else cause
 
 
 def explain_denial(message: str, attempt: Attempt) -> Diagnosis:
-    """Return what a denial comes down to. What it says itself of the action goes before the attempt's."""
+    """Explain a denial. If its message names the action, that counts instead of the attempt's."""
     denial = read_denial(message)
     cause = denial_cause(message)
     action = denial.action if denial is not None else attempt.action
@@ -75,7 +76,7 @@ def explain_denial(message: str, attempt: Attempt) -> Diagnosis:
         case Cause.VPC_ENDPOINT_POLICY:
             statement = allow_anybody(action)
         case Cause.RESOURCE_POLICY if denial is not None:
-            # A denial names one object, of many that will be asked for.
+            # Prefer the attempt's resource: the denial names one object, and a run writes many.
             resource = attempt.resource if attempt.resource != "*" else denial.resource or "*"
             statement = allow_principal(action, denial.user, resource)
     if where is None:

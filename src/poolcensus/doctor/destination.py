@@ -1,4 +1,4 @@
-"""Whether a snapshot could be written to the destination."""
+"""Checks that a snapshot could be written to the destination."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _PERMISSION: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _DISK: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
-# Those on the bucket itself; the others are on its objects:
+# Actions whose resource is the bucket itself. That of the others is an object:
 # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html
 _ON_BUCKET: Final = frozenset({"s3:ListBucket", "s3:ListBucketMultipartUploads"})
 
@@ -32,9 +32,9 @@ _ON_BUCKET: Final = frozenset({"s3:ListBucket", "s3:ListBucketMultipartUploads"}
 async def check_destination(
     settings: Settings, session: CallerSession | None, caller: Caller | None
 ) -> Finding:
-    """Return whether a run could write to the destination. Nothing is left there.
+    """Try whether a run could write to the destination. Nothing is left there.
 
-    Without a session a bucket can't be tried. `caller` is whose session it is, where that is known.
+    A bucket can't be tried without a session. `caller` is the caller of the session, if known.
     """
     place = settings.dest
     if is_in_s3(place) and session is None:
@@ -56,7 +56,7 @@ async def check_destination(
                 (each.code for each in _chain(error) if isinstance(each, DestinationRefusedError)), None
             ),
             cause=found.cause,
-            # What it ends with is the remedy, unless there is a better one.
+            # Leave out the advice at the end of the message if it is the remedy.
             message=_sentence(error.problem)
             if error.advice and found.remedy == _advice(error)
             else str(error),
@@ -69,14 +69,14 @@ async def check_destination(
 
 
 def destination_unreachable(error: FatalError) -> Finding:
-    """Return the finding for a bucket that there are no credentials for."""
+    """Return the finding for a bucket for which there are no credentials."""
     return Finding(
         check=Check.DESTINATION,
         status=CheckStatus.FAILED,
         cause=Cause.CREDENTIALS,
         message=str(error),
         remedy=(
-            # An option would take the place of what the tables say.
+            # Not "--profile": an option would override the tables.
             "A bucket is written with the credentials of the settings outside of any table: set profile above"
             " the tables of the file, or AWS_PROFILE."
         ),
@@ -101,7 +101,7 @@ def _diagnosis(
 
 
 def _advice(error: FatalError) -> str:
-    """Return what to do, as a sentence; all of the message where it says nothing of that."""
+    """Return the advice of an error as a sentence, or its message if it has no advice."""
     advice = error.advice or error.problem
     return _sentence(f"{advice[:1].upper()}{advice[1:]}")
 
@@ -119,11 +119,11 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 def _refused(error: DestinationRefusedError, settings: Settings, caller: Caller | None) -> Diagnosis:
     denial = read_denial(error.reason)
-    # What S3 says itself goes before what the call may need.
+    # The action that S3's message names counts before those that the call may need.
     actions = (denial.action,) if denial is not None else error.iam_actions
     arn = caller.arn if caller is not None else denial.user if denial is not None else ""
     partition = arn.split(":")[1] if arn.startswith("arn:") else "aws"
-    # In their order, and each of them once.
+    # Each once, in their order.
     resources = tuple(dict.fromkeys(_resource(each, settings, partition) for each in actions))
     who = caller_in_words(arn) if arn else "the caller"
     found = explain_denial(error.reason, Attempt(actions[0], who, "the caller's account", resources[0]))
@@ -142,7 +142,7 @@ def _refused(error: DestinationRefusedError, settings: Settings, caller: Caller 
         Cause.DESTINATION_PERMISSION,
         remedy,
         allow(actions, resources),
-        # The call's own; the others are what it needs besides.
+        # The first action is the call itself. The others are what it needs in addition.
         actions[0],
     )
 

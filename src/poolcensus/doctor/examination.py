@@ -1,4 +1,4 @@
-"""Goes the way of a census, one step after the other, and goes on as far as it can."""
+"""Takes the steps of a census one after the other, and continues after a failure as far as possible."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from poolcensus.storage.naming import is_in_s3
 from poolcensus.streams import Outlet, Stream, StreamRuns
 
 SAMPLE: Final = 5
-"""How many member accounts are tried where nobody says which: enough to tell one that differs from all."""
+"""The number of member accounts tried by default. Enough to tell a problem of one account from one of all."""
 
 _BATCHES_BUFFERED: Final = 8
 _SKIPPED: Final = {
@@ -61,7 +61,7 @@ async def diagnose(
     accounts: Iterable[str] = (),
     every_account: bool = False,
 ) -> AsyncIterator[Stream[Finding]]:
-    """Try each permission that a census with these settings needs, and yield the stream of what was found.
+    """Try each permission that a census with these settings needs. Yield a stream of the findings.
 
     ```
     async with poolcensus.diagnose(settings, every_account=True) as findings:
@@ -69,14 +69,14 @@ async def diagnose(
             ...
     ```
 
-    Tries the caller's account and five others, spread over the list, or `accounts` by their IDs, or every
-    account; each in every region of the settings, as far as the service is asked. Nothing is published, and
-    the destination is left as it was. The findings come in the order of the checks, by account and region; of
-    several Organizations one after the other, with the destination last.
+    By default, tries the caller's account and five others, spread over the list. `accounts` chooses account
+    IDs, and `every_account` all accounts. Each account is tried in every region of the settings. Nothing is
+    published, and the destination is left as it was. The findings come in the order of the checks, by account
+    and region. Several Organizations are checked one after the other, and the destination last.
 
-    Raises SettingsError for `accounts` together with `every_account`, and for IDs that are wrong. The stream
-    raises it for settings that are wrong, and OrganizationError where one of `accounts` is not among the
-    accounts of the census. Leaving the context ends what is still under way.
+    Raises SettingsError if both `accounts` and `every_account` are given, or if an ID is invalid. The stream
+    raises SettingsError if the settings are wrong, and OrganizationError if one of `accounts` is not an
+    account of the census. Leaving the context cancels the calls in flight.
     """
     require_asyncio()
     wanted = tuple(accounts)
@@ -87,7 +87,7 @@ async def diagnose(
 
 
 class _Named:
-    """Where the findings of one of several Organizations go, which name it."""
+    """Sends findings to an outlet, after adding the name of their Organization."""
 
     def __init__(self, outlet: Outlet[Finding], name: str | None) -> None:
         self._outlet = outlet
@@ -104,19 +104,19 @@ class _Examination:
         self._settings = settings
         self._wanted = wanted
         self._every_account = every_account
-        # Of those that are wanted, which are accounts of the census.
+        # The wanted accounts that are known to be accounts of the census.
         self._known: set[str] = set()
         self._accounts_listed = 0
-        # Whether an Organization could not be asked, or has no account where it is to have some.
+        # Whether an Organization could not be queried, or has no account although it should have some.
         self._is_in_doubt = False
         self._deadline = NO_DEADLINE
-        # What is asked before there are targets.
+        # Bounds the calls that are made before there are targets.
         self._asking = anyio.CancelScope()
 
     async def run(self, outlet: Outlet[Finding]) -> None:
-        """Take every step, and send what each has found; of several Organizations one after the other.
+        """Take every step and send its findings, for one Organization after the other.
 
-        Raises DeadlineError where the deadline passes before the accounts are known.
+        Raises DeadlineError if the deadline passes before the accounts are known.
         """
         check_resume(self._settings, self._settings.dest)
         self._deadline = Deadline.after(self._settings.deadline)
@@ -129,7 +129,7 @@ class _Examination:
                 name: await self._prepare(settings, name, stack)
                 for name, settings in self._settings.by_organization().items()
             }
-            # An account may be one of one Organization only.
+            # Shared, so that an account listed by two Organizations is found.
             shared = Shared(open_limiter(self._settings), tuple(self._settings.by_organization()))
             session: CallerSession | None = None
             caller: Caller | None = None
@@ -159,7 +159,10 @@ class _Examination:
             await outlet.send((found,))
 
     async def _check_all(self, opened: Sequence[Opened], shared: Shared, outlet: Outlet[Finding]) -> None:
-        """Look whether what stands for all Organizations is in one of them. As `check_named`."""
+        """Check that what the settings name for all Organizations exists in one of them.
+
+        See `check_named`.
+        """
         check_regions(opened)
         check_named(shared.listings)
         try:
@@ -168,9 +171,9 @@ class _Examination:
             await outlet.send((accounts_unknown(error, opened[0].aws.caller),))
 
     async def _common_destination(self, stack: AsyncExitStack) -> Finding:
-        """Return whether the snapshot of several Organizations could be written.
+        """Try whether the snapshot of several Organizations could be written.
 
-        A bucket is reached with the credentials of the settings outside of any table.
+        A bucket is accessed with the credentials of the settings outside of all tables.
         """
         session: CallerSession | None = None
         if is_in_s3(self._settings.dest):
@@ -185,10 +188,10 @@ class _Examination:
     async def _prepare(
         self, settings: Settings, name: str | None, stack: AsyncExitStack
     ) -> Prepared | FatalError:
-        """Return what is read before the first call, or why there are no credentials."""
+        """Return what is read before the first call, or the error that says why there are no credentials."""
         with naming(name):
             try:
-                # What an account said to a former run does not tell what it would say now.
+                # No region status of an earlier run: permissions may have changed since.
                 asked = msgspec.structs.replace(settings, region_status_max_age=0.0)
                 for_all = self._settings.narrowing_all(name)
                 return await stack.enter_async_context(prepare(asked, None, for_all))
@@ -214,7 +217,7 @@ class _Examination:
             raise
         except FatalError as error:
             await outlet.send((caller_unknown(error), *_not_tried(*_SKIPPED)))
-            # Which accounts there are can't be told.
+            # The accounts are not known, so none of the wanted ones is reported as missing.
             self._known |= self._wanted
             self._is_in_doubt = True
             return None
@@ -234,8 +237,8 @@ class _Examination:
             await outlet.send((accounts_unknown(error, caller),))
             self._known |= self._wanted
             self._is_in_doubt = True
-            # What can be tried all the same: those that are named, or the caller's own. Of several
-            # Organizations none can be told to be the one that they are of.
+            # Try the named accounts, or the caller's own. With several Organizations, it is not known which
+            # of them the named accounts belong to.
             named = self._wanted if opened.name is None else None
             chosen = [Account(each) for each in sorted(named or {caller.account_id})]
             others: list[Account] = []
@@ -264,14 +267,14 @@ class _Examination:
         outlet: _Named,
     ) -> None:
         aws, settings = opened.aws, opened.settings
-        # Targets that are late say so themselves.
+        # From here on, targets that exceed the deadline end with an outcome that says so.
         self._asking.deadline = inf
         try:
             try:
                 observed = await observe(opened, settings, chosen, self._deadline)
             except HubRoleError as error:
                 await outlet.send((hub_finding(aws, error),))
-                # Those that need no role need no hub role either.
+                # Accounts that need no role don't need the hub role either.
                 rest = tuple(each for each in chosen if not needs_role(aws, each.id))
                 observed = await observe(opened, settings, rest, self._deadline)
             await outlet.send(await role_findings(aws, observed, others))
@@ -300,7 +303,7 @@ class _Examination:
         return own + [others[at * len(others) // count] for at in range(count)]
 
     def _left_out(self, opened: Opened) -> tuple[Finding, ...]:
-        """Return what there is to say of accounts that were named, and that a census leaves out."""
+        """Return findings about accounts that were named, but that a census skips."""
         return tuple(
             Finding(
                 check=Check.ROLE,

@@ -1,4 +1,4 @@
-"""What a failure that is no denial comes down to."""
+"""Explains a failure that is not a denial."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _ROLE_TROUBLES: Final[Mapping[str | None, Cause]] = {
     RoleRefusal.POLICY: Cause.SESSION_POLICY,
     RoleRefusal.VALUE: Cause.SERVICE_ERROR,
 }
-# What REMEDIES does not know, or says of a run that has a ledger and many regions.
+# Remedies that results/remedies.py lacks, or has only for a run with a ledger and many regions.
 _REMEDIES: Final[Mapping[Cause, str]] = {
     Cause.UNREACHABLE: "Check DNS, proxy and firewall for the endpoint that the message names.",
     Cause.CLOCK: "Set this machine's clock.",
@@ -52,14 +52,14 @@ _WRONG_KEYS: Final = "Check the access key, its secret and the session token."
 
 
 def explain_failure(outcome: Outcome, code: str | None, message: str) -> Diagnosis:
-    """Return what a call that failed with an outcome, a code and a message comes down to."""
+    """Explain a call that failed with this outcome, error code and message."""
     if outcome is Outcome.ASSUME_ROLE_FAILED:
         trouble = role_trouble_of(code, message)
         if (cause := _ROLE_TROUBLES.get(trouble)) is not None:
             return Diagnosis(CheckStatus.FAILED, cause, ROLE_REMEDIES[trouble])
     cause = _CAUSES.get(outcome)
     if cause is None and code is not None:
-        # Whoever wraps an error keeps its code. The status counts only where no code is known.
+        # Classify the error by its code. The HTTP status, not known here, counts only for unknown codes.
         kind = error_class_of(code, 400, message)
         outcome = kind.outcome
         cause = _KINDS.get(kind) or _CAUSES.get(outcome)

@@ -1,4 +1,4 @@
-"""What the checks have found, as frozen data."""
+"""The findings of the checks, as frozen data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from poolcensus.model import JsonObject
 
 
 class Check(StrEnum):
-    """A step of a census, in the order in which they are taken."""
+    """The steps of a census, in their order."""
 
     CALLER = "caller"
     ORGANIZATION = "organization"
@@ -21,7 +21,7 @@ class Check(StrEnum):
 
 
 class CheckStatus(StrEnum):
-    """How a check ended. With `not_mendable` no grant would help."""
+    """How a check ended. `not_mendable` means that no grant would help."""
 
     OK = "ok"
     FAILED = "failed"
@@ -30,7 +30,7 @@ class CheckStatus(StrEnum):
 
 
 class Cause(StrEnum):
-    """Why a check did not simply succeed."""
+    """The reason why a check did not succeed, or succeeded with a remark."""
 
     CREDENTIALS = "credentials"
     EXPIRED = "expired"
@@ -65,22 +65,22 @@ class Cause(StrEnum):
     DESTINATION = "destination"
 
 
-# Where an error comes without advice, its message names the file, the limit or the reply that is at fault.
+# For errors without advice. Their messages name the file, the limit or the reply that is at fault.
 UNADVISED: Final = "Mend the cause that the message names."
 
-# A collect covers such a target: it has no pools, and says so itself.
+# A census covers such a target: its reply says that it has no pools.
 _COVERED = frozenset({Cause.NOT_ENTITLED, Cause.NOT_OFFERED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What one check has found, of an account and a region where it is about one.
+    """The result of one check, about an account and a region if it concerns one.
 
-    `organization` is what the settings call the Organization, in a run of several.
-    `action` is the IAM action that was tried, `code` the service's error code and `message` what it said.
-    `remedy` tells a person what to do, and `policy` is the statement that `remedy` says where to add; it is
-    None where no single statement would do. A finding that is `ok` has a `cause` where something is lacking
-    that a census does without.
+    `action` is the IAM action that was tried, `code` the error code of the service, and `message` its
+    message. `remedy` tells a person what to do. `policy` is the IAM statement to add where `remedy` says, or
+    None if no single statement would help. A finding that is `ok` has a `cause` if something is missing that
+    a census can do without. `organization` is the name of the Organization in the settings, in a run of
+    several.
     """
 
     check: Check
@@ -97,7 +97,7 @@ class Finding:
 
     @property
     def is_problem(self) -> bool:
-        """Whether a census would leave something uncovered, or publish nothing, because of this."""
+        """Whether a census would fail to cover a target, or publish nothing, because of this finding."""
         match self.status:
             case CheckStatus.FAILED:
                 return True
@@ -108,7 +108,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """What a failure comes down to: the part of a finding that a check's facts don't give."""
+    """The explanation of a failure: its cause, and how to fix it. A part of a finding."""
 
     status: CheckStatus
     cause: Cause

@@ -1,4 +1,4 @@
-"""What a census of some accounts comes to: their results, as its engine gives them."""
+"""Runs the engine of a census over some accounts, and returns their results."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Observed:
-    """An account: how its targets ended, which of them failed as is known, and how its regions are known."""
+    """The results of an account: its targets, the regions with known gaps, and its region status."""
 
     account: Account
     results: list[TargetResult] = field(default_factory=list)
@@ -30,7 +30,7 @@ class Observed:
 
 
 class _Observer:
-    """A sink that keeps the results and drops the pages."""
+    """A sink that keeps the results, and drops the pages."""
 
     def __init__(self, accounts: tuple[Account, ...], settings: Settings, status: RegionStatus) -> None:
         self.observed = {account.id: Observed(account) for account in accounts}
@@ -49,7 +49,7 @@ class _Observer:
     def done(self, result: TargetResult, target: Target) -> None:
         seen = self.observed[target.account.id]
         seen.results.append(result)
-        # Before the account is forgotten, with its last target.
+        # Now, because the region status is forgotten after the account's last target.
         seen.status = self._status.report(target.account.id)
         if self._known_gaps.take(result):
             seen.known_gaps.add(target.region)
@@ -58,9 +58,9 @@ class _Observer:
 async def observe(
     opened: Opened, settings: Settings, accounts: tuple[Account, ...], deadline: Deadline
 ) -> tuple[Observed, ...]:
-    """Return what a census of the accounts comes to, in their order. Raises FatalError where it can't go on.
+    """Run the engine over the accounts, in every region, and return their results in order.
 
-    It is the engine's own run, in every region: what it finds is what a census would meet, in each.
+    It makes the same calls as a census, so it meets the same errors. Raises FatalError if it can't go on.
     """
     observer = _Observer(accounts, settings, opened.aws.region_status)
     engine = Engine(

@@ -1,4 +1,4 @@
-"""Whether the operation answers in each region of an account."""
+"""Checks that the operation answers in each region of an account."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _ROLE_FAILED: Final = "Not tried: there are no credentials of the account."
 def operation_findings(
     observed: Observed, who: str, operation: Operation, opt_in: frozenset[str]
 ) -> Iterator[Finding]:
-    """Yield a finding for each region of an account. `who` makes the calls there, in words."""
+    """Yield a finding for each region of an account. `who` describes who makes the calls there."""
     account_id = observed.account.id
     if all(each.outcome is Outcome.ASSUME_ROLE_FAILED for each in observed.results):
         yield Finding(
@@ -66,13 +66,13 @@ def operation_findings(
 
 
 def census_ended(error: FatalError, operation: Operation) -> Finding:
-    """Return the finding for what would end a census, whatever the accounts allow."""
+    """Return the finding for an error that would end a census, whatever the accounts allow."""
     return Finding(
         check=Check.OPERATION,
         status=CheckStatus.FAILED,
         action=operation.iam_action,
         cause=Cause.CREDENTIALS if isinstance(error, CredentialsError) else Cause.UNREACHABLE,
-        # What it ends with is the remedy.
+        # The message without its advice, which is the remedy.
         message=error.problem,
         remedy=error.advice or UNADVISED,
     )
@@ -103,7 +103,7 @@ def _diagnosis(
         case _:
             found = explain_failure(result.outcome, result.error_code, result.error_message or "")
     if found.cause is Cause.CREDENTIALS and result.region in opt_in and observed.status.action is None:
-        # A disabled region answers as one that does not know the keys.
+        # A region that is disabled gives the same error as one that does not know the credentials.
         remedy = (
             "The region may not be enabled for the account, which only its region status tells. Attach this"
             f" statement to {who}, or leave the region out with `exclude_regions`."

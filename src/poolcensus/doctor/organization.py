@@ -1,4 +1,4 @@
-"""Whether the accounts can be listed."""
+"""Checks that the accounts can be listed."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _OTHER_SOURCES: Final = "take the accounts from a file or from the caller alone,
 def accounts_listed(
     caller: Caller, *, from_organization: bool, looked_at: int, accounts: int, named: bool
 ) -> Finding:
-    """Return the finding for accounts that are known, by whatever way. Says how many are looked at.
+    """Return the finding for accounts that could be listed. It says how many of them are tried.
 
-    `named` says that those are looked at that were asked for.
+    `named` says that the user has named the accounts to try.
     """
     source = "" if from_organization else "Organizations is not asked for accounts. "
     return Finding(
@@ -41,7 +41,7 @@ def accounts_listed(
 
 
 def accounts_unknown(error: FatalError, caller: Caller) -> Finding:
-    """Return the finding for accounts that can't be listed, or for a choice that leaves none."""
+    """Return the finding for accounts that can't be listed, or for settings that leave none."""
     reply = error.__cause__
     code = reply.code if isinstance(reply, CallError) else None
     if not isinstance(reply, CallError):
@@ -51,7 +51,7 @@ def accounts_unknown(error: FatalError, caller: Caller) -> Finding:
         remedy = f"Use credentials of an account in an Organization, or {_OTHER_SOURCES}."
         found = Diagnosis(CheckStatus.NOT_MENDABLE, Cause.NOT_IN_ORGANIZATION, remedy)
     elif is_denial(reply.code) and read_denial(reply.message) is None:
-        # What Organizations says to accounts that may not list, whatever their policies allow:
+        # The reply of Organizations to accounts that may not list, whatever their policies allow:
         # https://docs.aws.amazon.com/organizations/latest/APIReference/API_ListAccounts.html
         remedy = (
             "Call from the management account, or register the caller's account as a delegated administrator;"

@@ -1,31 +1,30 @@
-"""Who calls, in words: an ARN as it stands, or the role whose session it is, which has the policies."""
+"""Names principals in words. For a role session that is the role, since the policies belong to the role."""
 
 from __future__ import annotations
 
 
 def caller_in_words(arn: str) -> str:
-    """Return the caller as a person would look for it."""
+    """Return the caller in words: by its role if it is a role session, else by its ARN."""
     role = _role(arn)
     return f"the caller {arn}" if role is None else f"the caller's role {role}"
 
 
 def principal_in_words(arn: str) -> str:
-    """Return whoever a denial names, as a person would look for it."""
+    """Return the principal that a denial names, in words."""
     role = _role(arn)
     return arn if role is None else f"role {role} of account {arn.split(':')[4]}"
 
 
 def role_of_accounts(arn: str, account_id: str) -> str:
-    """Return the name of an account's role, with its path, as it is called in every account.
+    """Return the name of an account's role, with its path, in a form that is the same for all accounts.
 
-    A template may put the account's ID into the name. What is said of the roles of all accounts has
-    `{account_id}` there, as the template, so that it is the same for each of them.
+    The template of the role's ARN may put the account ID into the name. It is replaced by `{account_id}`.
     """
     return arn.partition(":role/")[2].replace(account_id, "{account_id}")
 
 
 def _role(arn: str) -> str | None:
-    """Return the name of the role whose session an ARN is of, None where it is no session's.
+    """Return the name of the role if the ARN is that of a role session, else None.
 
     https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html#identifiers-arns
     """

@@ -1,4 +1,4 @@
-"""What stands in the way of an account that is asked with a profile of its own."""
+"""Explains failures of accounts that are called with a profile of their own."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from poolcensus.model import TargetResult
 
-# Which is asked whose the credentials of a profile are, before they are used.
+# Called before the credentials of a profile are used, to learn which account they belong to.
 _ACTION: Final = "sts:GetCallerIdentity"
 _REMEDIES: Final[Mapping[str, str]] = {
     ProfileTrouble.NO_CREDENTIALS: (
@@ -29,13 +29,13 @@ _REMEDIES: Final[Mapping[str, str]] = {
 
 
 def is_of_profile(result: TargetResult) -> bool:
-    """Whether a target has no credentials because its profile has none that can be used."""
+    """Return whether a target has no credentials because its profile has no usable ones."""
     denial = read_denial(result.error_message or "")
     return result.error_code in _REMEDIES or (denial is not None and denial.action == _ACTION)
 
 
 def explain_profile_failure(result: TargetResult) -> Diagnosis:
-    """Return what the result of a target comes down to whose profile can't be used."""
+    """Explain the result of a target whose profile can't be used."""
     code, message = result.error_code or "", result.error_message or ""
     if code in _REMEDIES:
         return Diagnosis(CheckStatus.FAILED, Cause.CREDENTIALS, _REMEDIES[code])

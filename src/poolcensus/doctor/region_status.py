@@ -1,4 +1,4 @@
-"""Whether an account tells which opt-in regions it has enabled. A census goes on without."""
+"""Checks that it is known which opt-in regions an account has enabled. A census can do without."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NOT_AT_ALL: Final = "A collect does without: disabled opt-in regions are called
 
 
 def region_status_findings(observed: Observed, who: str, opt_in: frozenset[str]) -> Iterator[Finding]:
-    """Yield what an account says of its regions: `ok` also where it says nothing, with what that takes."""
+    """Yield findings about an account's region status. A refusal is `ok`, with the remedy for it."""
     account_id = observed.account.id
     reason = None
     if not opt_in:

@@ -1,4 +1,4 @@
-"""Whether the role of each account can be assumed, and what stands in the way."""
+"""Checks that the role of each account can be assumed, and explains why not."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ if TYPE_CHECKING:
     from poolcensus.errors import HubRoleError
     from poolcensus.model import Account, TargetResult
 
-# What a target ends with that has perhaps never had credentials to be called with.
+# Outcomes of targets that may never have had credentials.
 _WITHOUT_CREDENTIALS: Final = frozenset({Outcome.ASSUME_ROLE_FAILED, Outcome.CANCELLED, Outcome.EXPIRED})
-# One of the others may lack the role as well.
+# Two, because one of the other accounts may lack the role as well.
 _MOST_OTHERS: Final = 2
-# STS has just answered, with a denial. Without its answer here, what it said has to do.
+# Seconds to wait for STS, which has just answered with a denial. Without a reply, that denial has to suffice.
 _LONGEST_LOOK: Final = 10.0
-# What is refused so may be refused for a part of the call.
+# With these causes, a single parameter of the call may be what is refused, such as the session policy.
 _UNTOLD: Final = frozenset({Cause.UNEXPLAINED, Cause.TRUST_POLICY, Cause.SESSION_POLICY})
 
 
 async def role_findings(
     aws: Aws, observed: Sequence[Observed], others: Sequence[Account] = ()
 ) -> tuple[Finding, ...]:
-    """Return a finding for each account, in order. Makes calls where a refusal does not say why.
+    """Return a finding for each account, in order. Makes calls if a refusal does not say why.
 
-    Where the role could be assumed in none of the accounts, it is tried in `others`: one that works there is
-    missing here, and not everywhere.
+    If the role could be assumed in none of the accounts, it is tried in `others`. If it can be assumed there,
+    it is missing only in the accounts observed.
     """
     failures = {each.account.id: result for each in observed if (result := _failure(each)) is not None}
     assumed = sum(_has_credentials(each) and needs_role(aws, each.account.id) for each in observed)
@@ -78,7 +78,7 @@ async def role_findings(
                 role_arn=aws.broker.role_arn(account_id),
                 has_external_id=aws.broker.has_external_id(account_id),
                 assumed=assumed,
-                # What others are told of their role says nothing of who calls with a profile.
+                # Only if the same principal called: accounts with a profile are called by another.
                 denial_at_home=at_home if _user(failure.error_message) == _user(at_home) else None,
             )
             told = varied.get(account_id)
@@ -93,7 +93,7 @@ async def role_findings(
 
 
 def hub_finding(aws: Aws, error: HubRoleError) -> Finding:
-    """Return the finding for a hub role that can't be assumed, without which no account can be asked."""
+    """Return the finding for a hub role that can't be assumed. Without it, no account can be called."""
     found = explain_hub_refusal(aws.caller.arn, error.role_arn, error.code, error.reason)
     return Finding(
         check=Check.ROLE,
@@ -112,7 +112,7 @@ async def _is_assumed_elsewhere(aws: Aws, others: Sequence[Account]) -> bool:
     assumed: list[str] = []
 
     async def assume(account_id: str) -> None:
-        # Whatever fails on the way there, a hub role too, it is not that this role works.
+        # Any failure on the way, also of a hub role, means that this role is not known to work.
         with suppress(CallError, CredentialsError):
             await aws.broker.source(account_id).get()
             assumed.append(account_id)
@@ -126,12 +126,12 @@ async def _is_assumed_elsewhere(aws: Aws, others: Sequence[Account]) -> bool:
 
 
 def needs_role(aws: Aws, account_id: str) -> bool:
-    """Whether a role is assumed for the calls of an account."""
+    """Return whether a role is assumed for the calls in an account."""
     return isinstance(aws.broker.source(account_id), RoleCredentials)
 
 
 def _failure(observed: Observed) -> TargetResult | None:
-    """Return the result of a target without credentials, where no other target of the account had any."""
+    """Return the result of a target whose role failed, or None if any target had credentials."""
     if _has_credentials(observed):
         return None
     return next((each for each in observed.results if each.outcome is Outcome.ASSUME_ROLE_FAILED), None)
@@ -151,7 +151,7 @@ def _is_untold(result: TargetResult) -> bool:
 
 
 def _user(message: str | None) -> str | None:
-    """Return the ARN of whoever was refused: the caller's, or that of the session of a hub role."""
+    """Return the ARN of the principal that was refused: the caller, or the session of a hub role."""
     denial = read_denial(message or "")
     return denial.user if denial is not None else None
 
@@ -162,7 +162,7 @@ def _account_of_user(result: TargetResult) -> str | None:
 
 
 def _with_statement(told: Diagnosis, caller_arn: str, result: TargetResult) -> Diagnosis:
-    """Return what a variation has told, with the statement that the trust policy lacks, if it is that."""
+    """Return what a variation has found. If the trust policy lacks a statement, add that."""
     if told.cause is not Cause.TRUST_POLICY or told.action is None:
         return told
     denial = read_denial(result.error_message or "")
@@ -194,7 +194,7 @@ def _failed(account_id: str, failure: TargetResult, found: Diagnosis, action: st
         action=found.action or action,
         code=failure.error_code,
         cause=found.cause,
-        # Which ends with advice where the remedy is that.
+        # The message may end with the remedy.
         message=message.removesuffix(f" {found.remedy}") if message is not None else None,
         remedy=found.remedy,
         policy=found.policy,

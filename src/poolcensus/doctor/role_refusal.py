@@ -1,7 +1,7 @@
-"""What a refused sts:AssumeRole comes down to.
+"""Explains a refused sts:AssumeRole.
 
-STS does not say whether a role is missing or its trust policy refuses. What other accounts answered narrows
-it down; a remedy names what is left, the most likely first.
+STS does not say whether a role is missing or its trust policy refuses the call. The replies of other accounts
+narrow it down. A remedy names the remaining possibilities, the most likely first.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ ACTION: Final = "sts:AssumeRole"
 
 
 class RoleCall(NamedTuple):
-    """A call for a role: who made it, for which ARN, and whether with an external ID.
+    """A call of AssumeRole: who made it, for which ARN, and whether with an external ID.
 
-    `assumed` is in how many other accounts the role could be assumed, and `denial_at_home` what STS said of
-    the role in the caller's own account where it could in none.
+    `assumed` is the number of other accounts in which the role could be assumed. If there are none,
+    `denial_at_home` is what STS said about the role in the caller's own account.
     """
 
     caller_arn: str
@@ -40,17 +40,17 @@ class RoleCall(NamedTuple):
     denial_at_home: str | None
 
     def who(self, user: str | None) -> str:
-        """Return in words who was refused: the caller, or the session of a hub role."""
+        """Return in words who was refused: the caller, or a hub role."""
         is_caller = user is None or user == self.caller_arn
         return caller_in_words(self.caller_arn) if is_caller else principal_in_words(str(user))
 
     @property
     def role(self) -> str:
-        """The name of the role, with its path, as it is called in every account."""
+        """The name of the role, with its path, in a form that is the same for all accounts."""
         return role_of_accounts(self.role_arn, self.account_id)
 
     def attempt(self, denial: PolicyDenial | None) -> Attempt:
-        """Return the call that was denied. Its statement is for the roles of all accounts."""
+        """Return the call that was denied. Its resource is the role in all accounts."""
         role = denial.resource if denial is not None and denial.resource is not None else self.role_arn
         if role == self.role_arn:
             role = role.replace(self.account_id, "*")
@@ -59,7 +59,7 @@ class RoleCall(NamedTuple):
 
 
 def explain_role_refusal(call: RoleCall, result: TargetResult) -> Diagnosis:
-    """Return what a target's result comes down to whose role could not be assumed."""
+    """Explain the result of a target whose role could not be assumed."""
     code, message = result.error_code or "", result.error_message or ""
     if is_denial(code):
         return _denied(call, message)
@@ -67,7 +67,7 @@ def explain_role_refusal(call: RoleCall, result: TargetResult) -> Diagnosis:
 
 
 def explain_hub_refusal(caller_arn: str, role_arn: str, code: str, message: str) -> Diagnosis:
-    """Return what the refusal of a hub role comes down to, without which no account can be asked."""
+    """Explain the refusal of a hub role, without which no account can be called."""
     if not is_denial(code):
         return explain_failure(Outcome.ASSUME_ROLE_FAILED, code, message)
     denial = read_denial(message)
@@ -154,7 +154,7 @@ def _unexplained(call: RoleCall, attempt: Attempt) -> Diagnosis:
 
 
 def _created_again(who: str) -> str:
-    """Return why every trust policy may refuse a principal that it seems to name.
+    """Return the sentence about a principal that was created again, which trust policies no longer mean.
 
     https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html
     """

@@ -1,4 +1,4 @@
-"""Statements of IAM policies that grant what was denied."""
+"""IAM policy statements that would allow what was denied."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ if TYPE_CHECKING:
     from poolcensus.model import JsonObject, JsonValue
 
 EXTERNAL_ID = "EXTERNAL_ID"
-"""What stands in a statement in place of the external ID, which is a secret."""
+"""The placeholder for the external ID in a statement, since the external ID is a secret."""
 
 
 def allow(action: str | tuple[str, ...], resource: str | tuple[str, ...] = "*") -> JsonObject:
-    """Return a statement of a policy that is attached to whoever calls."""
+    """Return a statement of an identity-based policy, for the principal that makes the call."""
     return {"Effect": "Allow", "Action": _one_or_all(action), "Resource": _one_or_all(resource)}
 
 
 def allow_anybody(action: str) -> JsonObject:
-    """Return a statement of a VPC endpoint's policy, which has to name principals.
+    """Return a statement of a VPC endpoint policy, which has to name a principal.
 
     https://docs.aws.amazon.com/vpc/latest/privatelink/vpc-endpoints-access.html
     """
@@ -25,12 +25,12 @@ def allow_anybody(action: str) -> JsonObject:
 
 
 def allow_principal(action: str, user: str, resource: str) -> JsonObject:
-    """Return a statement of a resource's policy, for the principal that a denial names."""
+    """Return a statement of a resource-based policy, for the principal that a denial names."""
     return {"Effect": "Allow", **_principal(user), "Action": action, "Resource": resource}
 
 
 def trust(user: str, action: str = "sts:AssumeRole", *, with_external_id: bool = False) -> JsonObject:
-    """Return a statement of a role's trust policy, which has no resource, for the principal of a denial.
+    """Return a statement of a role's trust policy, for the principal of a denial. It has no resource.
 
     https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_update-role-trust-policy.html
     """
@@ -49,10 +49,10 @@ def _one_or_all(values: str | tuple[str, ...]) -> JsonValue:
 
 
 def _principal(user: str) -> JsonObject:
-    """Return the elements that name a principal by the ARN that a denial has of it.
+    """Return the elements that name a principal, from the ARN in a denial.
 
-    The ARN of a role's session lacks the role's path, so that the role can't be named as the principal:
-    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html#identifiers-arns
+    The ARN of a role session lacks the role's path. So the role can't be the principal, and a condition names
+    it: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html#identifiers-arns
     """
     _, partition, _, _, account, name = (*user.split(":", 5), *[""] * 6)[:6]
     kind, _, rest = name.partition("/")

@@ -1,6 +1,6 @@
-"""Variations of sts:AssumeRole, to find out what stands in the way where STS does not say.
+"""Tries variations of sts:AssumeRole, to find out which part of the call is refused if STS does not say.
 
-A session that a variation gets is dropped.
+The session that a successful variation returns is dropped.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
 
     from poolcensus.aws.credentials.broker import CredentialBroker
 
-# The shortest session: https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
+# The minimum session duration in seconds: https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
 _SHORTEST: Final = 900
-# Where more are refused, they are refused alike. Each takes some calls, which CloudTrail keeps.
+# If more accounts refuse, they refuse for the same reasons. Each costs some calls, which CloudTrail records.
 _MOST_VARIED: Final = 20
-# STS takes hundreds a second, and the run's own limits hold as well.
+# STS accepts hundreds of calls a second, and the limits of the run apply as well.
 _AT_ONCE: Final = 16
 
-# The caller's own policies, whichever account the role is in.
+# Policies of the caller, which apply whichever account the role is in.
 _THE_CALLERS: Final = frozenset(
     {Cause.IDENTITY_POLICY, Cause.PERMISSIONS_BOUNDARY, Cause.SESSION_POLICY, Cause.SCP}
 )
 
 
 class _Variation(NamedTuple):
-    """A call that leaves something out, and what stands in the way where that call is allowed."""
+    """A call without some parameters, and the explanation that holds if that call is allowed."""
 
     without: frozenset[str]
     found: Diagnosis
@@ -41,7 +41,7 @@ class _Variation(NamedTuple):
 
 
 def _variations(parameters: frozenset[str]) -> Iterator[_Variation]:
-    """Yield the variations of a call that has these parameters, of which the first is none."""
+    """Yield the variations of a call with these parameters. The first repeats the call unchanged."""
     remedy = (
         "The second time the role could be assumed: a change of a policy takes a moment to reach all of AWS."
         " Run it again."
@@ -72,9 +72,9 @@ def _failed(cause: Cause, remedy: str, action: str | None = None) -> Diagnosis:
 
 
 async def vary(broker: CredentialBroker, accounts: Sequence[str]) -> Mapping[str, Diagnosis]:
-    """Return what stands in the way, of those accounts for which a variation is allowed.
+    """Return the explanation for each account in which a variation is allowed.
 
-    Of many accounts the first are tried, and the rest only with what was found there: a call or two each.
+    All variations are tried in the first accounts. In the rest, only those are tried that were allowed there.
     """
     found: dict[str, Diagnosis] = {}
     await _vary(broker, accounts[:_MOST_VARIED], found, None)
@@ -89,10 +89,10 @@ async def _vary(
     found: dict[str, Diagnosis],
     remedies: frozenset[str] | None,
 ) -> None:
-    """Add what is found to `found`, of the variations with one of `remedies`; None: of all."""
+    """Add explanations to `found`. Try the variations with one of `remedies`, or all if that is None."""
 
     async def try_account(account_id: str) -> None:
-        # Without a verdict, what the account's own call was told has to do.
+        # If a call fails, the reply to the account's own call has to suffice.
         with suppress(CallError):
             for each in _variations(await broker.parameters(account_id)):
                 if remedies is not None and each.found.remedy not in remedies:
@@ -105,10 +105,10 @@ async def _vary(
 
 
 async def denial_at_home(broker: CredentialBroker, account_id: str) -> str | None:
-    """Return what STS says of the role in the account of whoever asks, where the policies there refuse that.
+    """Return the denial of the role in the account of the caller, if the caller's policies are the reason.
 
-    Between accounts STS may name no policy, and within one it does. As a rule, what the caller's policies say
-    of the role they say of every account.
+    Across accounts, STS may not name the policy that refuses, but within one account it does. As a rule, the
+    caller's policies refuse the role in every account alike.
     """
     try:
         await broker.assume_role(account_id)
@@ -116,6 +116,6 @@ async def denial_at_home(broker: CredentialBroker, account_id: str) -> str | Non
         if is_denial(error.code) and denial_cause(error.message) in _THE_CALLERS:
             return error.message
     except HubRoleError:
-        # Whoever was refused, with a profile's credentials, did not need that role.
+        # A caller with a profile's credentials does not need the hub role.
         return None
     return None
