@@ -31,6 +31,8 @@ _NOT_ENTITLED: Final = (
 _NOT_OFFERED: Final = (
     "Nothing to do: the region does not offer the operation. A collect covers it as region_unsupported."
 )
+KNOWN_GAP: Final = Diagnosis(CheckStatus.SKIPPED, Cause.KNOWN_GAP, "Nothing to do: `known_gaps` names it.")
+"""The explanation of a failure that `known_gaps` expects."""
 _ROLE_FAILED: Final = "Not tried: there are no credentials of the account."
 
 
@@ -92,7 +94,7 @@ def _diagnosis(
     result: TargetResult, observed: Observed, who: str, operation: Operation, opt_in: frozenset[str]
 ) -> Diagnosis:
     if result.region in observed.known_gaps:
-        return known_gap()
+        return KNOWN_GAP
     match result.outcome:
         case Outcome.NOT_ENTITLED:
             found = Diagnosis(CheckStatus.NOT_MENDABLE, Cause.NOT_ENTITLED, _NOT_ENTITLED)
@@ -134,8 +136,3 @@ def _denied(result: TargetResult, observed: Observed, who: str, operation: Opera
         )
         return replace(found, remedy=remedy)
     return found
-
-
-def known_gap() -> Diagnosis:
-    """Return what a failure comes down to that `known_gaps` names."""
-    return Diagnosis(CheckStatus.SKIPPED, Cause.KNOWN_GAP, "Nothing to do: `known_gaps` names it.")

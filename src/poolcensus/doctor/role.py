@@ -13,7 +13,7 @@ from poolcensus.aws.refusals.denials import read_denial
 from poolcensus.aws.refusals.table import is_denial
 from poolcensus.doctor.denied import denial_cause
 from poolcensus.doctor.findings import Cause, Check, CheckStatus, Diagnosis, Finding
-from poolcensus.doctor.operation import known_gap
+from poolcensus.doctor.operation import KNOWN_GAP
 from poolcensus.doctor.profile import explain_profile_failure, is_of_profile
 from poolcensus.doctor.role_refusal import ACTION, RoleCall, explain_hub_refusal, explain_role_refusal
 from poolcensus.doctor.statements import trust
@@ -68,7 +68,7 @@ async def role_findings(
             findings.append(_not_failed(aws, each))
             continue
         if all(result.region in each.known_gaps for result in each.results):
-            found = known_gap()
+            found = KNOWN_GAP
         elif account_id not in refused:
             found = explain_profile_failure(failure)
         else:
