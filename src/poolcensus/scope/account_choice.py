@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from poolcensus.aws.organizations import ListedAccount
     from poolcensus.model import Shard
-    from poolcensus.scope.account_entry import AccountEntry
     from poolcensus.scope.account_list import AccountList
 
 ORGANIZATION = "organization"
@@ -85,10 +84,6 @@ class AccountChoice(msgspec.Struct, frozen=True):
             return f"list {self.snapshot.path}"
         names = {ORGANIZATION: "Organization", SELF: "caller"}
         return " and the ".join(names.get(each, f"file {each}") for each in self.sources)
-
-    def entry(self, account_id: str) -> AccountEntry | None:
-        """Return what files say of an account."""
-        return self.files.entries.get(account_id)
 
     def includes(self, account_id: str) -> bool:
         """Whether an account is among those that are named, where any are, and of this shard.

@@ -42,10 +42,6 @@ class AccountList(msgspec.Struct, frozen=True):
     has_paths: bool
     has_tags: bool
 
-    def tags_of(self, account_id: str) -> tuple[tuple[str, str], ...] | None:
-        """Return an account's tags, None where the list has none of it."""
-        return self.tags.get(account_id)
-
     def check_units(self, units: Iterable[str]) -> None:
         """Raise SettingsError for the first root or organizational unit that no account of the list is in.
 

@@ -235,7 +235,7 @@ class AccountListing:
                 self._repeated[each.id] = None
 
     def _adds(self, account_id: str) -> bool:
-        entry = self._choice.entry(account_id)
+        entry = self._choice.files.entries.get(account_id)
         return entry is not None and (entry.has_own_access or bool(entry.regions))
 
     async def _with_paths(self, accounts: list[ListedAccount]) -> list[ListedAccount]:
@@ -268,7 +268,9 @@ class AccountListing:
             listed.id,
             listed.name,
             await self._paths.path_of(listed) if choice.with_paths else None,
-            choice.snapshot.tags_of(listed.id) if choice.snapshot is not None and choice.needs_tags else None,
+            choice.snapshot.tags.get(listed.id)
+            if choice.snapshot is not None and choice.needs_tags
+            else None,
             self.name,
             regions,
         )
