@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from poolcensus.config.readers.amounts import (
-    Age,
-    Seconds,
-    SessionSeconds,
     age,
     failure_budget,
     seconds,
@@ -49,7 +46,6 @@ from poolcensus.config.readers.scope import (
     shard,
 )
 from poolcensus.config.readers.sessions import (
-    ExternalId,
     RoleName,
     SessionName,
     external_id,
@@ -60,9 +56,7 @@ from poolcensus.config.readers.sessions import (
 __all__ = [
     "AccountId",
     "AccountNamePattern",
-    "Age",
     "EntryError",
-    "ExternalId",
     "KmsKey",
     "Owner",
     "PoolId",
@@ -70,9 +64,7 @@ __all__ = [
     "Region",
     "RegionPattern",
     "RoleName",
-    "Seconds",
     "SessionName",
-    "SessionSeconds",
     "SomeText",
     "UnitId",
     "account_tags",
