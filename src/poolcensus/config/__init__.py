@@ -1,4 +1,4 @@
-"""The settings of a census, and the only reader of TOML and of POOLCENSUS_* variables."""
+"""The settings of a census. Only this package reads settings from TOML and POOLCENSUS_* variables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings that are right by themselves and wrong beside others."""
+"""Settings that are valid on their own, but contradict each other."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 _ROLES_AND_IDS = (("role_arn", "role_name"), ("external_id_file", "external_id"))
 ALTERNATIVES = (*_ROLES_AND_IDS, ("scheduler", "workers"))
-"""Two ways to set the same thing: one of higher rank takes the place of the other."""
-# Two ways to set the same thing, of which one source gives one alone. Files of accounts may be named beside a
-# list: these still say how their accounts are called.
+"""Pairs of settings for the same thing. The one from the source with higher precedence replaces the other."""
+# Pairs of settings that one source must not give together. Files of accounts may be combined with a list,
+# since they still say how their accounts are called.
 EXCLUSIVE = (*_ROLES_AND_IDS, ("accounts_snapshot", "accounts_from"))
 
 
 def clashes(settings: Entries, defaults: Mapping[str, object]) -> Iterator[Clash]:
-    """Yield what is wrong with settings each of which is right by itself. `defaults` are by key."""
+    """Yield the contradictions between settings that are valid on their own. `defaults` has them by key."""
     for kept, left_out, what in (
         ("accounts", "exclude_accounts", "account"),
         ("account_names", "exclude_account_names", "name"),
@@ -57,7 +57,7 @@ def clashes(settings: Entries, defaults: Mapping[str, object]) -> Iterator[Clash
 
 
 def _of_workers(settings: Entries) -> Iterator[Clash]:
-    """Yield what is wrong with the workers that a run is spread over."""
+    """Yield the contradictions between the settings for workers."""
     address = settings.scheduler
     for key in ("scheduler", "workers"):
         if getattr(settings, key) is not None and settings.engine is EngineKind.LOCAL:
@@ -73,7 +73,7 @@ def _of_workers(settings: Entries) -> Iterator[Clash]:
             " use `workers` on this machine, or hub roles without one"
         )
         yield Clash("role_chain", message, frozenset({"role_chain", "scheduler"}))
-    # A worker has one external ID in its environment.
+    # The environment of a worker can have only one external ID.
     if len(_external_ids(settings)) > 1:
         message = (
             "the external IDs of several Organizations can't get to the workers of a cluster: set an"
@@ -90,7 +90,7 @@ def _of_workers(settings: Entries) -> Iterator[Clash]:
 
 
 def _external_ids(settings: Entries) -> set[object]:
-    """Return the external IDs of all Organizations, but for those in files."""
+    """Return the external IDs of all Organizations, except those in files."""
     found = set()
     for table in settings.organization:
         own = dict(table.settings)
@@ -100,13 +100,16 @@ def _external_ids(settings: Entries) -> set[object]:
 
 
 def _no_region_left(settings: Entries) -> Iterator[Clash]:
-    """Yield that no region of any partition is left. The caller's is known only once AWS has been called."""
-    # Where there are tables, they may have others in the place of these, and each is looked at by itself.
+    """Yield a clash if the settings leave no region of any partition.
+
+    The partition of the caller is known only once AWS has been called.
+    """
+    # The tables of Organizations may replace these settings, and each is checked separately.
     if not settings.exclude_regions or settings.organization:
         return
     known = partitions.known_regions() | set(settings.extra_regions)
     chosen = {each for each in known if not settings.regions or partitions.matches(each, settings.regions)}
-    # Where nothing is chosen, that is said of `regions` itself.
+    # If `regions` matches nothing, another clash says so.
     if chosen and all(partitions.matches(each, settings.exclude_regions) for each in chosen):
         message = "leaves out all of `regions`" if settings.regions else "leaves out every region"
         yield Clash("exclude_regions", message, frozenset({"exclude_regions", "regions"}))
@@ -125,7 +128,7 @@ def _unknown_regions(settings: Entries, gaps: tuple[str, ...]) -> Iterator[Clash
                 if key != "exclude_regions" and not chosen:
                     yield Clash(key, f"{shown(each)} matches no region", keys)
             elif each not in known:
-                # us-west-1 is as near to us-est-1 as us-east-1, and has no WorkSpaces.
+                # us-est-1 is as close to us-west-1, which has no WorkSpaces, as to us-east-1.
                 hint = did_you_mean(nearest(each, known, preferred=usual))
                 yield Clash(
                     key,

@@ -1,4 +1,4 @@
-"""Where a run is spread over workers: its engine, and the scheduler of a cluster."""
+"""The settings for workers: the engine, and the address of a scheduler."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _ALLOWED: Final = "must be the address of a Dask scheduler, such as tls://schedu
 
 
 class EngineKind(StrEnum):
-    """What runs the targets: this process, or the workers of a Dask cluster."""
+    """What makes the calls: this process, or Dask workers."""
 
     LOCAL = "local"
     DASK = "dask"
 
 
 def scheduler(value: object) -> str:
-    """Return the address of a scheduler, `tls://HOST:PORT` or `tcp://HOST:PORT`."""
+    """Read the address of a scheduler, `tls://HOST:PORT` or `tcp://HOST:PORT`."""
     if not isinstance(value, str):
         raise ValueError(_ALLOWED)  # noqa: TRY004 - what a parser raises
     try:
@@ -34,9 +34,9 @@ def scheduler(value: object) -> str:
 
 
 def is_open_to_others(address: str) -> bool:
-    """Whether others than the users of this machine could read what is said to a scheduler, or say it.
+    """Return whether others than the users of this machine could use a scheduler, or read its traffic.
 
-    Without TLS, whoever reaches a scheduler can have its workers run any code, with their credentials:
+    Without TLS, anyone who reaches a scheduler can run any code on its workers, with their credentials:
     https://distributed.dask.org/en/stable/limitations.html#security
     """
     parts = urlsplit(address)

@@ -1,6 +1,7 @@
-"""Every setting: its type, its default, what it means and what it allows."""
+"""Every setting: its type, its allowed values, its help text and its default."""
 
-# Annotations are values here and not text: the table of the settings is read from them, at every start.
+# No `from __future__ import annotations`: the table of settings is made from the annotations at every start,
+# so they have to be objects instead of text.
 
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -30,7 +31,7 @@ from poolcensus.model import Compression, KnownGap, Shard
 
 
 class Setting(msgspec.Struct, frozen=True):
-    """One setting, as it is read. `key` is what a person writes, `name` what a program does."""
+    """A setting and its reader. `key` is its name in files and variables, `name` its name in Python."""
 
     key: str
     name: str
@@ -39,7 +40,7 @@ class Setting(msgspec.Struct, frozen=True):
     description: str
 
 
-# What entries share: the type that a value has, and what reads or constrains it.
+# Types that several entries share, each with its reader or its constraint.
 _Accounts = Annotated[tuple[str, ...], readers.each_of(readers.AccountId)]
 _Units = Annotated[tuple[str, ...], readers.each_of(readers.UnitId)]
 _Patterns = Annotated[tuple[str, ...], readers.each_of(readers.RegionPattern)]
@@ -60,9 +61,9 @@ class Entries(
     forbid_unknown_fields=True,
     rename={"json_output": "json"},
 ):
-    """The entries of all settings, in the order in which help and the example configuration have them.
+    """All settings, in the order of the help and of the example configuration.
 
-    The text in an entry is the help text of its command-line option and the comment in the example.
+    The text of an entry is the help text of its option, and the comment in the example configuration.
     """
 
     dest: Annotated[
@@ -339,11 +340,11 @@ def _settings() -> Iterator[Setting]:
         *checks, description = annotation.__metadata__
         read = next(filter(callable, checks), None)
         if read is None:
-            # Of a type that may be None, the type.
+            # For a type such as `str | None`, the first part.
             kind, *_ = get_args(annotation.__origin__) or (annotation,)
             read = partial(readers.plain, kind)
         yield Setting(key, name, default, read, description)
 
 
-# Every setting by its key, in the order of the entries above.
+# All settings by key, in the order of the entries above.
 SETTINGS: Mapping[str, Setting] = {setting.key: setting for setting in _settings()}

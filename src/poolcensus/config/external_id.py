@@ -1,4 +1,4 @@
-"""The external ID of a run, which may be in a file of its own."""
+"""The external ID of a run, which may be in a separate file."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("poolcensus")
 
-# Where systemd puts what LoadCredential= and LoadCredentialEncrypted= name:
+# The folder in which systemd puts the credentials of LoadCredential= and LoadCredentialEncrypted=:
 # https://www.freedesktop.org/software/systemd/man/latest/systemd.exec.html#Credentials
 _CREDENTIALS_DIRECTORY: Final = "CREDENTIALS_DIRECTORY"
 _CREDENTIAL: Final = "external-id"
-# An external ID has at most 1,224 characters: a file that goes on is another one, or never ends.
+# Bytes to read at most. An external ID has at most 1,224 characters; a longer file is a wrong one or endless.
 _LONGEST_FILE: Final = 4096
 
 
 def with_external_id(settings: Settings) -> Settings:
-    """Return the settings with the external ID in place of its file, which is read once.
+    """Read the file with the external ID, and return the settings with the external ID in its place.
 
-    Without either setting, the file `external-id` of systemd's credential directory is read, if there is one.
-    Raises SettingsError where a file holds no external ID. Blocks.
+    If neither is set, the file `external-id` in systemd's credentials directory is read, if it exists. Raises
+    SettingsError if a file contains no external ID. Blocks.
     """
     file = settings.external_id_file
     place = "`external_id_file`"
@@ -39,7 +39,7 @@ def with_external_id(settings: Settings) -> Settings:
         if settings.external_id is not None or not folder:
             return settings
         file, place = Path(folder, _CREDENTIAL), f"${_CREDENTIALS_DIRECTORY}"
-    # Whole, as a person has to find it.
+    # The whole path, not shortened, so that the user can find the file.
     name = f'"{file}"'
     try:
         with file.open("rb") as opened:
@@ -47,12 +47,12 @@ def with_external_id(settings: Settings) -> Settings:
             raw = opened.read(_LONGEST_FILE + 1)
     except OSError as error:
         if settings.external_id_file is None and isinstance(error, FileNotFoundError | NotADirectoryError):
-            # Nobody has named it.
+            # The file is optional.
             return settings
         raise SettingsError(f"{place}: {name} can't be read: {reason_of(error)}.") from None
     if stat.S_ISREG(mode) and mode & stat.S_IROTH:
         _log.warning("every user of this machine can read the external ID in %s: run 'chmod 600' on it", name)
-    # Without the line's end, which editors and echo put there.
+    # Without the final line break, which editors and echo add.
     line = raw.removesuffix(b"\n").removesuffix(b"\r")
     if not line:
         raise SettingsError(f"{place}: {name} is empty. Write the external ID of the role into it.")

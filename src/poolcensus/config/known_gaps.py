@@ -1,4 +1,4 @@
-"""The setting that names what is refused on purpose."""
+"""The setting `known_gaps`, which names targets that are refused on purpose."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from poolcensus.model import KnownGap, Outcome
 
 _KEYS = ("accounts", "regions", "outcomes", "reason")
 _ALL = "*"
-# A reason is for people, in a manifest that others read.
+# Characters. The reason is kept in the manifest, for people to read.
 _LONGEST_REASON = 1000
 
 
 def read_known_gaps(value: object) -> tuple[KnownGap, ...]:
-    """Return gaps from `ACCOUNT:REGION:OUTCOME` texts, or from tables of accounts, regions and outcomes."""
+    """Read known gaps from `ACCOUNT:REGION:OUTCOME` texts, or from tables of these three."""
     if isinstance(value, str):
         value = [part for part in value.split(";") if part.strip()]
     elif isinstance(value, Mapping):
@@ -57,7 +57,7 @@ def _read(entry: object, accounts: object, regions: object, outcomes: object, re
 
 
 def _texts(key: str, value: object) -> tuple[str, ...]:
-    """Return the texts of a list, each once."""
+    """Return the texts of a list without duplicates."""
     try:
         found = () if value is None else elements_of(value)
     except ValueError as error:
@@ -82,7 +82,7 @@ def _each(key: str, value: object, kind: object) -> tuple[str, ...]:
 
 
 def _outcome(value: str) -> Outcome:
-    # A run that ended first has found nothing that could be expected.
+    # Not `cancelled`: a target that was not tried says nothing about what to expect.
     allowed = [each.value for each in Outcome if not each.covered and each is not Outcome.CANCELLED]
     if value not in list(Outcome):
         raise EntryError(f"{shown(value)} is not an outcome: {', '.join(allowed)}")

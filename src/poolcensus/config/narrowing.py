@@ -1,4 +1,4 @@
-"""The settings that narrow which accounts are asked: those that are listed and that each of them keeps."""
+"""The settings that narrow down the accounts: an account that is listed has to pass each of them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ NARROWING: Final = (
     "account_names",
     "exclude_account_names",
 )
-"""Their keys, in the order in which the example configuration has them."""
+"""The keys of these settings, in the order of the example configuration."""
 
 REGIONS: Final = ("regions", "exclude_regions")
-"""The keys of those that choose among the regions of a partition."""
+"""The keys of the settings that choose among the regions of a partition."""
 
 REASONS: Final[Mapping[str, str]] = {
     "exclude_accounts": "excluded",
@@ -28,19 +28,20 @@ REASONS: Final[Mapping[str, str]] = {
     "account_tags": "without the tags",
     "account_names": "without a name that matches",
     "exclude_account_names": "excluded by name",
-    # Of an Organization beside others, which have some of them.
+    # In a run of several Organizations, one may have none of the regions.
     "regions": "in none of the regions that are asked",
 }
-"""Why an account is skipped, by the key of the setting that leaves it out."""
+"""The reason why an account is skipped, by the key of the setting that excludes it."""
 
 _CHOOSING: Final = frozenset({"accounts", "ous", "account_tags", "account_names"})
 
 
 def may_have_none(for_all: frozenset[str], reasons: Iterable[str]) -> bool:
-    """Whether an Organization is to have no account where others of the run have some.
+    """Return whether it is acceptable that an Organization has no account left, in a run of several.
 
-    `for_all` are the settings that stand for all of them, and `reasons` are why its accounts are skipped.
-    What is excluded for all may be all that its own settings choose, unless these chose nothing.
+    `for_all` is the settings that apply to all Organizations, and `reasons` is why the accounts of this one
+    are skipped. It is acceptable if the Organization has none of the regions, if a setting for all chooses
+    accounts, which may be elsewhere, or if one for all excludes the accounts that its own settings choose.
     """
     given = frozenset(reasons)
     left_out_by = {key for key, reason in REASONS.items() if reason in given}

@@ -1,4 +1,4 @@
-"""The setting that names several Organizations, a table for each."""
+"""The setting `organization`: several Organizations, with a table for each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from poolcensus.config.readers import EntryError, shown, suggestion
 if TYPE_CHECKING:
     from poolcensus.config.readers import Reader
 
-# Whose accounts, by whom and where: what differs from one Organization to the next. The rest is the run's.
+# The settings that a table may have: those that can differ between Organizations. The others are for the run.
 KEYS: Final = frozenset(
     {
         *NARROWING,
@@ -42,14 +42,14 @@ _NAME: Final = r"(?a)[\w.-]{1,64}"
 
 
 class OrganizationTable(msgspec.Struct, frozen=True):
-    """An Organization as a file names it: what is set for it alone, by field and value."""
+    """The table of an Organization: its name, and the settings for it alone, as keys and values."""
 
     name: str
     settings: tuple[tuple[str, object], ...]
 
 
 def read_organizations(value: object, readers: Mapping[str, Reader]) -> tuple[OrganizationTable, ...]:
-    """Return what the tables say. `readers` has what reads the value of each setting."""
+    """Read the tables. `readers` has the reader of each setting by key."""
     if not isinstance(value, list | tuple):
         raise EntryError("must be tables of a configuration file, [[organization]], with a name each")
     tables = tuple(_table(each, readers) for each in value)

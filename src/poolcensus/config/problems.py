@@ -1,4 +1,4 @@
-"""What is wrong with settings."""
+"""Problems with settings, and the error that holds all of them."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from poolcensus.errors import SettingsError
 
 
 class SettingProblem(msgspec.Struct, frozen=True):
-    """What is wrong with a setting. The message holds the value where that may be shown.
+    """A problem with a setting. The message contains the value, unless that is secret.
 
-    `key` is what a person writes, in a file for one.
+    `key` is the name of the setting in files.
     """
 
     key: str
     message: str
 
     def at(self, place: str) -> str:
-        """Return the message of a value there, which goes on from the place where it begins with its verb."""
+        """Return the message after the place of the value. A message that begins with a verb continues it."""
         separator = " " if self.message.startswith(("takes ", "excludes ")) else ": "
         return f"{place}{separator}{self.message}"
 
 
 class Clash(SettingProblem, frozen=True):
-    """A value that is right by itself and wrong beside others. `keys` are all that play a part."""
+    """A value that is valid on its own, but contradicts others. `keys` is all the settings involved."""
 
     keys: frozenset[str]
 
 
 class InvalidSettingsError(SettingsError, ValueError):
-    """Settings can't be made of these values. `problems` are all of them: single values, then clashes."""
+    """The settings are wrong. `problems` is all problems: first those of single values, then the clashes."""
 
     def __init__(self, problems: tuple[SettingProblem, ...]) -> None:
         super().__init__(*(each.at(each.key) for each in problems))

@@ -1,4 +1,4 @@
-"""What was asked for, as a manifest keeps it."""
+"""The request of a run: what it was asked to cover, as the manifest keeps it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def request_of(settings: Entries) -> JsonObject:
-    """Return what was asked for: accounts, regions and pools. Holds no secret."""
+    """Return the request of a run: its choice of accounts, regions and pools. Contains no secret."""
     snapshot = settings.accounts_snapshot
     filters: list[JsonValue] = [
         {"name": each.name, "operator": str(each.operator), "values": list(each.values)}
@@ -18,7 +18,7 @@ def request_of(settings: Entries) -> JsonObject:
     ]
     sources: list[JsonValue] = list(settings.accounts_from)
     return {
-        # One alone is text, as in every manifest of earlier versions.
+        # A single source is text, as in the manifests of earlier versions.
         "accounts_from": sources if len(sources) > 1 else sources[0],
         "accounts_snapshot": str(snapshot) if snapshot is not None else None,
         "accounts": list(settings.accounts),

@@ -1,4 +1,4 @@
-"""The settings that say which roles are assumed: names, templates of ARNs, and the chain of hub roles."""
+"""The settings for roles: names, ARN templates, and the chain of hub roles."""
 
 from __future__ import annotations
 
@@ -28,33 +28,33 @@ _PLACEHOLDERS: Final = frozenset({ACCOUNT_ID, PARTITION})
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html#identifiers-arns
 _ARN: Final = r"arn:(?P<partition>[^:]*):iam::(?P<account>[^:]*):role/(?P<name>[^:]+)"
 _EXAMPLE: Final = f"arn:{PARTITION}:iam::{ACCOUNT_ID}:role/NAME"
-# A chain of so many links is a mistake: each costs a call before the first account can be asked.
+# A longer chain is surely a mistake. Each hub role costs a call before the first account can be called.
 _MOST_HUBS: Final = 8
 _HUB_KEYS: Final = ("role_arn", "external_id")
 
 
 class HubRole(msgspec.Struct, frozen=True):
-    """A role that is assumed on the way to those of the accounts, with the external ID that it wants."""
+    """A role that is assumed before the roles of the accounts, and the external ID that it requires."""
 
     role_arn: str
     external_id: Secret | None = None
 
 
 def arn_of(role: str, *, partition: str, account_id: str) -> str:
-    """Return the ARN of a role in an account, from its name or the template of its ARN."""
+    """Return the ARN of a role in an account. `role` is its name or its ARN template."""
     if not role.startswith("arn:"):
         return f"arn:{partition}:iam::{account_id}:role/{role.lstrip('/')}"
     return role.replace(PARTITION, partition).replace(ACCOUNT_ID, account_id)
 
 
 def partition_of(role: str) -> str | None:
-    """Return the partition that a template names, or None where it names none."""
+    """Return the partition that an ARN template names, or None if it names none."""
     found = re.fullmatch(_ARN, role)
     return None if found is None or found["partition"] == PARTITION else found["partition"]
 
 
 def role_arn(value: object) -> str:
-    """Return the template of the ARN that the role of each account has."""
+    """Read the ARN template for the role of each account."""
     template = text(value)
     if _parts(template)["account"] != ACCOUNT_ID:
         raise EntryError(
@@ -65,7 +65,7 @@ def role_arn(value: object) -> str:
 
 
 def role_of_account(value: object, account_id: str) -> str:
-    """Return the name of one account's role, or the template of its ARN."""
+    """Read the name or the ARN template of one account's role."""
     role = text(value)
     if not role.startswith("arn:"):
         name: str = plain(RoleName, role)
@@ -77,14 +77,14 @@ def role_of_account(value: object, account_id: str) -> str:
 
 
 def role_chain(value: object) -> tuple[HubRole, ...]:
-    """Return the hub roles, from their ARNs or from tables of `role_arn` and `external_id`."""
+    """Read the hub roles from ARNs, or from tables of `role_arn` and `external_id`."""
     entries = (value,) if isinstance(value, Mapping | HubRole) else elements_of(value)
     hubs: list[HubRole] = []
     for entry in entries:
         hubs += map(_hub, elements_of(entry) if isinstance(entry, str) else (entry,))
     seen: set[str] = set()
     for hub in hubs:
-        # IAM tells no two roles of an account apart by the case of their names, and a run has one partition.
+        # IAM ignores the case of role names. The partition is dropped, since a run has only one.
         role = hub.role_arn.lower().split(":", 2)[2]
         if role in seen:
             raise EntryError(f"names {shown(hub.role_arn)} twice: a chain of roles can't come back to one")
@@ -124,7 +124,7 @@ def _hub(entry: object) -> HubRole:
 
 
 def _parts(template: str) -> Mapping[str, str]:
-    """Return the parts of an ARN in which placeholders may stand. Raises EntryError where it is none."""
+    """Return the parts of a role ARN that may contain placeholders. Raises EntryError if it is not one."""
     for found in re.findall(r"\{[^{}]*\}?|\}", template):
         if found not in _PLACEHOLDERS:
             raise EntryError(

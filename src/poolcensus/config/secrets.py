@@ -1,4 +1,4 @@
-"""Settings without their secrets, for those to whom they are sent."""
+"""Removes secrets from settings that are sent to workers, and adds them again there."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
     from poolcensus.config.settings import Settings
 
-# What a worker process of this machine is started with: the secrets of each Organization, by setting.
+# Passes the secrets of each Organization to worker processes on this machine.
 VARIABLE: Final = "_POOLCENSUS_SECRETS"
 _EXTERNAL_ID: Final = "external_id"
 _EXTERNAL_ID_VARIABLE: Final = "POOLCENSUS_EXTERNAL_ID"
 
 
 def without_secrets(settings: Settings) -> tuple[Settings, Mapping[str, str]]:
-    """Return the settings of one Organization without their secrets, and these by what they are of."""
+    """Return the settings of one Organization without secrets, and the secrets by name."""
     secrets: dict[str, str] = {}
     if settings.external_id is not None:
         secrets[_EXTERNAL_ID] = settings.external_id.get_secret_value()
@@ -34,16 +34,16 @@ def without_secrets(settings: Settings) -> tuple[Settings, Mapping[str, str]]:
 
 
 def environment_of(organizations: Mapping[str | None, Mapping[str, str]]) -> dict[str, str]:
-    """Return the environment of worker processes of this machine, by the secrets of each Organization."""
+    """Return environment variables with the secrets of each Organization, for processes on this machine."""
     return {VARIABLE: json.dumps({name or "": secrets for name, secrets in organizations.items()})}
 
 
 def with_secrets(
     settings: Settings, names: tuple[str, ...], organization: str | None, environment: Mapping[str, str]
 ) -> Settings:
-    """Return the settings with the secrets of these names, from a worker's environment.
+    """Return the settings with the named secrets added, which are taken from a worker's environment.
 
-    Raises CredentialsError where it lacks one.
+    Raises CredentialsError if one is missing there.
     """
     if not names:
         return settings

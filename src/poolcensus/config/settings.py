@@ -1,4 +1,4 @@
-"""The settings of a census: read from every source, each by itself and then side by side."""
+"""The settings of a census. They are read from every source, first each on its own, then checked together."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ _SETTING = re.compile(r"`([a-z0-9_]+)`")
 
 
 class Settings(Entries, frozen=True, kw_only=True):
-    """What a census is asked to do, and how. Immutable; `load` reads it from every source.
+    """The settings of a census. Immutable. Use `load` to read them from all sources.
 
-    A value may be given as text too, in the form that it has in a file or a variable, as `file_mode` and
-    `folder_mode` have to be; type checkers accept that in `load` alone. Raises `InvalidSettingsError` with
-    every problem, and TypeError for a name that no setting has.
+    A value may also be given as text, in the form that it has in a file or a variable. `file_mode` and
+    `folder_mode` have to be. Type checkers accept text only in `load`. Raises `InvalidSettingsError` with
+    every problem, and TypeError for an unknown name.
     """
 
     _no_clash: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod
     def load(cls, path: str | os.PathLike[str] | None = None, **overrides: object) -> Settings:
-        """Read the settings: `overrides` over POOLCENSUS_* variables over the TOML file over defaults.
+        """Read the settings from all sources: the TOML file, then POOLCENSUS_* variables, then `overrides`.
 
-        Without `path`, the file is the first of $POOLCENSUS_CONFIG, ./poolcensus.toml and
-        poolcensus/config.toml in the user's configuration folder that exists. An override of None means
-        "not given". Raises `SettingsError` with every problem, one a line.
+        A later source takes precedence. Without `path`, the file is the first that exists of
+        $POOLCENSUS_CONFIG, ./poolcensus.toml and poolcensus/config.toml in the user's configuration folder.
+        An override of None means "not given". Raises `SettingsError` with a line for each problem.
         """
         return load_settings(path, overrides)
 
@@ -62,7 +62,7 @@ class Settings(Entries, frozen=True, kw_only=True):
                 read = setting.read(value)
             except ValueError as error:
                 problems.append(SettingProblem(setting.key, _complaint(value, error)))
-                # The clashes between the values that are right are found in the same go.
+                # Go on with the default, so that clashes between valid values are reported as well.
                 read = setting.default
             msgspec.structs.force_setattr(self, setting.name, read)
         bad = {each.key for each in problems}
@@ -73,11 +73,11 @@ class Settings(Entries, frozen=True, kw_only=True):
             raise InvalidSettingsError(tuple(problems))
 
     def by_organization(self) -> Mapping[str | None, Settings]:
-        """Return the settings of each Organization by name; these under None where there are no tables."""
+        """Return the settings of each Organization by name. Without tables, return these under None."""
         return {each.name: self.with_table(each) for each in self.organization} or {None: self}
 
     def with_table(self, table: OrganizationTable) -> Settings:
-        """Return the settings of one Organization: its table takes the place of what is set for the run."""
+        """Return the settings of one Organization, in which its table overrides the settings of the run."""
         own = dict(table.settings)
         others = {other: SETTINGS[other].default for name in own for other in _IN_PLACE_OF.get(name, ())}
         changes = {"organization": (), **others, **own}
@@ -87,10 +87,10 @@ class Settings(Entries, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, **changes)
 
     def narrowing_all(self, organization: str | None) -> frozenset[str]:
-        """Return the settings that narrow accounts and regions of an Organization, and not by its table.
+        """Return the settings outside the Organization's table that narrow its accounts and regions.
 
-        They stand for the whole run: what they name may be in another of its Organizations. Where there are
-        no tables, these are none.
+        They apply to the whole run, so the accounts that they name may be in another Organization. Empty if
+        there are no tables.
         """
         own = {each.name: dict(each.settings) for each in self.organization}.get(str(organization))
         names = (*NARROWING, *REGIONS) if own is not None else ()
@@ -98,11 +98,11 @@ class Settings(Entries, frozen=True, kw_only=True):
 
     @property
     def concurrent_runs(self) -> int:
-        """How many runs go on as the same caller: the shards of the census."""
+        """The number of runs that share the caller: the shards of the census."""
         return 1 if self.shard is None else self.shard.count
 
     def request(self) -> JsonObject:
-        """Return what was asked for (accounts, regions, pools), as the manifest keeps it. Holds no secret."""
+        """Return the choice of accounts, regions and pools, as the manifest keeps it. Contains no secret."""
         request = request_of(self)
         if self.organization:
             own = self.by_organization().items()
@@ -120,25 +120,25 @@ class Settings(Entries, frozen=True, kw_only=True):
                 self.with_table(table)
             except InvalidSettingsError as error:
                 for each in error.problems:
-                    # Others are those of the run's settings, which are told for themselves.
+                    # Problems that don't involve the table are reported for the run's settings.
                     if isinstance(each, Clash) and each.keys & own and each.keys not in map(frozenset, both):
-                        # The table's own settings are no options: they are called as they stand there.
+                        # Settings of the table keep their names in the message: they are not options.
                         said = _in_words_of_table(each.message, own)
                         message = f"{readers.shown(table.name)}: {each.key}: {said}"
                         yield Clash("organization", message, frozenset({"organization", *each.keys - own}))
 
 
 class _SettingsOfTable(Settings, frozen=True, kw_only=True):
-    """Settings of an Organization that excludes accounts for itself, and has those that are named for all.
+    """Settings of an Organization whose table excludes accounts, while `accounts` is set for the run.
 
-    An account that is both is another Organization's.
+    An account may be in both: it belongs to another Organization.
     """
 
     _no_clash: ClassVar[frozenset[str]] = frozenset({"accounts", "exclude_accounts"})
 
 
 def _in_words_of_table(message: str, own: AbstractSet[str]) -> str:
-    """Return a message in which the table's own settings are called as they stand there, and no options."""
+    """Return a message in which the settings of the table are not marked, and so not replaced by options."""
     return _SETTING.sub(lambda found: found[1] if found[1] in own else found[0], message)
 
 
@@ -147,11 +147,11 @@ def _complaint(value: object, error: ValueError) -> str:
 
 
 def _in_place_of_values(given: Mapping[str, sources.Given]) -> Mapping[str, tuple[str, ...]]:
-    """Return what takes the place of another setting by its value, such as the local engine of a cluster."""
+    """Return settings that override others because of their value. A local engine overrides `scheduler`."""
     found: dict[str, tuple[str, ...]] = {}
     if (engine := given.get("engine")) and engine.value == EngineKind.LOCAL:
         found["engine"] = ("scheduler", "workers")
-    # An empty list undoes what a lower source lists, and chooses nothing in the place of another.
+    # An empty list only resets `accounts_from`, and does not override another setting.
     if (sources_of_accounts := given.get("accounts_from")) and sources_of_accounts.value not in ((), [], ""):
         found["accounts_from"] = ("accounts_snapshot",)
     if (encryption := given.get("s3_encryption")) and encryption.value == S3Encryption.AES256:
@@ -160,9 +160,9 @@ def _in_place_of_values(given: Mapping[str, sources.Given]) -> Mapping[str, tupl
 
 
 def _exclusive(given: dict[str, sources.Given]) -> Iterator[str]:
-    """Take out one of two ways to set the same thing that stand in one source, and yield that they do.
+    """Yield a problem for two exclusive settings that come from the same source, and remove one of them.
 
-    Which value each has doesn't matter: the default was meant, too, by whoever gave it.
+    Their values don't matter: a default that is given was meant as well.
     """
     for one, other in EXCLUSIVE:
         if one not in given or other not in given or given[one].rank != given[other].rank:
@@ -172,18 +172,18 @@ def _exclusive(given: dict[str, sources.Given]) -> Iterator[str]:
 
 
 def _names_the_caller(accounts_from: object) -> bool:
-    """Whether the caller's account is asked for. Files only say how the accounts of a list are called."""
+    """Return whether `accounts_from` has `self`. Files are no conflict: they say how accounts are called."""
     words = accounts_from.split(",") if isinstance(accounts_from, str) else accounts_from
     return isinstance(words, list | tuple) and "self" in {str(each).strip() for each in words}
 
 
 def _placed(problem: SettingProblem, given: Mapping[str, sources.Given]) -> str:
-    """Return what is wrong, with the place of each setting that plays a part and was given."""
+    """Return the message of a problem, with the place of each setting that it mentions."""
     if isinstance(problem, Clash):
         named = {key: given[key].mention for key in problem.keys if key in given}
         message = _SETTING.sub(lambda found: named.get(found[1], found[0]), problem.message)
         problem = SettingProblem(problem.key, message)
-    # Defaults are right, also beside others: every key that is named was given.
+    # The key was given by a source: defaults are valid, also in combination.
     return problem.at(given[problem.key].place)
 
 
@@ -195,11 +195,11 @@ def load_settings(
     ambient: bool = True,
     undone: AbstractSet[str] = frozenset(),
 ) -> Settings:
-    """Read the settings from every source, as `Settings.load` does.
+    """Read the settings from all sources, as `Settings.load` does.
 
-    `option_names` says by which option an override came, for messages: `{"dest": "--dest"}`. Without
-    `ambient`, neither a file nor the environment is looked at. The settings `undone`, by key, have their
-    defaults, whatever either says of them.
+    `option_names` has the option of each override, for messages: `{"dest": "--dest"}`. Without `ambient`,
+    neither a file nor the environment is read. The settings in `undone`, given by key, have their defaults,
+    whatever the file and the environment say.
     """
     settings, _ = load_with_places(path, overrides, option_names=option_names, ambient=ambient, undone=undone)
     return settings
@@ -213,10 +213,10 @@ def load_with_places(
     ambient: bool = True,
     undone: AbstractSet[str] = frozenset(),
 ) -> tuple[Settings, Mapping[tuple[str | None, str], str]]:
-    """Return the settings as `load_settings`, and where each stands, as a message begins with it.
+    """Return the settings as `load_settings` does, and the place where each was given, for messages.
 
-    The places are by the name of the Organization in whose table it stands, None for those of the run, and
-    by key.
+    The keys of the places are pairs: the name of the Organization whose table has the setting, or None, and
+    the key of the setting.
     """
     keys = {setting.name: key for key, setting in SETTINGS.items()}
     given, problems = sources.read(
@@ -231,7 +231,8 @@ def load_with_places(
     if problems:
         raise SettingsError(*problems)
     if settings.accounts_snapshot is not None and "self" in settings.accounts_from:
-        # A list of higher rank takes its place: the manifest must not name the caller's account.
+        # The list comes from a source with higher precedence. The manifest must not name the caller as a
+        # source.
         others = tuple(each for each in settings.accounts_from if each != "self")
         settings = msgspec.structs.replace(settings, accounts_from=others)
     return settings, dict(_places(given, settings))

@@ -1,4 +1,4 @@
-"""Where settings come from, in what order, and what to say when one is wrong."""
+"""The sources of settings: the file, the environment and overrides, in order of precedence."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PREFIX = "POOLCENSUS_"
 CONFIG_VARIABLE = "POOLCENSUS_CONFIG"
 FILE_NAME = "poolcensus.toml"
 
-# What Kubernetes and Docker set in a container for a service that is called like this program, or begins so:
+# Variables that Kubernetes and Docker set in containers for a service whose name begins with "poolcensus":
 # https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
 _OF_A_SERVICE = re.compile(
     r"(?:[A-Z0-9_]+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?"
@@ -33,7 +33,7 @@ _OF_A_SERVICE = re.compile(
 
 
 class Rank(IntEnum):
-    """The sources of settings, each of which replaces what an earlier one gives."""
+    """The sources of settings. Each takes precedence over those before it."""
 
     FILE = 0
     ENVIRONMENT = 1
@@ -41,9 +41,10 @@ class Rank(IntEnum):
 
 
 class Given(msgspec.Struct, frozen=True):
-    """A value for a key, and where it stood, as a message begins with it: `--dest`, `FILE: dest`.
+    """A value from a source, and the place where it was given.
 
-    `mention` is the same place in the middle of a sentence: `--dest`, `dest in FILE`.
+    `place` is for the beginning of a message: `--dest`, `FILE: dest`. `mention` is for the middle of a
+    sentence: `--dest`, `dest in FILE`.
     """
 
     value: object
@@ -61,11 +62,10 @@ def read(
     ambient: bool,
     undone: AbstractSet[str] = frozenset(),
 ) -> tuple[dict[str, Given], list[str]]:
-    """Return the values that the sources give, by key, and what is wrong with the sources themselves.
+    """Return the values that the sources give, by key, and the problems of the sources themselves.
 
-    `keys` are all there are, by the name that a program uses. A later source replaces an earlier one's
-    value: the file's, the environment's, the override's. What the first two give for the keys `undone` is
-    passed over.
+    `keys` has the key of every setting by its name in Python. Overrides take precedence over the environment,
+    and that over the file. For the keys in `undone`, the file and the environment are ignored.
     """
     given: dict[str, Given] = {}
     problems: list[str] = []
@@ -91,11 +91,10 @@ def outrank(
     in_place_of: Mapping[str, Iterable[str]],
     undone: AbstractSet[str] = frozenset(),
 ) -> None:
-    """Take out what a source of higher rank gives in another way, or for a table.
+    """Remove values that a source with higher precedence overrides by another setting.
 
-    `in_place_of` has the other ways to set what a key sets. What stands in the tables under `tables_key`
-    gives way to what any higher source sets for the run, and to what it has undone: that chooses nothing in
-    the place of another.
+    `in_place_of` has the settings that a key overrides. Also remove, from the tables under `tables_key`, the
+    settings that a source above the tables sets or resets for the run. A reset setting overrides no others.
     """
     outranked = {
         other
@@ -120,10 +119,10 @@ def outrank(
 
 
 def settings_file(path: str | os.PathLike[str] | None = None) -> Path | None:
-    """Return the file that `load_settings` reads, or None where there is none."""
+    """Return the file that `load_settings` reads, or None."""
     named = _named(path)
     if named is not None:
-        # Not read again: it may be a pipe.
+        # Don't read it: it may be a pipe, which can be read only once.
         return named.expanduser()
     found = _read_usual()
     return None if found is None else found[0]
@@ -184,7 +183,7 @@ def _read_named(file: Path) -> tuple[Path, bytes]:
 
 
 def _read_usual() -> tuple[Path, bytes] | None:
-    """Return the first file that there is in the usual places."""
+    """Return the first file that exists in the default places, with its content."""
     for file in _usual():
         if not _is_there(file):
             continue
@@ -202,10 +201,10 @@ def _read_usual() -> tuple[Path, bytes] | None:
 
 
 def _is_there(file: Path) -> bool:
-    """Whether there is something in a usual place, be it a link that leads nowhere.
+    """Return whether a default place has a file, or a link, even a broken one.
 
-    Nothing is where this user can't look: in a container, HOME may be another user's, and so may the folder
-    in which `sudo -u` is run.
+    A folder that this user can't read counts as empty: in a container, HOME may belong to another user, and
+    so may the working folder under `sudo -u`.
     """
     try:
         file.lstat()
@@ -215,14 +214,14 @@ def _is_there(file: Path) -> bool:
 
 
 def _usual() -> Iterator[Path]:
-    """Yield where a file is looked for that nobody named: the working folder, the user's folder."""
+    """Yield the default places of the file: in the working folder, and in the user's configuration folder."""
     yield Path(FILE_NAME)
     configuration = os.environ.get("XDG_CONFIG_HOME", "")
     # The XDG specification says to ignore a relative path here.
     if configuration.startswith("/"):
         yield Path(configuration, "poolcensus", "config.toml")
         return
-    # Without HOME, a user who has no entry in the system's list has no home folder.
+    # Without HOME, a user without an entry in the system's user database has no home folder.
     with suppress(RuntimeError):
         yield Path("~/.config/poolcensus/config.toml").expanduser()
 
@@ -233,7 +232,7 @@ def _unreadable(file: Path, error: OSError) -> str:
 
 def _table(file: Path, raw: bytes) -> Mapping[str, object]:
     if not raw:
-        # Whoever wants no file names /dev/null.
+        # Such as /dev/null, for no settings file.
         return {}
     try:
         text = raw.decode("utf-8-sig")
@@ -254,7 +253,7 @@ def _table(file: Path, raw: bytes) -> Mapping[str, object]:
 
 
 def _malformed(file: Path, text: str, complaint: str) -> str:
-    """Return the parser's complaint as one sentence. Until Python 3.14 the position is only in its text."""
+    """Return the parser's message as one sentence. Before Python 3.14, only the message has the position."""
     reason, _, _ = complaint.rpartition(" (at ")
     found = re.search(r"\(at line (\d+), column (\d+)\)$", complaint)
     line, column = (int(found[1]), int(found[2])) if found else _position(text)
@@ -262,5 +261,5 @@ def _malformed(file: Path, text: str, complaint: str) -> str:
 
 
 def _position(before: str) -> tuple[int, int]:
-    """Return the line and the column, from 1, of what comes after the text."""
+    """Return the line and the column, from 1, of the position after the text."""
     return before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1

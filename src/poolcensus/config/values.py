@@ -1,4 +1,4 @@
-"""The small types of single settings."""
+"""Types of single settings."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 class Secret:
-    """Text that no message, log or file may hold: only `get_secret_value` gives it away.
+    """A text that must not appear in messages, logs or files. Only `get_secret_value` returns it.
 
-    It is no struct and no dataclass, whose fields encoders write out by themselves.
+    Not a struct or a dataclass, whose fields encoders would write.
     """
 
     __slots__ = ("_value",)
@@ -25,7 +25,7 @@ class Secret:
         self._value = value
 
     def get_secret_value(self) -> str:
-        """Return the text itself."""
+        """Return the secret text."""
         return self._value
 
     def __eq__(self, other: object) -> bool:
@@ -42,24 +42,23 @@ class Secret:
 
 
 class Mode(int):
-    """The permissions of a file or a folder.
+    """The permissions of a file or a folder, read from octal text.
 
-    A type of its own tells bits that were read from octal text from a bare number, which may be meant in
-    octal or in decimal.
+    A separate type, since a plain number could be meant as octal or as decimal.
     """
 
     __slots__ = ()
 
 
 class TransportKind(StrEnum):
-    """How calls are sent."""
+    """The code that sends calls: the project's own connections, or aioboto3's clients."""
 
     FAST = "fast"
     SDK = "sdk"
 
 
 class RegionStatusSource(StrEnum):
-    """Who says which opt-in regions an account has enabled."""
+    """Whom to ask which opt-in regions an account has enabled."""
 
     MEMBER = "member"
     MANAGEMENT = "management"
@@ -67,7 +66,7 @@ class RegionStatusSource(StrEnum):
 
 
 class ProgressMode(StrEnum):
-    """When the progress of a run is shown."""
+    """When to show the progress of a run."""
 
     AUTO = "auto"
     ALWAYS = "always"
@@ -75,14 +74,14 @@ class ProgressMode(StrEnum):
 
 
 class LogFormat(StrEnum):
-    """How a log line is written."""
+    """The format of log lines."""
 
     TEXT = "text"
     JSON = "json"
 
 
 class LogLevel(StrEnum):
-    """The least serious log line that is written."""
+    """The minimum level of log lines."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -91,7 +90,7 @@ class LogLevel(StrEnum):
 
 
 class S3Encryption(StrEnum):
-    """Who encrypts the objects of a destination on S3, and how."""
+    """The encryption of objects in a bucket. With `none`, the bucket's own default applies."""
 
     NONE = "none"
     AES256 = "AES256"
@@ -99,7 +98,7 @@ class S3Encryption(StrEnum):
 
 
 class FilterOperator(StrEnum):
-    """How DescribeWorkspacesPools compares a filter's values."""
+    """The operators of a filter of DescribeWorkspacesPools."""
 
     EQUALS = "EQUALS"
     NOTEQUALS = "NOTEQUALS"
@@ -116,7 +115,7 @@ class PoolFilter(msgspec.Struct, frozen=True):
 
     @property
     def parameter(self) -> JsonObject:
-        """The filter as the service takes it."""
+        """The filter in the form of the service's API."""
         return {"Name": self.name, "Operator": str(self.operator), "Values": list(self.values)}
 
     def __str__(self) -> str:
@@ -124,13 +123,13 @@ class PoolFilter(msgspec.Struct, frozen=True):
 
 
 class FailureBudget(msgspec.Struct, frozen=True):
-    """How many targets may stay uncovered in a snapshot that is published: a number, or a percentage."""
+    """How many targets may fail in a snapshot that is published: a number, or a percentage of all targets."""
 
     limit: Decimal
     percent: bool = False
 
     def allows(self, uncovered: int, targets: int) -> bool:
-        """Whether a run with so many of its targets not covered is within the budget."""
+        """Return whether a run with this many uncovered targets is within the budget."""
         if self.percent:
             return uncovered * 100 <= self.limit * targets
         return uncovered <= self.limit

@@ -1,4 +1,4 @@
-"""What reads each setting, from text as from the value itself, by what the setting is about."""
+"""The readers of settings: functions that take a setting as text or as a value, and check it."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from poolcensus.config.values import FailureBudget
 
 _BUDGET = r"([0-9]{1,9})|([0-9]{1,3}(?:\.[0-9]{1,6})?)%"
 _AMOUNT = r"([0-9]{1,9}(?:\.[0-9]{1,9})?)"
-# As Go and systemd write durations, the largest unit first.
+# Durations as Go and systemd write them, the largest unit first.
 _DURATION = rf"\s*(?:{_AMOUNT}d)?(?:{_AMOUNT}h)?(?:{_AMOUNT}m)?(?:{_AMOUNT}s)?\s*"
 _UNITS = (86_400, 3_600, 60, 1)
 
@@ -46,18 +46,18 @@ SessionSeconds = Annotated[
 
 
 def whole(least: int, most: int) -> Meta:
-    """Return the constraint of a whole number within bounds."""
+    """Return the constraint for a whole number from `least` to `most`."""
     return Meta(ge=least, le=most, description=f"a whole number from {least} to {most}")
 
 
 def _duration(kind: Any, value: object) -> Any:  # noqa: ANN401 - a type that is known only at run time
-    """Return a time in seconds, from a number, a timedelta, or text such as `90s` and `1h30m`."""
+    """Read a time in seconds from a number, a timedelta, or text such as `90s` or `1h30m`."""
     if isinstance(value, timedelta):
         return plain(kind, value.total_seconds())
     found = re.fullmatch(_DURATION, value) if isinstance(value, str) else None
     if found is None or not any(found.groups()):
         return plain(kind, value)
-    # Decimal, so that 0.1m is 6 seconds and not a little more.
+    # With Decimal, 0.1m is exactly 6 seconds.
     exact = sum(Decimal(amount or 0) * unit for amount, unit in zip(found.groups(), _UNITS, strict=True))
     return plain(kind, float(exact))
 
@@ -68,7 +68,7 @@ session_seconds = partial(_duration, SessionSeconds)
 
 
 def failure_budget(value: object) -> FailureBudget:
-    """Return a budget from `N` or `N%`."""
+    """Read a budget from `N` or `N%`."""
     if isinstance(value, FailureBudget):
         return value
     written = str(value) if isinstance(value, int) and not isinstance(value, bool) else value

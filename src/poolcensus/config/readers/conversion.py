@@ -1,9 +1,9 @@
-"""What all readers are made of: texts, lists and numbers, and how a message shows them.
+"""The parts that all readers are built from: texts, lists and numbers, and how messages show values.
 
-A reader takes a setting from text as from the value itself; msgspec checks against its constraints. It raises
-`ValueError` with a message that says what is allowed, or `EntryError` where the message is all that may be
-shown: the layers above add what the value was, which key it was, and where it stood. What a reader returns it
-also takes, unchanged: settings are made from settings, by `replace` for one.
+A reader takes a setting as text or as a value, and msgspec checks the constraints. It raises `ValueError`
+with a message that says what is allowed; its callers add the value, the key and the place. It raises
+`EntryError` if the value must not be added. A reader accepts what it has returned, and returns it unchanged,
+since settings are also made from settings, such as by `replace`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from poolcensus.format.text import did_you_mean, nearest, printable
 
 Reader: TypeAlias = Callable[[object], object]
 
-# Room for a path or an ARN in a line that says more.
+# Characters of a value in a message. Enough for a path or an ARN, with room for the rest of the line.
 _LONGEST_SHOWN = 80
 
 _WHOLE = r"(?a)\s*\+?[0-9]+(?:_[0-9]+)*(?:\.0+)?\s*"
@@ -38,16 +38,16 @@ _FLAGS: Mapping[str | int | float, bool] = {
 
 
 class EntryError(ValueError):
-    """A value is wrong that must not be shown, or need not: the message names the part that is wrong."""
+    """A value is wrong. Messages must not show it: it may be secret, or the message names the wrong part."""
 
 
 def suggestion(key: str, known: Collection[str]) -> str:
-    """Return a question after the known key that is close to `key`; nothing where none is."""
+    """Return a "Did you mean" question with the known key closest to `key`. Empty if none is close."""
     return did_you_mean(nearest(key.lower().replace("-", "_"), known))
 
 
 def check_keys(table: Mapping[str, object], known: Collection[str]) -> None:
-    """Raise EntryError for a key of a table that is not known."""
+    """Raise EntryError if a table has an unknown key."""
     for key in map(str, table):
         if key not in known:
             hint = suggestion(key, known) or f" A table of it has {', '.join(known)}."
@@ -55,15 +55,12 @@ def check_keys(table: Mapping[str, object], known: Collection[str]) -> None:
 
 
 def written(pattern: str, words: str) -> Meta:
-    """Return the constraint of a text. The words are the message's: msgspec's own would show the pattern."""
+    """Return the constraint for a text. Messages use `words`: those of msgspec would show the pattern."""
     return Meta(pattern=rf"(?a)^(?:{pattern})\Z", description=words)
 
 
 def shown(value: object) -> str:
-    """Return a value as it appears in a message: short, with nothing that a terminal would obey.
-
-    It is written as TOML has it, where most of them stand.
-    """
+    """Return a value as messages show it: in TOML, shortened, and with control characters escaped."""
     if not isinstance(value, str):
         return _shortened(_as_toml(value))
     return f'"{_shortened(_escaped(value))}"'
@@ -76,7 +73,7 @@ def _as_toml(value: object) -> str:
         case str():
             return f'"{_escaped(value)}"'
         case date() | time():
-            # A datetime, too, is a date.
+            # A datetime is a date, too.
             return value.isoformat()
         case list() | tuple():
             return f"[{', '.join(map(_as_toml, value))}]"
@@ -97,7 +94,7 @@ def _shortened(text: str) -> str:
 
 
 def elements_of(value: object) -> tuple[object, ...]:
-    """Return the elements of a list that may also be written as text, with commas between them."""
+    """Return the elements of a list, or of a text with commas between them."""
     if isinstance(value, str):
         return tuple(part for part in (each.strip() for each in value.split(",")) if part)
     if isinstance(value, Mapping) or not isinstance(value, Iterable):
@@ -106,14 +103,14 @@ def elements_of(value: object) -> tuple[object, ...]:
 
 
 def plain(kind: Any, value: object) -> Any:  # noqa: ANN401 - a type that is known only at run time
-    """Convert a value to a number, a text or an enum's member, whose case does not matter.
+    """Convert a value to a number, a text or a member of an enum, ignoring its case.
 
-    The type's own constraints hold. Raises ValueError, in the words of the type's description.
+    Checks the constraints of the type. Raises ValueError with the description of the type.
     """
     base, constraints = getattr(kind, "__origin__", kind), getattr(kind, "__metadata__", ())
     prepare = partial(_in_its_case, base) if issubclass(base, StrEnum) else _PREPARED.get(base)
     try:
-        # Not strict, for a float that is whole.
+        # Not strict, so that a float without a fraction is accepted as an integer.
         return msgspec.convert(prepare(value) if prepare else value, kind, strict=False)
     except msgspec.ValidationError:
         described = [each.description for each in constraints if isinstance(each, Meta)]
@@ -122,7 +119,7 @@ def plain(kind: Any, value: object) -> Any:  # noqa: ANN401 - a type that is kno
 
 
 def each_of(kind: Any) -> Callable[[object], tuple[str, ...]]:  # noqa: ANN401 - a type that is known only at run time
-    """Return a reader of a list whose every element is of a type. Elements that come twice count once."""
+    """Return a reader for a list of elements of a type. Duplicates are dropped."""
     return partial(_texts, kind)
 
 
@@ -140,15 +137,15 @@ def _texts(kind: Any, value: object) -> tuple[str, ...]:  # noqa: ANN401 - a typ
 
 
 def text(value: object) -> str:
-    """Return any text, as a plain string."""
+    """Read any text, as a plain string."""
     if not isinstance(value, str):
         raise ValueError("must be text, in quotes")  # noqa: TRY004 - what a parser raises
-    # The text of an enum's member, for one, and not the member.
+    # Turns a member of an enum into its plain text.
     return str.__str__(value)
 
 
 def flag(value: object) -> bool:
-    """Return a truth, from a word for it too."""
+    """Read a boolean, also from a word such as `yes`."""
     word = value.lower() if isinstance(value, str) else value
     found = _FLAGS.get(word) if isinstance(word, str | int | float) else None
     if found is None:
@@ -162,12 +159,12 @@ def _in_its_case(kind: type[StrEnum], value: object) -> object:
 
 
 def _whole(value: object) -> float:
-    # Text that counts things is a plain number, and not 1e3.
+    # As text, a whole number has only digits: 1e3 is refused.
     return _number(value) if not isinstance(value, str) or re.fullmatch(_WHOLE, value) else math.nan
 
 
 def _number(value: object) -> float:
-    """Return the number that a value is or says, and NaN for none: no bounds allow it."""
+    """Return a value as a number, or NaN, which no bounds allow."""
     if isinstance(value, bool):
         raise ValueError("must be a number")  # noqa: TRY004 - what a parser raises
     if isinstance(value, SupportsFloat) or (isinstance(value, str) and value.isascii()):
@@ -176,5 +173,5 @@ def _number(value: object) -> float:
     return math.nan
 
 
-# What a value is made into before it is converted.
+# Prepares a value before msgspec converts it, by type.
 _PREPARED: Mapping[Any, Callable[[object], object]] = {int: _whole, float: _number, str: text}

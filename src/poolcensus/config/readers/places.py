@@ -1,4 +1,4 @@
-"""Readers of places and of programs: paths, destinations, URLs, modes of files, keys and commands."""
+"""Readers for paths, destinations, URLs, file modes, KMS keys and commands."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from urllib.parse import urlsplit
 from poolcensus.config.readers.conversion import EntryError, shown, text, written
 from poolcensus.config.values import Mode
 
-# What is left of a key's 1,024 bytes to a snapshot's id and its longest file name.
+# Bytes. An S3 key has at most 1,024, and the snapshot's ID and its longest file name follow the prefix.
 _LONGEST_PREFIX = 900
 
 _S3_PLACE = r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])((?:/[^/]+)*)/?"
 _OCTAL = r"(?:0o)?([0-7]{3,4})"
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*://"
 _NEARLY_A_URL = r"(?i)s3[an]?:|s3\W*//|arn:|https?:|file:|gs:|[a-z0-9.-]+\.amazonaws\.com|.*://"
-# What a shell would have taken away, and an env file or a form keeps; typewritten or typeset.
+# Quotes and blanks that a shell would remove, but an env file or a web form keeps. Straight and curly ones.
 _AROUND = " \t\r\n\"'`<>\u201c\u201d\u2018\u2019\u00ab\u00bb"
 _CONTROL = r"[\x00-\x1f\x7f]"
 
@@ -28,7 +28,7 @@ Owner = Annotated[str, written(r"[0-9]{12}", "an account ID of 12 digits, in quo
 
 
 def destination(value: object) -> str:
-    """Return a destination: a directory, `s3://bucket/prefix`, or `-`."""
+    """Read a destination: a directory, `s3://bucket/prefix`, or `-`."""
     place = text(str(value) if isinstance(value, Path) else value)
     allowed = "must be a directory, s3://BUCKET/PREFIX, or - for standard output"
     try:
@@ -40,7 +40,7 @@ def destination(value: object) -> str:
 
 
 def _may_hold_password(value: object) -> bool:
-    """Whether it would be told of a value: it stands before an @, and a token in a query or a fragment."""
+    """Return whether a value may contain a password, before an @, or a token, in a query or a fragment."""
     return not {"@", "?", "#"}.isdisjoint(str(value))
 
 
@@ -50,7 +50,8 @@ def _destination(place: str, allowed: str) -> str:
     nearly = f"{shown(place)} is neither the name of a directory nor a URL such as s3://BUCKET/PREFIX"
     if re.search(_CONTROL, place) and not place.startswith("s3://"):
         raise EntryError(f"{shown(place)}: a path can't hold a line break or another control character")
-    # In a container, a folder that was meant to be a bucket is gone with everything in it.
+    # Refuse what looks like a mistyped URL. In a container, a folder created in its place would be lost with
+    # it.
     if place.strip(_AROUND) != place:
         raise EntryError(nearly)
     if place.startswith("s3://"):
@@ -78,12 +79,12 @@ def _s3_place(value: str) -> str:
 
 
 def path(value: object) -> Path:
-    """Return a path. A leading `~` of a text stands for the home folder."""
+    """Read a path. In a text, a leading `~` stands for the home folder."""
     return value if isinstance(value, Path) else Path(path_text(value))
 
 
 def file(value: object) -> Path:
-    """Return the path of a file that is written. `-` is none, which would be called so."""
+    """Read the path of a file to write. Refuses `-`, which would be taken for a file name."""
     if value == "-":
         raise EntryError("takes a file, and not standard output. A file that is called - is ./-")
     if isinstance(value, str) and value.endswith(("/", "/.")):
@@ -92,7 +93,7 @@ def file(value: object) -> Path:
 
 
 def path_text(value: object) -> str:
-    """Return the text of a path. A leading `~` stands for the home folder."""
+    """Read a path as text. A leading `~` stands for the home folder."""
     found = text(value)
     if not found or "\0" in found:
         raise ValueError("must be a path")
@@ -109,7 +110,7 @@ def _expanded(value: str) -> str:
 
 
 def endpoint_url(value: object) -> str:
-    """Return an http or https URL without a user name in it."""
+    """Read an http or https URL. It must not contain a user name."""
     try:
         return _endpoint_url(text(value))
     except ValueError as error:
@@ -137,7 +138,7 @@ def _endpoint_url(url: str) -> str:
 
 
 def mode(owner: int, example: str, value: object) -> Mode:
-    """Return the bits of a mode, from octal text. The owner has to keep the bits in `owner`."""
+    """Read a file mode from octal text. It has to include the bits of `owner`."""
     found = re.fullmatch(_OCTAL, value) if isinstance(value, str) else None
     bits = value if isinstance(value, Mode) else int(found[1], 8) if found else -1
     if bits & owner != owner or not 0 <= bits <= 0o777:
@@ -152,7 +153,7 @@ folder_mode = partial(mode, 0o700, "0750")
 
 
 def command(value: object) -> str:
-    """Return a command line that can be split into words. No message shows it: it may hold a password."""
+    """Read a command line. Messages don't show it, since it may contain a password."""
     line = text(value)
     try:
         words = shlex.split(line)

@@ -1,4 +1,4 @@
-"""Readers of what a census covers: accounts, units, regions, pools and shards."""
+"""Readers for what a census covers: accounts, organizational units, regions, pools and shards."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ _MAX_FILTER_VALUES = 25
 _MAX_FILTER_VALUE_LENGTH = 128
 _FILTER_KEYS = ("name", "operator", "values")
 
-# Each account costs a hash of 8 bytes a shard; with as many shards as accounts, most have one or none.
+# Choosing the shard of an account hashes 8 bytes for each shard. With as many shards as accounts, most would
+# have one account or none.
 _MOST_SHARDS = 10_000
 _SHARD = r"([0-9]{1,9})/([0-9]{1,9})"
 
@@ -42,17 +43,17 @@ PoolId = Annotated[str, written(r"wspool-[0-9a-z]{9}", "a pool ID (such as wspoo
 
 
 def accounts_from(value: object) -> tuple[str, ...]:
-    """Return sources of accounts: `organization`, `self`, and paths of files. None given: `organization`."""
+    """Read the sources of accounts: `organization`, `self`, and file paths. Defaults to `organization`."""
     sources: dict[str, None] = {}
     for entry in [value] if isinstance(value, str | Path) else elements_of(value):
-        # A comma in the text of a path separates; in a Path it belongs to it.
+        # In a text, a comma separates sources. In a Path, it is part of the name.
         for part in [str(entry)] if isinstance(entry, Path) else elements_of(text(entry)):
             sources[path_text(part)] = None
     return tuple(sources) or ("organization",)
 
 
 def account_tags(value: object) -> tuple[tuple[str, str], ...]:
-    """Return the tags of `KEY=VALUE` texts, or from a table."""
+    """Read tags from `KEY=VALUE` texts, or from a table."""
     pairs = tuple(value.items()) if isinstance(value, Mapping) else elements_of(value)
     found: dict[tuple[str, str], None] = {}
     for pair in pairs:
@@ -73,7 +74,7 @@ def account_tags(value: object) -> tuple[tuple[str, str], ...]:
 
 
 def filters(value: object) -> tuple[PoolFilter, ...]:
-    """Return filters from `NAME:OPERATOR:VALUE,VALUE` texts, or from tables of name, operator and values."""
+    """Read filters from `NAME:OPERATOR:VALUE,VALUE` texts, or from tables of name, operator and values."""
     if isinstance(value, str):
         value = [part for part in value.split(";") if part.strip()]
     elif isinstance(value, Mapping):
@@ -120,7 +121,7 @@ def _filter(entry: object) -> PoolFilter:
 
 
 def shard(value: object) -> Shard:
-    """Return a shard from `I/N`."""
+    """Read a shard from `I/N`."""
     if isinstance(value, Shard):
         found = (value.index, value.count)
     else:

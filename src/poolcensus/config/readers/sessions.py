@@ -1,4 +1,4 @@
-"""Readers of roles and of their sessions: names, external ids and tags."""
+"""Readers for role names, and for the names, external IDs and tags of role sessions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ExternalId = Annotated[str, written(r"[\w+=,.@:/-]{2,1224}", "2 to 1224 letters,
 
 
 def role_name(value: object) -> str:
-    """Return the name of a role, with its path."""
+    """Read the name of a role, with its path."""
     name = text(value)
     if (found := re.fullmatch(_ROLE_ARN, name)) is not None:
         raise EntryError(f"takes a role name, not an ARN: use {shown(found[1])}")
@@ -38,7 +38,7 @@ def role_name(value: object) -> str:
 
 
 def external_id(value: object) -> Secret:
-    """Return an external id, which is a secret: no message names it."""
+    """Read an external ID. Messages don't show it, since it is a secret."""
     found = value.get_secret_value() if isinstance(value, Secret) else value
     try:
         return Secret(plain(ExternalId, found))
@@ -47,7 +47,7 @@ def external_id(value: object) -> Secret:
 
 
 def session_tags(value: object) -> tuple[tuple[str, str], ...]:
-    """Return the tags of a session from `KEY=VALUE` texts, or from a table."""
+    """Read session tags from `KEY=VALUE` texts, or from a table."""
     found = account_tags(value)
     if len(found) > _MAX_SESSION_TAGS:
         raise EntryError(f"has {len(found)} tags: a session has at most {_MAX_SESSION_TAGS}")
