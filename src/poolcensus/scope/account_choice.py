@@ -1,4 +1,4 @@
-"""Which accounts are wanted: where they come from, and what narrows them."""
+"""The choice of accounts: their sources, and the settings that narrow them down."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ SELF = "self"
 
 
 class AccountChoice(msgspec.Struct, frozen=True):
-    """Which accounts are wanted: where they come from and what narrows them.
+    """The choice of accounts: their sources, and the settings that narrow them down.
 
-    `sources` are `organization`, `self` and paths of files, which are joined. `files` has the accounts of the
-    files, which have been read before any call is made. `snapshot` is a list that was written before, which
-    takes the place of all sources: files then only say how their accounts are called. `names` and
-    `exclude_names` are patterns of names. `with_paths` and `with_tags` ask for what records are to have.
+    `sources` is any of `organization`, `self` and paths of files, and `files` has the accounts in these
+    files. `snapshot` is a list of accounts that replaces all sources; files then only say how their accounts
+    are called. `names` and `exclude_names` are patterns. `with_paths` and `with_tags` say whether records
+    have the accounts' paths and tags.
     """
 
     sources: tuple[str, ...] = (ORGANIZATION,)
@@ -49,27 +49,27 @@ class AccountChoice(msgspec.Struct, frozen=True):
 
     @property
     def own_regions(self) -> dict[str, tuple[str, ...]]:
-        """The patterns of regions of the accounts that have their own, by id."""
+        """The region patterns of accounts that have their own, by account ID."""
         return {each.id: each.regions for each in self.files.entries.values() if each.regions}
 
     @property
     def needs_paths(self) -> bool:
-        """Whether the tree of the Organization has to be known."""
+        """Whether the paths of accounts in the Organization are needed."""
         return bool(self.units or self.exclude_units or self.with_paths)
 
     @property
     def needs_tags(self) -> bool:
-        """Whether the tags of the accounts have to be read."""
+        """Whether the tags of accounts are needed."""
         return bool(self.tags or self.with_tags)
 
     @property
     def lists_organization(self) -> bool:
-        """Whether the accounts of the Organization are listed as a source."""
+        """Whether the Organization is a source of accounts."""
         return self.snapshot is None and ORGANIZATION in self.sources
 
     @property
     def needs_organization(self) -> bool:
-        """Whether Organizations has to be asked."""
+        """Whether AWS Organizations has to be called."""
         known = self.snapshot
         return (
             self.lists_organization
@@ -79,29 +79,29 @@ class AccountChoice(msgspec.Struct, frozen=True):
 
     @property
     def source_name(self) -> str:
-        """The sources, in words."""
+        """The sources in words, for messages."""
         if self.snapshot is not None:
             return f"list {self.snapshot.path}"
         names = {ORGANIZATION: "Organization", SELF: "caller"}
         return " and the ".join(names.get(each, f"file {each}") for each in self.sources)
 
     def includes(self, account_id: str) -> bool:
-        """Whether an account is among those that are named, where any are, and of this shard.
+        """Return whether an account is among those named, if any are, and belongs to this shard.
 
-        Nobody expects to hear of another one.
+        Other accounts are not reported as skipped.
         """
         if self.include and account_id not in self.include:
             return False
         return self.shard is None or shard_of(account_id, self.shard.count) == self.shard.index
 
     def reason_to_skip(self, account: ListedAccount) -> str | None:
-        """Return why an account is skipped that is one of this choice; None for one to ask.
+        """Return why an included account is skipped, or None.
 
-        Where it is in the Organization is not looked at.
+        Its place in the Organization is not checked.
         """
         if account.id in self.exclude:
             return REASONS["exclude_accounts"]
-        # An account without a name has none that matches.
+        # An account without a name matches only patterns that match the empty name.
         name = account.name or ""
         if any(fnmatchcase(name, pattern) for pattern in self.exclude_names):
             return REASONS["exclude_account_names"]
@@ -116,12 +116,11 @@ def paths_among(sources: Iterable[str]) -> tuple[str, ...]:
 
 
 def shard_of(account_id: str, count: int) -> int:
-    """Return the part, from 1, that an account belongs to. The same on every machine and in every run.
+    """Return the shard, from 1 to `count`, that an account belongs to. It is the same in every run.
 
-    By rendezvous hashing: each part has a weight for the account, whatever the others are, and the heaviest
-    takes it. So accounts that come and go move no other, and a part that is added takes its share of the
-    accounts from all the others, which keep theirs.
+    Uses rendezvous hashing: each shard has a weight for the account, and the shard with the highest weight
+    gets it. So a new account moves no other, and a new shard takes only its share from each of the others.
     """
-    # The output of SHAKE is as long as is asked for, and a longer one begins like a shorter one.
+    # SHAKE output has any length, and a longer output begins with the shorter one.
     weights = struct.unpack(f">{count}Q", shake_128(account_id.encode()).digest(8 * count))
     return weights.index(max(weights)) + 1

@@ -1,4 +1,4 @@
-"""An account as a file names it: its id, its state, and what it needs that others don't."""
+"""An account in a file: its ID, its state, and the settings that it has in place of the run's."""
 
 from __future__ import annotations
 
@@ -35,24 +35,25 @@ KNOWN_COLUMNS = frozenset(
         *PROFILE_COLUMNS,
     }
 )
-# Those that say how an account is asked. A company's list has columns of its own: `stage` is not `state`.
+# Columns that say how an account is called. Only these are checked for misspelling: other columns belong to
+# the company's own list, such as `stage`, which is not meant to be `state`.
 _ACCESS_COLUMNS = (*ROLE_COLUMNS, *EXTERNAL_ID_COLUMNS, *REGION_COLUMNS, *PROFILE_COLUMNS)
-# A letter more, less or elsewhere, in a name of six.
+# Allows one letter more, less or in another place, in a name of six letters.
 _NEAR = 0.85
-# The smallest number that has the 12 digits of an account id.
+# The smallest number with 12 digits.
 _SMALLEST_WITHOUT_ZEROS = 10**11
 ACTIVE = "ACTIVE"
 STATES = frozenset({ACTIVE, "PENDING_ACTIVATION", "SUSPENDED", "PENDING_CLOSURE", "CLOSED"})
 
-# What separates regions in a cell; a comma separates cells.
+# Separators between the regions in one cell.
 _BETWEEN_REGIONS = re.compile(r"[\s;|,]+")
 
 
 class AccountEntry(NamedTuple):
-    """An account as a file names it. `state` is None where the file says nothing of it, which means active.
+    """An account in a file. A `state` of None means that the file doesn't say, and the account is active.
 
-    `role` (a name or an ARN), `external_id` and `profile` are used for this account in place of the run's,
-    `regions` (names and patterns) in place of the setting `regions`.
+    `role` (a name or an ARN), `external_id`, `profile` and `regions` (names and patterns) replace the
+    settings of the run for this account.
     """
 
     id: str
@@ -65,25 +66,25 @@ class AccountEntry(NamedTuple):
 
     @property
     def has_own_access(self) -> bool:
-        """Whether the account is called in another way than the others."""
+        """Whether the account has its own role, external ID or profile."""
         return self.role is not None or self.external_id is not None or self.profile is not None
 
 
 def entry_from(
     cells: Mapping[str, object], at: Callable[[str], str], known_regions: frozenset[str]
 ) -> AccountEntry:
-    """Return the account of a row or an object, whose keys are those of the columns.
+    """Return the account of a row or an object. The keys of `cells` are the names of the columns.
 
-    `at` says where the value of a key stands. Raises ValueError, in words that begin with that.
+    `at` returns the place of a key's value in the file. Raises ValueError with a message that begins with it.
     """
     given = {key: value for key, value in cells.items() if value is not None and not _is_blank(value)}
-    # The id's own key is looked for in all of them: a cell that is empty is wrong, and not another's.
+    # The ID is taken from the first such column, even if its cell is empty, which is then an error.
     key = next((each for each in ID_COLUMNS if each in cells), None)
     if key is None:
         raise ValueError(f"{at('')}: there is no account_id")
     account_id = _account_id(cells[key], at(key))
     _, name = _first(given, NAME_COLUMNS)
-    # AWS itself gives both, and they may differ: what CLOSED is now was SUSPENDED.
+    # AWS returns both State and Status, and they may differ: an account in State CLOSED has Status SUSPENDED.
     state_key, state = _first(given, STATE_COLUMNS)
     return AccountEntry(
         account_id,
@@ -97,9 +98,9 @@ def entry_from(
 
 
 def check_names(names: Iterable[str], at: Callable[[str], str]) -> None:
-    """Raise ValueError for a column or key that is misspelt: the account would be asked as the others are.
+    """Raise ValueError for a misspelt column or key, which would otherwise be ignored silently.
 
-    `at` says where it stands.
+    `at` returns its place in the file.
     """
     for name in names:
         near = nearest(name, _ACCESS_COLUMNS, cutoff=_NEAR, beginnings=False)
@@ -112,16 +113,16 @@ def _is_blank(value: object) -> bool:
 
 
 def _first(given: Mapping[str, object], names: Iterable[str]) -> tuple[str, object]:
-    """Return the first of the keys that has a value, and the value; None where none has."""
+    """Return the first of the keys that has a value, and that value, or None if none has."""
     return next(((name, given[name]) for name in names if name in given), ("", None))
 
 
 def _agreed(
     given: Mapping[str, object], names: Iterable[str], at: Callable[[str], str]
 ) -> tuple[str, object]:
-    """Return the first of the keys that has a value, and the value; None where none has.
+    """Return the first of the keys that has a value, and that value, or None if none has.
 
-    Raises ValueError where another of them has another value.
+    Raises ValueError if another of the keys has a different value.
     """
     first, *others = [name for name in names if name in given] or [""]
     for other in others:
@@ -133,7 +134,7 @@ def _agreed(
 def _text(
     given: Mapping[str, object], names: Iterable[str], at: Callable[[str], str]
 ) -> tuple[str, str | None]:
-    """Return where a text stands, and the text; None where there is none."""
+    """Return the place of a text in the file, and the text, or None if there is none."""
     key, value = _agreed(given, names, at)
     if value is None:
         return "", None
@@ -147,8 +148,7 @@ def _account_id(value: object, where: str) -> str:
     if is_account_id(text):
         return text
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _SMALLEST_WITHOUT_ZEROS:
-        # Whether zeros are lost or another digit is, the number does not say: padded, it may be the id of an
-        # account of somebody else.
+        # Not padded with zeros: if another digit was lost, that would be somebody else's account.
         raise ValueError(
             f"{where}: the number {text} has fewer than the 12 digits of an account id: write the id as text,"
             " in quotes, with its zeros"
@@ -178,7 +178,7 @@ def _external_id(where: str, value: str | None) -> Secret | None:
     try:
         return readers.external_id(value)
     except ValueError as error:
-        # The words of the reader, which never have the value.
+        # The reader's message never contains the value.
         raise ValueError(f"{where}: the external ID {error}") from None
 
 
@@ -201,7 +201,7 @@ def _regions(key: str, value: object, at: Callable[[str], str], known: frozenset
     return patterns
 
 
-# A file of thousands of accounts has few patterns.
+# A file with thousands of accounts has few different patterns.
 @lru_cache(maxsize=256)
 def _matches_any(pattern: str, regions: frozenset[str]) -> bool:
     return any(partitions.matches(region, (pattern,)) for region in regions)

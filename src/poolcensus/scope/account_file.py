@@ -1,4 +1,4 @@
-"""Accounts from a file: one id a line, CSV, JSON or TOML."""
+"""Reads accounts from a file: one ID per line, CSV, JSON or TOML."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from poolcensus.scope.account_entry import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-# Not what str.splitlines takes for a line's end as well: a name may hold any of that.
+# str.splitlines would also split at characters that may occur in a name.
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _ID_IN_TEXT = re.compile(r"(?<![0-9])[0-9]{12}(?![0-9])")
 
 
 class _Rows(Protocol):
-    """What is used of a CSV reader."""
+    """The part of a CSV reader that is used here."""
 
     line_num: int
 
@@ -39,23 +39,25 @@ class _Rows(Protocol):
 
 
 class _Row(NamedTuple):
-    """The cells of a row or an object, by key, and what says where the value of a key stands."""
+    """The cells of a row or an object by key, and a function that returns the place of a key's value."""
 
     cells: Mapping[str, object]
     at: Callable[[str], str]
 
 
 def read_accounts(path: str, extra_regions: Iterable[str] = ()) -> tuple[AccountEntry, ...]:
-    """Return the accounts that a file names, each once, in the file's order.
+    """Return the accounts in a file, in order and without duplicates.
 
-    The ending says what the file is: `.csv` has a header with an id column (`account_id`, `Id`, …) and
-    perhaps columns for the name, the state, and what the account needs that others don't (`role`,
-    `external_id`, `regions`, `profile`); `.json` is a list of ids or of objects, or an object with such
-    a list under `accounts` or `Accounts`, as `aws organizations list-accounts` prints it; `.toml` has a list
-    `accounts`, of ids or tables; anything else has an id a line, `#` begins a comment, and what follows the
-    id is its name. What could be read in two ways is refused: a list decides what is covered. So is a region
-    that is in no partition nor among `extra_regions`, and so is a column or key that is nearly `role`,
-    `external_id`, `regions` or `profile`. Raises SettingsError.
+    The suffix of the name decides the format:
+
+    - `.csv`: a header with a column for the ID (`account_id`, `Id`, …), and optional columns for the name,
+    the state, and settings of the account (`role`, `external_id`, `regions`, `profile`) - `.json`: a list of
+    IDs or objects, or an object with such a list under `accounts` or `Accounts`, as `aws organizations
+    list-accounts` prints it - `.toml`: a list `accounts` of IDs or tables - other: an ID per line, optionally
+    followed by the name; `#` begins a comment
+
+    Ambiguous content is refused, since the list decides what is covered. So are unknown regions that are not
+    in `extra_regions`, and columns that look like a misspelt setting. Raises SettingsError.
     """
     try:
         text = Path(path).read_bytes().decode("utf-8-sig")
@@ -88,7 +90,7 @@ def _each_once(accounts: Iterable[AccountEntry]) -> tuple[AccountEntry, ...]:
 
 
 def _difference_between(one: AccountEntry, other: AccountEntry) -> str | None:
-    """Return the first of the keys that say how an account is called in which two entries differ, if any."""
+    """Return the first setting in which two entries of an account differ, or None."""
     keys = ("role", "external_id", "regions", "profile")
     return next((key for key in keys if getattr(one, key) != getattr(other, key)), None)
 
@@ -121,7 +123,7 @@ def _from_csv(text: str) -> Iterator[_Row]:
             continue
         if len(row) > len(header):
             raise ValueError(f"{where}: {len(row)} cells, and the header has {len(header)}")
-        # A quote that was left open takes in the records that follow, up to the next quote.
+        # A quote that was left open swallows the following records, up to the next quote.
         if any(_LINE_END.search(cell) and _ID_IN_TEXT.search(cell) for cell in row):
             raise ValueError(f"{where}: a cell in quotes holds further records; is a quote left open?")
         cells: dict[str, object] = {**dict.fromkeys(header, ""), **dict(zip(header, row, strict=False))}
@@ -129,17 +131,17 @@ def _from_csv(text: str) -> Iterator[_Row]:
 
 
 def _in_text(where: str) -> Callable[[str], str]:
-    """Return what says where the id of a line stands, which has no keys."""
+    """Return the function for places in a line of text, which has no keys."""
     return lambda _: where
 
 
 def _in_row(line: str, header: list[str]) -> Callable[[str], str]:
-    """Return what says where a cell stands: its line, and its column by number and name."""
+    """Return the function for places in a CSV row: the line, and the column by number and name."""
     return lambda key: f"{line}, column {header.index(key) + 1} ({key})"
 
 
 def _numbered(rows: _Rows) -> Iterator[tuple[str, list[str]]]:
-    """Yield the records of a CSV reader, each with the line on which it begins."""
+    """Yield the records of a CSV reader, each with the line in which it begins."""
     while True:
         where = f"line {rows.line_num + 1}"
         try:
@@ -160,7 +162,7 @@ def _from_json(text: str) -> Iterator[_Row]:
 
 
 def _listed(table: Mapping[str, object]) -> object:
-    """Return what a JSON object or a TOML table has as its list of accounts."""
+    """Return the list of accounts in a JSON object or a TOML table, or None."""
     if table.get("NextToken"):
         raise ValueError("it has a NextToken: this is one page of a longer list")
     lists = [table[name] for name in ("accounts", "Accounts") if name in table]
@@ -170,7 +172,7 @@ def _listed(table: Mapping[str, object]) -> object:
 
 
 def _without_doubles(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Return a JSON object as a dict. Raises ValueError for a key that would replace another's value."""
+    """Return a JSON object as a dict. Raises ValueError for a duplicate key."""
     made = dict(pairs)
     if len(made) < len(pairs):
         raise ValueError(f"the key {_first_double([key for key, _ in pairs])!r} is there twice")
@@ -204,7 +206,7 @@ def _from_entries(entries: object) -> Iterator[_Row]:
 
 
 def _in_object(account: str, keys: Mapping[str, str]) -> Callable[[str], str]:
-    """Return what says where a value stands: its account, by number, and its key as it is written."""
+    """Return the function for places in an object: the number of the account, and the key as written."""
     return lambda key: f"{account}, key {keys[key]}" if key in keys else account
 
 

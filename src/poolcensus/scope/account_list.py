@@ -1,7 +1,7 @@
-"""A list of accounts that `plan` writes and several runs share, such as the shards of one census: reading it.
+"""Reads a list of accounts that `plan` has written, and that several runs share, such as shards.
 
-It is a JSON object: `kind`, `schema_version`, `tool`, `created_at`, `organization_id`, `accounts_digest` and
-`accounts`, each with `account_id`, `account_name`, `state`, `ou_path` and, if they were asked for,
+It is a JSON object with `kind`, `schema_version`, `tool`, `created_at`, `organization_id`, `accounts_digest`
+and `accounts`. Each account has `account_id`, `account_name`, `state`, `ou_path` and, if requested,
 `account_tags`.
 """
 
@@ -29,9 +29,9 @@ VERSION: Final = 1
 
 
 class AccountList(msgspec.Struct, frozen=True):
-    """A list that has been read from `path`. `digest` is the SHA-256 of what it says, in hexadecimal.
+    """A list of accounts that was read from `path`. `digest` is the SHA-256 of its content, in hexadecimal.
 
-    `has_paths` and `has_tags` say whether it tells the place and the tags of every active account.
+    `has_paths` and `has_tags` say whether every active account has its path and its tags.
     """
 
     path: str
@@ -43,9 +43,9 @@ class AccountList(msgspec.Struct, frozen=True):
     has_tags: bool
 
     def check_units(self, units: Iterable[str]) -> None:
-        """Raise SettingsError for the first root or organizational unit that no account of the list is in.
+        """Raise SettingsError for a root or an organizational unit that contains no account of the list.
 
-        A list without paths does not know.
+        A list without paths is not checked.
         """
         if not self.has_paths:
             return
@@ -59,7 +59,7 @@ class AccountList(msgspec.Struct, frozen=True):
 
 
 def read_account_list(path: str) -> AccountList:
-    """Return the list that a file holds. Blocks. Raises SettingsError for anything else than such a list."""
+    """Read a list of accounts. Raises SettingsError if the file is not such a list. Blocks."""
     try:
         content = loads(Path(path).read_bytes())
     except OSError as error:
@@ -84,19 +84,19 @@ def read_account_list(path: str) -> AccountList:
 
 
 def accounts_digest(accounts: Iterable[JsonValue], created_at: JsonValue) -> str:
-    """Return the SHA-256 of accounts as a list of that time has them, in hexadecimal.
+    """Return the SHA-256 of the accounts of a list and the time of its creation, in hexadecimal.
 
-    Their order does not matter. The time does: shards of runs that each wrote a list of their own are not
-    taken for those of one run.
+    The order of the accounts does not matter. The time is included so that shards with different lists are
+    not taken for shards of one run.
     """
     lines = sorted(dumps(_sorted(each)) for each in accounts)
     return sha256(b"\n".join([dumps(created_at), *lines])).hexdigest()
 
 
 def listed_digest(account_ids: Iterable[str]) -> str:
-    """Return the SHA-256 of accounts that a run has listed by itself, in hexadecimal.
+    """Return the SHA-256 of the IDs of accounts that a run has listed, in hexadecimal.
 
-    Of their IDs alone: an account's name and state are told by the shard that has it.
+    Names and states are left out: each shard records those of its own accounts.
     """
     return sha256("\n".join(sorted(account_ids)).encode()).hexdigest()
 

@@ -1,4 +1,4 @@
-"""Writing the accounts of a plan to a list that several runs share. A run that reads one needs none of it."""
+"""Writes the accounts of a plan to a list that several runs share. Only `plan` needs this."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from poolcensus.version import TOOL
 if TYPE_CHECKING:
     from poolcensus.model import JsonObject, JsonValue
 
-# Of the user alone: names and tags of accounts tell much of an organization.
+# Readable by the user alone: names and tags of accounts reveal much about a company.
 _MODE: Final = 0o600
 
 
 def write_account_list(plan: Plan, path: str | os.PathLike[str]) -> str:
-    """Write the accounts of a plan to a file, whole or not at all, and return their digest.
+    """Write the accounts of a plan to a file, atomically, and return their digest.
 
-    Accounts that were skipped for their state are in it, others that were skipped are not. Blocks. Raises
-    DestinationError where the file can't be written.
+    Includes accounts that were skipped because of their state, but no others that were skipped. Raises
+    DestinationError if the file can't be written. Blocks.
     """
     encoded, digest = encode_account_list(plan)
     with output_file(Path(path), _MODE) as file:
@@ -34,7 +34,7 @@ def write_account_list(plan: Plan, path: str | os.PathLike[str]) -> str:
 
 
 def encode_account_list(plan: Plan) -> tuple[bytes, str]:
-    """Return what `write_account_list` writes, and the digest of the accounts."""
+    """Return the content that `write_account_list` writes, and the digest of the accounts."""
     accounts: list[JsonValue] = [
         _described(each.id, each.name, ACTIVE, each.ou_path, each.tags) for each in plan.accounts
     ]

@@ -1,4 +1,4 @@
-"""Where accounts are in the tree of the Organization, and which organizational units choose them."""
+"""The paths of accounts in the Organization, and whether an account is under an organizational unit."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 class AccountPaths:
-    """The paths of accounts: those that a listing gives, or else those of a walk of the tree.
+    """The paths of accounts, from their listing or, if that has none, from a walk of the tree.
 
-    With `with_paths` the path of every account is wanted, and a walk is of the whole tree; without, it is of
-    the units that are asked about. Each walk is made once. Unless the Organization `asks`, an account whose
-    path is not known is nowhere.
+    With `with_paths`, the path of every account is needed, and a walk covers the whole tree. Otherwise it
+    covers the units in question. Each walk is made once. If `asks` is false, no walk is made, and an account
+    without a path is under no unit.
     """
 
     def __init__(self, organization: Organization, *, with_paths: bool, asks: bool) -> None:
@@ -29,19 +29,19 @@ class AccountPaths:
         self._under: dict[str, frozenset[str]] = {}
 
     async def with_paths_of(self, accounts: list[ListedAccount]) -> list[ListedAccount]:
-        """Return accounts that a file names with the paths that Organizations lists them with."""
+        """Return the accounts of a file with the paths from Organizations' listing."""
         wanted = {each.id for each in accounts}
         paths: dict[str, str] = {}
         async with aclosing(self._organization.accounts()) as pages:
             async for page in pages:
                 paths.update((each.id, each.path) for each in page if each.path is not None)
-                # Where a listing has no paths, the rest of it is of no use.
+                # If the listing has no paths, don't read the rest of it.
                 if wanted <= paths.keys() or any(each.path is None for each in page):
                     break
         return [msgspec.structs.replace(each, path=paths.get(each.id)) for each in accounts]
 
     async def path_of(self, account: ListedAccount) -> str | None:
-        """Return the account's path; None where it is not wanted or can't be had."""
+        """Return the path of an account, or None if it is not known or not needed."""
         if account.path is not None or not self._with_paths or not self._asks:
             return account.path
         if self._paths is None:
@@ -49,7 +49,7 @@ class AccountPaths:
         return self._paths.get(account.id)
 
     async def is_under(self, account: ListedAccount, units: Iterable[str]) -> bool:
-        """Whether the account is under any of the roots and units, at any depth."""
+        """Return whether the account is under any of the roots and units, at any depth."""
         path = await self.path_of(account)
         if path is not None:
             return not set(units).isdisjoint(path.split("/"))

@@ -1,4 +1,4 @@
-"""Which accounts are asked, as a stream that starts before their listing ends."""
+"""Lists the accounts to query, as a stream that starts before the listing ends."""
 
 from __future__ import annotations
 
@@ -30,20 +30,22 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("poolcensus")
 
-# Accounts that are known at once are handed on in parts as large as a page of Organizations: whoever asks
-# them can begin while the tags of the others are read.
+# Accounts of files and lists are yielded in batches of this size, that of a page of Organizations, so that
+# the first can be queried while the tags of the others are read.
 _PAGE = 20
 _OF_FILES = "files"
 
 
 class AccountListing:
-    """One walk over the accounts. After it, `skipped` and `organization_id` are complete.
+    """One listing of the accounts. At its end, `skipped` and `organization_id` are complete.
 
-    `regions` has the regions of accounts that have their own; `usual` are those of all others, or None where
-    these are the run's. `name` is what the settings call the Organization, in a run of several, and `tables`
-    are the names of all. `owners` then has who listed each account: no other may. `for_all` are the settings
-    of the choice that stand for all of them: what these name may be in another one, and `missing` and
-    `missing_units` say what this one lacks.
+    `regions` has the regions of accounts that have their own. `usual` is the regions of all other accounts,
+    or None if they have those of the run.
+
+    The other parameters are for a run of several Organizations. `name` is the name of this one in the
+    settings, and `tables` has the names of all. `owners` maps each account to the Organization that listed
+    it: a second one that lists it is an error. `for_all` is the settings that apply to all Organizations.
+    What they name may be in another one; `missing` and `missing_units` say what this one lacks.
     """
 
     def __init__(
@@ -87,15 +89,15 @@ class AccountListing:
 
     @property
     def asks_organization(self) -> bool:
-        """Whether the listing calls Organizations."""
+        """Whether the listing calls AWS Organizations."""
         return self._choice.needs_organization
 
     async def accounts(self) -> AsyncGenerator[tuple[Account, ...]]:
-        """Yield the accounts to ask, each once, in the batches in which they become known.
+        """Yield the accounts to query, each once, in batches as they become known.
 
-        Raises ScopeError for an organizational unit that does not exist, before any account is yielded;
-        OrganizationError where the accounts can't be listed, or where one that was asked for by its id is
-        not among them.
+        Raises ScopeError if an organizational unit does not exist, before any account is yielded. Raises
+        OrganizationError if the accounts can't be listed, or if an account that the settings name is not
+        among them.
         """
         if self._kept is not None:
             for accounts in self._kept:
@@ -106,13 +108,13 @@ class AccountListing:
                 yield accounts
 
     async def list_all(self) -> int:
-        """List the accounts that `accounts` then yields, and return how many there are to ask."""
+        """List all accounts, which `accounts` yields later, and return their number."""
         async with aclosing(self._list()) as batches:
             self._kept = [accounts async for accounts in batches]
         return sum(map(len, self._kept))
 
     async def look_for_units(self) -> None:
-        """Look which units that are named for all Organizations are in this one. Raises OrganizationError."""
+        """Find out which units named for all Organizations are in this one. Raises OrganizationError."""
         if self.units_for_all and not self._has_looked:
             self._has_looked = True
             self.missing_units = await self._organization.missing_units(self.units_for_all)
@@ -122,8 +124,8 @@ class AccountListing:
             )
 
     def warn_of_skipped(self) -> None:
-        """Log which of the accounts that are named are skipped."""
-        # What this one excludes of those that are named for all may be asked in another one.
+        """Log which of the accounts that the settings name are skipped."""
+        # Not those that another Organization has: with settings for all, they are queried there.
         elsewhere = self._owners.keys() if self.named_for_all else frozenset[str]()
         if (sentence := skipped_by_name(self.skipped, self._choice.include - elsewhere)) is not None:
             _log.warning("%s", sentence)
@@ -146,7 +148,8 @@ class AccountListing:
                 f"{missing}: not among the accounts of the {choice.source_name} (check `accounts`)"
             )
         self._warn_of_repeated()
-        # Where none is left, that is the run's error. Of several Organizations, another may have some.
+        # Without any account, the run ends with an error about it. In a run of several Organizations, another
+        # may have some.
         if some and not self.named_for_all:
             self.warn_of_skipped()
         self.is_complete = True
@@ -154,12 +157,12 @@ class AccountListing:
 
     @property
     def digest(self) -> str:
-        """The digest of all accounts that were listed, of whatever shard, once they have been."""
+        """The digest of all listed accounts, over all shards. Valid once the listing has ended."""
         snapshot = self._choice.snapshot
         return listed_digest(self._source_of) if snapshot is None else snapshot.digest
 
     def lacks(self, account_id: str) -> bool:
-        """Whether the whole Organization was listed, and no source has the account."""
+        """Return whether the whole Organization was listed, and no source has the account."""
         return self.is_complete and self._choice.lists_organization and account_id not in self._source_of
 
     def _claim(self, accounts: Iterable[Account]) -> None:
@@ -169,8 +172,8 @@ class AccountListing:
             if owner != self.name:
                 shared.setdefault(owner, []).append(account.id)
         if shared:
-            # Which of the two lists an account first is chance: in the order of their tables, the error is
-            # the same each time.
+            # Which Organization lists an account first is chance. Sorted by their tables, the error is always
+            # the same.
             other = min(shared, key=self._tables.index)
             first, second = sorted((other, self.name), key=self._tables.index)
             error = AccountChoiceError(_shared_by(first, shared[other]))
@@ -181,15 +184,15 @@ class AccountListing:
         choice = self._choice
         await self.look_for_units()
         units = self._own_units
-        # A list that has paths was looked at as it was read.
+        # A list with paths was checked when it was read.
         if units and not (choice.snapshot is not None and choice.snapshot.has_paths):
             await self._organization.check_units(units)
 
     async def _batches(self) -> AsyncGenerator[Iterable[ListedAccount]]:
-        """Yield what the sources list, each account once.
+        """Yield the accounts of the sources, each once.
 
-        Organizations goes before the others, whatever their order: it knows the state of an account better
-        than a file does.
+        Organizations comes first, whatever the order of the sources, since it knows the state of an account
+        better than a file does.
         """
         choice = self._choice
         if choice.snapshot is not None:
@@ -209,7 +212,7 @@ class AccountListing:
                 for each in choice.files.entries.values()
             ),
         ]
-        # What is not among the accounts that were listed has no place in the Organization.
+        # If the Organization was listed, accounts that only files name are not in it, and have no paths.
         if not choice.lists_organization:
             named = await self._with_paths(named)
         for source, some in ((SELF, named[: len(alone)]), (_OF_FILES, named[len(alone) :])):
@@ -225,12 +228,13 @@ class AccountListing:
                     self._inactive.add(each.id)
                 yield each
             elif before == source:
-                # It is on two pages because the source has changed meanwhile, and may be active since.
+                # An account is on two pages if the Organization changed in between. It may have become
+                # active.
                 if each.state == ACTIVE and each.id in self._inactive:
                     self._inactive.remove(each.id)
                     self.skipped[:] = [skipped for skipped in self.skipped if skipped.id != each.id]
                     yield each
-            # An entry that says how an account is called adds to what another source says.
+            # An entry with settings of its own complements that of the other source.
             elif not self._adds(each.id):
                 self._repeated[each.id] = None
 
@@ -239,19 +243,19 @@ class AccountListing:
         return entry is not None and (entry.has_own_access or bool(entry.regions))
 
     async def _with_paths(self, accounts: list[ListedAccount]) -> list[ListedAccount]:
-        """Return accounts that Organizations did not list, with their paths if these are needed."""
+        """Return accounts that Organizations did not list, with their paths if they are needed."""
         if not accounts or not self._choice.needs_paths:
             return accounts
         return await self._paths.with_paths_of(accounts)
 
     async def _wanted(self, listed: ListedAccount) -> Account | None:
-        """Return an account that is to be asked. Takes note of one that is not."""
+        """Return the account if it is to be queried. Otherwise return None, and record why it is skipped."""
         choice = self._choice
         self.organization_id = self.organization_id or listed.organization_id
         if not choice.includes(listed.id):
             return None
         reason = choice.reason_to_skip(listed)
-        # Each may cost a walk of the tree.
+        # Last, since each check may cost a walk of the tree.
         if choice.units and not await self._paths.is_under(listed, self._units):
             if listed.id in choice.include:
                 self.skipped.append(SkippedAccount(listed.id, listed.name, REASONS["ous"]))
@@ -276,7 +280,7 @@ class AccountListing:
         )
 
     async def _tagged(self, accounts: list[Account]) -> list[Account]:
-        """Return those of the accounts that have all the tags, with all their tags if these are wanted."""
+        """Return the accounts that have all wanted tags. They keep their tags if records have them."""
         choice = self._choice
         wanted = []
         for account in await with_tags(accounts, self._organization):
@@ -296,12 +300,13 @@ class AccountListing:
             )
 
     def _warn_of_exclusions(self) -> None:
-        # A file, or a list that was written without it, says nothing of an account that it lacks. What is
-        # excluded for a run of several Organizations is in one of them.
+        # Only if the Organization was listed: a file says nothing about accounts that it lacks. In a run of
+        # several Organizations, the excluded account may be in another one.
         if not self._choice.lists_organization or self.name is not None:
             return
         if (sentence := excluded_in_vain(self._choice.exclude, self._source_of)) is not None:
-            # An account that was closed leaves the Organization by itself: no mail every night for that.
+            # Not a warning, which would be mailed every night: a closed account leaves the Organization by
+            # itself.
             _log.info("%s", sentence)
 
 

@@ -1,4 +1,4 @@
-"""How long a run may take: from the rates that services allow, and from the last run of the same kind."""
+"""Estimates the time of a run, from the rates that services allow and from the last run of the same kind."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from poolcensus.planned import Estimate, EstimateStep
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-# Seconds of a call whose reply is near: half of what a page of a listing takes by experience, which for 500
-# pages one after the other is 50 to 100 s.
+# Seconds of a call. In practice, a listing of 500 pages, one after the other, takes 50 to 100 s.
 _CALL = 0.15
-# AssumeRole by one account at one regional endpoint, by users' reports; AWS documents no rate.
+# AssumeRole calls per second by one account at one regional endpoint, from users' reports. AWS documents
+# none.
 _ASSUME_ROLE = 600.0
-# Of one account in one region, where users were throttled on DescribeWorkspaces; AWS documents no rate.
+# Pages per second in one account and region. Users report throttling of DescribeWorkspaces at this rate; AWS
+# documents none.
 _PAGES_OF_A_TARGET = 1.5
 
 _LISTING = frozenset(
@@ -30,9 +31,10 @@ _LISTING = frozenset(
 
 
 class LastRun(msgspec.Struct, frozen=True):
-    """What a snapshot of the same kind came to. `pages` are of targets that were `read`, in `seconds`.
+    """The figures of a snapshot of the same kind.
 
-    `longest` is the most pages that one target had.
+    `read` is the number of targets that have pages, `pages` the number of these pages, and `seconds` the time
+    of the run. `longest` is the largest number of pages of one target.
     """
 
     snapshot_id: str
@@ -44,10 +46,10 @@ class LastRun(msgspec.Struct, frozen=True):
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """What bounds the calls beside the services: places for them in the run and in each region.
+    """The limits on concurrent calls, in the run and in each region, and the number of regions.
 
-    `one_account` says that one account asks for the region status of all. `concurrent_runs` is how many share
-    the caller's limits.
+    `one_account` says that one account asks for the region status of all. `concurrent_runs` is the number of
+    runs that share the caller's rates.
     """
 
     concurrency: int
@@ -60,9 +62,9 @@ class Limits(msgspec.Struct, frozen=True):
 def estimate(
     calls: Mapping[str, int], operation: str, targets: int, limits: Limits, last: LastRun | None
 ) -> Estimate:
-    """Return how long a run with these calls may take, by IAM action, and what decides that."""
+    """Return the estimated time of a run, and the step that determines it. `calls` is by IAM action."""
     steps = tuple(_steps(calls, operation, limits, last))
-    # The steps go on side by side: the slowest of them is what a run takes at least.
+    # The steps run concurrently, so a run takes at least as long as the slowest.
     slowest = max(steps, key=lambda each: each.seconds)
     seconds = slowest.seconds
     if last is not None and last.targets:
@@ -94,7 +96,7 @@ def _steps(
             yield _at_once(action, pages, side_by_side)
             if last is not None and last.longest > 1:
                 step = _at_rate(action, last.longest, _PAGES_OF_A_TARGET)
-                # Else the whole run took less time than that: the service does not hold the target up so.
+                # If the whole run was faster than this, the service does not limit the target in that way.
                 if step.seconds <= last.seconds:
                     yield replace(step, basis=f"the longest target, {step.basis}")
         else:
@@ -102,11 +104,11 @@ def _steps(
 
 
 def _at_once(action: str, calls: int, places: int) -> EstimateStep:
-    """Return a step whose calls are made in rounds, of as many as there are places."""
+    """Return a step whose calls are made in rounds of at most `places` concurrent calls."""
     seconds = round(ceil(calls / places) * _CALL, 3)
     return EstimateStep(action, calls, seconds, f"{places:,} at a time, {_CALL:g} s each")
 
 
 def _at_rate(action: str, calls: int, rate: float) -> EstimateStep:
-    """Return a step whose calls are made at a rate, in calls a second; the first takes its time."""
+    """Return a step whose calls are limited by a rate, in calls per second."""
     return EstimateStep(action, calls, round(max(calls / rate, _CALL), 3), f"about {rate:g} a second")

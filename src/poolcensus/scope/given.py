@@ -1,4 +1,4 @@
-"""Accounts that a run is given, where another one has listed and chosen them."""
+"""Accounts that a run is given instead of listing them, because another run has chosen them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class GivenAccounts(msgspec.Struct, frozen=True):
     """The accounts of one part of a run.
 
-    `name` is what the settings call their Organization, in a run of several, and `concurrent_runs` is how
-    many go on as the same caller.
+    `name` is the name of their Organization in the settings, in a run of several. `concurrent_runs` is the
+    number of runs that share the caller.
     """
 
     accounts: tuple[Account, ...]
@@ -25,12 +25,12 @@ class GivenAccounts(msgspec.Struct, frozen=True):
 
     @property
     def own_regions(self) -> dict[str, tuple[str, ...]]:
-        """The regions of the accounts that have their own, by id."""
+        """The regions of accounts that have their own, by account ID."""
         return {each.id: each.regions for each in self.accounts if each.regions}
 
 
 class GivenListing:
-    """The listing of accounts that are given: it calls nobody."""
+    """A listing of given accounts. It makes no calls."""
 
     organization_id: str | None = None
     digest = ""
@@ -41,9 +41,9 @@ class GivenListing:
         self._accounts = accounts
 
     async def accounts(self) -> AsyncGenerator[tuple[Account, ...]]:
-        """Yield the accounts at once."""
+        """Yield all accounts in one batch."""
         yield self._accounts
 
     def lacks(self, account_id: str) -> bool:  # noqa: ARG002 - the listing's interface
-        """Return False: it is not known."""
+        """Return False, since it is not known."""
         return False

@@ -1,4 +1,4 @@
-"""The accounts of several files, each once."""
+"""Joins the accounts of several files."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 class FileAccounts(msgspec.Struct, frozen=True):
-    """The accounts that files name, by id and in order. `repeated` are the ids that several name alike."""
+    """The accounts of files, by ID and in order. `repeated` is the IDs that a second file adds nothing to."""
 
     entries: Mapping[str, AccountEntry] = {}
     repeated: tuple[str, ...] = ()
 
     @property
     def overrides(self) -> dict[str, RoleOverride]:
-        """What accounts have in place of the run's role, external ID and credentials, by id."""
+        """The accounts' own roles, external IDs and profiles, by account ID."""
         return {
             each.id: RoleOverride(each.role, each.external_id, each.profile)
             for each in self.entries.values()
@@ -33,9 +33,9 @@ class FileAccounts(msgspec.Struct, frozen=True):
 
 
 def join_files(paths: Iterable[str], extra_regions: Iterable[str] = ()) -> FileAccounts:
-    """Read files of accounts, in order. What one does not say of an account is taken from another.
+    """Read files of accounts in order, and combine the entries of each account.
 
-    Blocks. Raises SettingsError for a file that is wrong, and for two that contradict.
+    Raises SettingsError if a file is wrong, or if two files contradict each other. Blocks.
     """
     paths = [*paths]
     if not paths:
@@ -52,7 +52,7 @@ def join_files(paths: Iterable[str], extra_regions: Iterable[str] = ()) -> FileA
                 entries[entry.id], said_in[entry.id] = entry, path
                 continue
             joined = _joined(before, entry, path, said_in[entry.id])
-            # That an account is active is nothing new: it is taken for that where its state is not given.
+            # A state of ACTIVE adds nothing, since it is also the default.
             if _taken(joined) == _taken(before):
                 repeated[entry.id] = None
             entries[entry.id] = joined

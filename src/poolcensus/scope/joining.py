@@ -1,4 +1,4 @@
-"""One Organization or several: each is prepared and opened by itself, and a run has them side by side."""
+"""Prepares and opens the Organizations of a run, one or several."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ _T = TypeVar("_T")
 
 
 class Joined(msgspec.Struct, frozen=True):
-    """The Organizations of a run, prepared, by name; a single one has None.
+    """The prepared Organizations of a run, by name. A single Organization has the name None.
 
-    `settings` are those of the run, and `session` is whose credentials reach a destination on S3.
+    `settings` is the settings of the run. `session` has the credentials for a destination in a bucket.
     """
 
     settings: Settings
@@ -53,10 +53,10 @@ class Joined(msgspec.Struct, frozen=True):
 async def prepare_all(
     settings: Settings, tracing: Tracing | None, *, for_destination: bool = False
 ) -> AsyncIterator[Joined]:
-    """Read everything that the settings of each Organization point at. Makes no call.
+    """Read everything that the settings of each Organization refer to. Makes no call.
 
-    `for_destination` asks for the credentials that a destination on S3 is reached with: those of the settings
-    outside of any table. Raises SettingsError where they can't be read.
+    With `for_destination`, also read the credentials for a bucket as the destination: those of the settings
+    outside all tables. Raises SettingsError if something can't be read.
     """
     async with AsyncExitStack() as stack:
         organizations = {}
@@ -77,19 +77,21 @@ async def open_all(
     given: GivenAccounts | None = None,
     waiting: Waiting | None = None,
 ) -> AsyncIterator[tuple[Opened, ...]]:
-    """Open the connections to AWS for each Organization that has one of the regions.
+    """Open the connections to AWS. Yield the Organizations that have at least one of the regions.
 
-    Raises a FatalError where one can't be opened, where none has one of the regions, and for an account or a
-    unit that is named for the whole run and is in none of them. `given` are the accounts of one of them,
-    which is then the only one. With `waiting`, a network that is away is waited for, and said there.
+    With `given`, the run has only one Organization, and these accounts of it. With `waiting`, wait for a
+    network that is down, and record there what is waited for.
+
+    Raises a FatalError if an Organization can't be opened, if none has one of the regions, or if an account
+    or unit that is named for the whole run is in none of them.
     """
     async with AsyncExitStack() as stack:
-        # What bounds the calls is set for the run, and not in the table of an Organization.
+        # The limits on calls are settings of the run, which no table can have.
         limiter = open_limiter(next(iter(joined.organizations.values())).settings)
         shared = Shared(limiter, tuple(joined.organizations))
         opened = []
         for key, prepared in joined.organizations.items():
-            # The settings of given accounts are those of one Organization, which has no name there.
+            # For given accounts, the settings are those of one Organization, in which it has no name.
             name = key if given is None else given.name
             with naming(name):
                 run = open_run(operation, prepared, shared, name=name, given=given, waiting=waiting)
@@ -100,7 +102,7 @@ async def open_all(
 
 
 def _with_regions(organizations: Sequence[Opened]) -> tuple[Opened, ...]:
-    """Return the Organizations that have one of the regions. Raises ScopeError where none has."""
+    """Return the Organizations that have at least one of the regions. Raises ScopeError if there are none."""
     check_regions(organizations)
     for each in organizations:
         if each.lack is not None:
@@ -109,17 +111,17 @@ def _with_regions(organizations: Sequence[Opened]) -> tuple[Opened, ...]:
 
 
 def check_regions(organizations: Sequence[Opened]) -> None:
-    """Raise ScopeError where none of the Organizations has one of the regions that are asked."""
+    """Raise ScopeError if none of the Organizations has one of the regions to query."""
     lacks = [f"Organization {each.name}: {each.lack}" for each in organizations if each.lack is not None]
     if lacks and len(lacks) == len(organizations):
         raise ScopeError(" ".join(lacks))
 
 
 async def _look_for_named(listings: Sequence[AccountListing], settings: Settings) -> None:
-    """Look for what is named for the whole run, before anything is called for it.
+    """Check the accounts and units that are named for the whole run, before any account is called.
 
-    Lists the accounts where some are named. Raises what `check_named` does, and FatalError where none of them
-    is left to ask.
+    Lists all accounts if some are named. Raises the errors of `check_named`, and FatalError if no account is
+    left to query.
     """
     await _of_each(listings, AccountListing.look_for_units)
     check_named(listings)
@@ -133,9 +135,10 @@ async def _look_for_named(listings: Sequence[AccountListing], settings: Settings
 
 
 def check_named(listings: Sequence[AccountListing]) -> None:
-    """Check that what is named for the whole run is in one of its Organizations, as far as these have looked.
+    """Check that the accounts and units named for the whole run are in one of its Organizations.
 
-    Raises ScopeError for an organizational unit that is not, and AccountChoiceError for an account.
+    Uses what the listings have found out so far. Raises ScopeError for an organizational unit that is in
+    none, and AccountChoiceError for an account.
     """
     for unit in dict.fromkeys(unit for each in listings for unit in each.units_for_all):
         looked = [each for each in listings if unit in each.units_for_all]
@@ -159,7 +162,10 @@ def _names(listings: Sequence[AccountListing]) -> str:
 async def _of_each(
     listings: Sequence[AccountListing], look: Callable[[AccountListing], Awaitable[_T]]
 ) -> Mapping[str | None, _T]:
-    """Return by name what each listing comes to, side by side. Raises the FatalError of the first to fail."""
+    """Call `look` for all listings concurrently, and return the results by name.
+
+    Raises the first FatalError.
+    """
     found: dict[str | None, _T] = {}
 
     async def take(listing: AccountListing) -> None:
@@ -175,14 +181,14 @@ async def _of_each(
 
 @contextmanager
 def naming(organization: str | None) -> Iterator[None]:
-    """Have a FatalError say of which of several Organizations it tells."""
+    """Add the name of the Organization to a FatalError that is raised in the block."""
     try:
         yield
     except DestinationError:
         raise
     except FatalError as error:
         if organization is not None:
-            # One that tells of two Organizations has chosen of which.
+            # An error about two Organizations has already chosen one.
             error.organization = error.organization or organization
             error.begin_with(f"Organization {error.organization}: ")
         raise

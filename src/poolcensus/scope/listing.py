@@ -1,4 +1,4 @@
-"""What lists the accounts of a run."""
+"""The interfaces of listings of accounts."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ if TYPE_CHECKING:
 
 
 class ListsAccounts(Protocol):
-    """The accounts of a run, in the batches in which they become known, and those that are left out."""
+    """Lists the accounts of a run, and those that are skipped."""
 
     @property
     def skipped(self) -> Sequence[SkippedAccount]:
-        """The accounts that are left out, once the others have been listed."""
+        """The skipped accounts. Complete once the others have been listed."""
 
     def accounts(self) -> AsyncGenerator[tuple[Account, ...]]:
-        """Yield the accounts to ask, each once. Raises a FatalError where they can't be listed."""
+        """Yield the accounts to query, each once, in batches. Raises a FatalError if they can't be listed."""
 
 
 class ListsOrganization(ListsAccounts, Protocol):
-    """A listing that can tell of the whole Organization as well."""
+    """A listing that also knows about the whole Organization."""
 
     organization_id: str | None
 
     @property
     def digest(self) -> str:
-        """The digest of the accounts that were listed, once they have been."""
+        """The digest of the listed accounts. Valid once the listing has ended."""
 
     @property
     def asks_organization(self) -> bool:
-        """Whether the listing calls Organizations."""
+        """Whether the listing calls AWS Organizations."""
 
     def lacks(self, account_id: str) -> bool:
-        """Whether the whole Organization was listed, and no source has the account."""
+        """Return whether the whole Organization was listed, and no source has the account."""

@@ -1,4 +1,4 @@
-"""What a run begins with: the caller, the accounts' source and the regions, made from the settings."""
+"""The beginning of a run: from the settings to the caller, the listing of accounts, and the regions."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
 
 class Prepared(msgspec.Struct, frozen=True):
-    """What is read before the first call: the caller's session, and the accounts of files.
+    """Everything that is read before the first call: the caller's session, and the accounts in files.
 
-    `for_all` are the settings that narrow the accounts and regions of all Organizations of the run.
+    `for_all` is the settings that narrow the accounts and regions of all Organizations of the run.
     """
 
     settings: Settings
@@ -48,9 +48,9 @@ class Prepared(msgspec.Struct, frozen=True):
 
 
 class Shared(msgspec.Struct, frozen=True):
-    """What the Organizations of one run have in common: places for calls, and whose each account is.
+    """State that the Organizations of a run share: the limiter of calls, and the owner of each account.
 
-    `tables` are the names of all, and `listings` are those of the ones that have been opened.
+    `tables` has the names of all Organizations, and `listings` the listings of those opened so far.
     """
 
     limiter: ConcurrencyLimiter
@@ -60,12 +60,11 @@ class Shared(msgspec.Struct, frozen=True):
 
 
 class Opened(msgspec.Struct, frozen=True):
-    """Whom a run asks, and where: the connections to AWS, the listing of accounts, and the regions.
+    """An opened Organization: the connections to AWS, the listing of its accounts, and the regions.
 
-    `name` is what the settings call the Organization, in a run of several, and `settings` are its own.
-    `for_all` are those of them that narrow what is asked in all of these; `lack` says why this one has none
-    of the regions. `has_own_access` says that files name a role, an external ID or a profile for some
-    account.
+    `name` is its name in the settings, in a run of several, and `settings` is its own settings. `for_all` is
+    those that narrow the accounts and regions of all Organizations. `lack` says why this one has none of the
+    regions. `has_own_access` says that files give some accounts their own role, external ID or profile.
     """
 
     name: str | None
@@ -83,16 +82,16 @@ class Opened(msgspec.Struct, frozen=True):
 async def prepare(
     settings: Settings, tracing: Tracing | None, for_all: frozenset[str] = frozenset()
 ) -> AsyncIterator[Prepared]:
-    """Read everything that settings point at, for a run that is traced or not. Makes no call.
+    """Read everything that the settings of an Organization refer to. Makes no call.
 
-    `for_all` are those of the settings that narrow the accounts and regions of all Organizations of the run.
+    `for_all` is the settings that narrow the accounts and regions of all Organizations of the run.
     """
     settings = await in_thread(with_external_id, settings)
     files = await in_thread(join_files, paths_among(settings.accounts_from), settings.extra_regions)
     written = settings.accounts_snapshot
     snapshot = await in_thread(read_account_list, str(written)) if written is not None else None
     if snapshot is not None:
-        # One that is excluded has no account in a list that was written with the same settings.
+        # Not `exclude_ous`: a list written with the same settings has no account of an excluded unit.
         snapshot.check_units(settings.ous)
     async with open_caller(settings) as session:
         yield Prepared(settings, for_all, session, files, snapshot, tracing)
@@ -108,10 +107,11 @@ async def open_run(
     given: GivenAccounts | None = None,
     waiting: Waiting | None = None,
 ) -> AsyncIterator[Opened]:
-    """Open the connections to AWS. Raises a FatalError where the caller or the regions can't be told.
+    """Open the connections to AWS for one Organization.
 
-    `name` is that of one of several Organizations; `given` are accounts that need no listing. With `waiting`,
-    a network that is away is waited for, and said there.
+    `name` is its name in a run of several. `given` is accounts to query instead of listing them. With
+    `waiting`, wait for a network that is down, and record there what is waited for. Raises a FatalError if
+    the caller or the regions can't be determined.
     """
     settings = prepared.settings
     choice = AccountChoice(
@@ -147,7 +147,7 @@ async def open_run(
             aws.caller.partition,
             settings,
             choice.own_regions if given is None else given.own_regions,
-            # That one of the accounts of a part has regions has been found out before.
+            # The accounts of a part have been checked before: each has regions.
             may_lack=given is not None or not prepared.for_all.isdisjoint(REGIONS),
         )
         listing: ListsOrganization
@@ -180,9 +180,9 @@ async def open_run(
 
 
 def check_accounts(accounts: int, opened: Opened) -> None:
-    """Raise a FatalError where there is no account to ask, once all have been listed.
+    """Raise a FatalError if an Organization has no account to query, once all have been listed.
 
-    A shard may have none, and so may one of several Organizations where another one has some.
+    A shard may have none, and so may one of several Organizations if others have some.
     """
     skipped = opened.listing.skipped
     is_wanted = not may_have_none(opened.for_all, (each.reason for each in skipped))
@@ -191,6 +191,6 @@ def check_accounts(accounts: int, opened: Opened) -> None:
 
 
 def check_any(accounts: int, organizations: Sequence[Opened], settings: Settings) -> None:
-    """Raise a FatalError where none of the Organizations has an account to ask. A shard may have none."""
+    """Raise a FatalError if none of the Organizations has an account to query. A shard may have none."""
     if accounts == 0 and settings.shard is None:
         raise none_matches([skipped for each in organizations for skipped in each.listing.skipped], settings)

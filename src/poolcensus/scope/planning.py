@@ -1,4 +1,4 @@
-"""What a run would do: its targets, and the calls that it would make at least."""
+"""Plans a run: its targets, and the calls that it would make at least."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from poolcensus.operations import Operation
     from poolcensus.scope.opening import Opened
 
-# Enough to hide the time that one answer takes; the limiters below decide how many are sent.
+# Accounts asked concurrently. Enough to hide the latency; lower layers limit the calls that are sent.
 _ASKED_AT_ONCE = 64
 
 
 class _Status(NamedTuple):
-    """How many targets need no call, and the accounts that don't say which regions they have enabled.
+    """The number of targets that need no call, and the accounts whose region status is unknown.
 
-    `disabled` targets are in regions that their accounts have not enabled, `refused` ones in accounts whose
-    role can't be assumed. `unknown` has by ID why an account does not say.
+    `disabled` counts targets in regions that their account has not enabled, and `refused` targets in accounts
+    whose role can't be assumed. `unknown` maps account IDs to the reason.
     """
 
     disabled: int
@@ -36,16 +36,16 @@ class _Status(NamedTuple):
 
 
 async def plan_of(opened: Opened, operation: Operation, accounts: tuple[Account, ...]) -> Plan:
-    """Return what a run would do with these accounts, which `opened` has listed.
+    """Return the plan for accounts that `opened` has listed.
 
     Calls member accounts only to ask which regions they have enabled.
     """
     status = await _ask_regions(opened, accounts)
     roles = opened.aws.broker.assume_role_calls(account.id for account in accounts)
-    # Of an Organization, most accounts are asked in the same regions.
+    # Counted by regions, since most accounts of an Organization have the same.
     asked = Counter(map(opened.regions.of, accounts))
     targets = sum(len(regions) * count for regions, count in asked.items())
-    # The listing and the regions' status were asked for just now, as a run will ask for them.
+    # A run makes the same calls for the listing and the region status as were made just now.
     calls = {
         "sts:GetCallerIdentity": 1,
         **opened.aws.organization.calls,
@@ -76,7 +76,7 @@ async def plan_of(opened: Opened, operation: Operation, accounts: tuple[Account,
 
 
 def joined_plan(plans: Sequence[Plan]) -> Plan:
-    """Return the plan of several Organizations. Its caller and Organization are those of the first."""
+    """Combine the plans of several Organizations. The caller and the Organization are those of the first."""
     calls = sum((Counter(each.calls) for each in plans), Counter[str]())
     return replace(
         plans[0],
@@ -95,7 +95,7 @@ def joined_plan(plans: Sequence[Plan]) -> Plan:
 
 
 async def _ask_regions(opened: Opened, accounts: tuple[Account, ...]) -> _Status:
-    """Ask accounts which regions they have enabled, and what it takes to ask them: their roles."""
+    """Ask accounts which regions they have enabled, for which their roles are assumed."""
     opt_in = frozenset(opened.regions.opt_in)
     unknown: dict[str, str] = {}
     if not opt_in:
@@ -111,7 +111,7 @@ async def _ask_regions(opened: Opened, accounts: tuple[Account, ...]) -> _Status
         try:
             disabled = await status.disabled(account.id, require_role=False)
         except CallError as error:
-            # What is raised and not reported is the way to the account's credentials.
+            # Refusals of the calls themselves are in the report. A raised error is about the credentials.
             said = (*_said(status.report(account.id)), f"could not assume the role: {error.code}")
             unknown[account.id] = "; ".join(said)
             if isinstance(error, AssumeRoleError) and error.permanent:
@@ -120,7 +120,7 @@ async def _ask_regions(opened: Opened, accounts: tuple[Account, ...]) -> _Status
         if disabled is not None:
             found.append(len(asked & disabled))
         elif said := tuple(_said(status.report(account.id))):
-            # Where nobody is to be asked, nobody refuses.
+            # Without any refusal, nobody was asked, as the settings say, and nothing is unknown.
             unknown[account.id] = "; ".join(said)
 
     await for_each(ask, accounts, at_once=_ASKED_AT_ONCE)
@@ -128,6 +128,6 @@ async def _ask_regions(opened: Opened, accounts: tuple[Account, ...]) -> _Status
 
 
 def _said(report: StatusReport) -> Iterator[str]:
-    """Yield which calls for an account's region status failed, and with what code."""
+    """Yield the calls for an account's region status that failed, with their error codes."""
     for each in report.refusals:
         yield f"{each.action}{' by the management account' if each.by_management else ''}: {each.code}"

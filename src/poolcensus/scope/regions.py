@@ -1,4 +1,4 @@
-"""Which regions are asked, in every account and in those that have regions of their own."""
+"""Chooses the regions to query, for most accounts and for those with regions of their own."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 
 class RegionChoice(msgspec.Struct, frozen=True):
-    """The regions that are asked. `opt_in` are those that an account has to enable."""
+    """The regions to query. `opt_in` has those that an account has to enable."""
 
     always_on: tuple[str, ...]
     opt_in: tuple[str, ...]
 
     @property
     def regions(self) -> tuple[str, ...]:
-        """All of them, sorted."""
+        """All regions, sorted."""
         return tuple(sorted((*self.always_on, *self.opt_in)))
 
     def of(self, account: Account) -> tuple[str, ...]:
-        """Return the regions in which an account is asked: its own, or all where it has none of its own."""
+        """Return the regions to query in an account: its own if it has some, else all."""
         return account.regions or self.regions
 
 
@@ -40,11 +40,11 @@ def choose_regions(
     exclude: Iterable[str],
     extra: Iterable[str],
 ) -> RegionChoice:
-    """Return the regions of a partition that the patterns leave.
+    """Return the regions of a partition that the names and patterns choose.
 
-    Without patterns, these are the operation's regions. A region that is named outright is asked even where
-    it is none of them; a pattern only chooses among them. Raises ScopeError where nothing is left, and
-    FatalError where no region is named of a partition that is not known or does not have the operation.
+    Without `include`, these are the regions of the operation. A region given by name is chosen even if it is
+    not one of them, while a pattern matches only among them. Raises ScopeError if no region is left. Raises
+    FatalError if the partition is unknown or does not offer the operation, and no region is named.
     """
     include, exclude, extra = tuple(include), tuple(exclude), tuple(extra)
     known = partitions.partitions().get(partition)
@@ -55,7 +55,7 @@ def choose_regions(
             advice="Name them with `extra_regions`.",
         )
     if known is not None and not (include or extra) and not any(map(operation.offered_in, known.workspaces)):
-        # Not the settings' error: calls were made to know the partition.
+        # Not a SettingsError, since calls were made to learn the partition.
         raise FatalError(
             f"{operation.iam_action} is not offered in partition {partition}, which the caller's credentials"
             " belong to.",
@@ -76,7 +76,7 @@ def choose_regions(
     left = {region for region in chosen if not partitions.matches(region, exclude)}
     if not left:
         raise ScopeError(f"`exclude_regions` leaves out all of {', '.join(sorted(chosen))}.")
-    # Every region that AWS has opened since March 2019 is opt-in, and so are those newer than the catalogue.
+    # Every region that AWS has opened since March 2019 is opt-in, so unknown newer regions are, too.
     opt_in = {*(known.opt_in if known else ()), *(set(extra) - set(known.regions if known else ()))}
     return RegionChoice(
         always_on=tuple(sorted(left - opt_in)),
@@ -85,10 +85,10 @@ def choose_regions(
 
 
 class RegionPlan(msgspec.Struct, frozen=True):
-    """The regions of a run: `all` that are asked in any account, and those of each account.
+    """The regions of a run. `all` is those queried in any account.
 
-    `own` has them for accounts with regions of their own, by id; `usual` are those of the others, or None
-    where these are all. `lack` says why the others have none.
+    `own` has the regions of accounts that have their own, by account ID. `usual` is the regions of the other
+    accounts, or None if they have all. `lack` is the error that says why the other accounts have none.
     """
 
     all: RegionChoice
@@ -105,10 +105,11 @@ def plan_regions(
     *,
     may_lack: bool = False,
 ) -> RegionPlan:
-    """Return the regions of a run. `own` has the patterns of accounts that have their own, by id.
+    """Return the regions of a run. `own` has the patterns of accounts that have their own, by account ID.
 
-    These take the place of the setting `regions`, and `exclude_regions` holds for them too. Raises
-    ScopeError where none is left; `may_lack` says that the settings are about other Organizations as well.
+    These replace the setting `regions`; `exclude_regions` applies to them, too. Raises ScopeError if no
+    region is left. With `may_lack`, the settings also apply to other Organizations, and the error is kept in
+    `lack`.
     """
     exclude, extra = settings.exclude_regions, settings.extra_regions
     lack: ScopeError | None = None
@@ -118,7 +119,7 @@ def plan_regions(
         if not may_lack:
             raise
         usual, lack = RegionChoice((), ()), error
-    # A file of thousands of accounts has few kinds of them.
+    # A file with thousands of accounts has few different choices of regions.
     kinds: dict[tuple[str, ...], RegionChoice] = {}
     for account_id, patterns in own.items():
         if patterns not in kinds:
@@ -134,7 +135,7 @@ def plan_regions(
         ),
         opt_in=tuple(sorted({*usual.opt_in, *(region for each in kinds.values() for region in each.opt_in)})),
     )
-    # One tuple for all accounts of a kind.
+    # Accounts with the same patterns share one tuple.
     regions = {patterns: each.regions for patterns, each in kinds.items()}
     return RegionPlan(
         every,

@@ -1,4 +1,4 @@
-"""The tags of accounts, read side by side."""
+"""Reads the tags of accounts concurrently."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 async def with_tags(accounts: Iterable[Account], organization: Organization) -> list[Account]:
-    """Return the accounts with their tags, sorted by key. Those that have theirs are not asked about.
+    """Return the accounts with their tags, sorted by key. Tags that an account already has are not read.
 
     Raises OrganizationError.
     """

@@ -1,4 +1,4 @@
-"""What there is to say of accounts that a run skips: where it skips all of them, or one that was named."""
+"""Messages about skipped accounts: if all are skipped, or some that the settings name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def none_matches(skipped: Sequence[SkippedAccount], settings: Settings) -> FatalError:
-    """Return the error of a run without an account to ask, with the settings that leave accounts out."""
+    """Return the error of a run without an account to query. It names the settings that exclude accounts."""
     reasons = Counter(each.reason for each in skipped).most_common()
     by_region = any(reason == REASONS["regions"] for reason, _ in reasons)
     names = (*NARROWING, *REGIONS) if by_region else NARROWING
@@ -30,12 +30,12 @@ def none_matches(skipped: Sequence[SkippedAccount], settings: Settings) -> Fatal
     else:
         words = ", ".join(f"{count:,} {reason}" if len(reasons) > 1 else reason for reason, count in reasons)
         why = f"all {len(skipped):,} were filtered out ({words})"
-    # Not the settings' error: calls were made to know it.
+    # Not a SettingsError, since calls were made to learn it.
     return FatalError(f"No accounts match: {why}.", advice=advice)
 
 
 def excluded_in_vain(excluded: frozenset[str], listed_accounts: Container[str]) -> str | None:
-    """Return a sentence about accounts that are excluded and are not among those listed, if there are any."""
+    """Return a sentence about excluded accounts that are not among those listed, or None."""
     found = sorted(each for each in excluded if each not in listed_accounts)
     if not found:
         return None
@@ -46,7 +46,7 @@ def excluded_in_vain(excluded: frozenset[str], listed_accounts: Container[str]) 
 
 
 def skipped_by_name(skipped: Iterable[SkippedAccount], named: frozenset[str]) -> str | None:
-    """Return a sentence about the accounts that were asked for by their IDs and are skipped, if there are."""
+    """Return a sentence about accounts that the settings name and that are skipped, or None."""
     found = [each for each in skipped if each.id in named]
     if not found:
         return None
