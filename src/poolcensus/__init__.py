@@ -76,23 +76,12 @@ if TYPE_CHECKING:
     )
     from poolcensus.planned import Estimate, EstimateStep, Plan
     from poolcensus.scope.account_list_writing import write_account_list
-    from poolcensus.snapshot import (
-        Decision,
-        Keep,
-        LockHolder,
-        Reason,
-        RefusedRun,
-        Scope,
-        Snapshot,
-        SnapshotInfo,
-        list_snapshots,
-        refused_run,
-    )
-
-    # From their modules: mypy would take some for the modules, which are called as they are.
+    from poolcensus.snapshot import LockHolder, Scope, Snapshot, SnapshotInfo, list_snapshots
     from poolcensus.snapshot.merging import merge
     from poolcensus.snapshot.order import Moment
     from poolcensus.snapshot.pruning import Pruning, prune
+    from poolcensus.snapshot.refused import RefusedRun, refused_run
+    from poolcensus.snapshot.retention import Decision, Keep, Reason
     from poolcensus.snapshot.scope_news import scope_change
     from poolcensus.snapshot.unlock import unlock
     from poolcensus.snapshot.verification import Problem, ProblemKind, verify
@@ -161,26 +150,20 @@ _HOMES = {
     "poolcensus.config": ("InvalidSettingsError", "SettingProblem", "Settings"),
     "poolcensus.scope.account_list_writing": ("write_account_list",),
     "poolcensus.snapshot": (
-        "Decision",
-        "Keep",
         "LockHolder",
-        "Problem",
-        "ProblemKind",
-        "Pruning",
-        "Reason",
-        "RefusedRun",
         "Scope",
         "Snapshot",
         "SnapshotInfo",
         "list_snapshots",
-        "merge",
-        "prune",
-        "refused_run",
         "unlock",
-        "verify",
     ),
+    "poolcensus.snapshot.merging": ("merge",),
     "poolcensus.snapshot.order": ("Moment",),
+    "poolcensus.snapshot.pruning": ("Pruning", "prune"),
+    "poolcensus.snapshot.refused": ("RefusedRun", "refused_run"),
+    "poolcensus.snapshot.retention": ("Decision", "Keep", "Reason"),
     "poolcensus.snapshot.scope_news": ("scope_change",),
+    "poolcensus.snapshot.verification": ("Problem", "ProblemKind", "verify"),
     "poolcensus.streams": ("Stream",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -14,8 +14,8 @@ from poolcensus.census import Census
 from poolcensus.errors import SnapshotError
 from poolcensus.model import Outcome, SnapshotStatus
 from poolcensus.simulator.limits import Limits
-from poolcensus.snapshot import verify
 from poolcensus.snapshot.info import info_of
+from poolcensus.snapshot.verification import verify
 from transport_lab import both_transports
 
 if TYPE_CHECKING:

@@ -23,7 +23,8 @@ from poolcensus.errors import (
 )
 from poolcensus.model import Outcome
 from poolcensus.simulator.http import Response
-from poolcensus.snapshot import Scope, Snapshot, list_snapshots, verify
+from poolcensus.snapshot import Scope, Snapshot, list_snapshots
+from poolcensus.snapshot.verification import verify
 from snapshot.making import ID, LATER_ID
 from storage.buckets import PLACE, PREFIX, bucket_store, opened, stored
 

@@ -12,7 +12,7 @@ import pytest
 import poolcensus
 from poolcensus.errors import NotPublishedError
 from poolcensus.model import Outcome, SnapshotStatus
-from poolcensus.snapshot import verify
+from poolcensus.snapshot.verification import verify
 from storage.buckets import PLACE, stored
 from two_organizations import FIVE, FOUR, ONE, THREE, TWO
 

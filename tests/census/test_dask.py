@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from poolcensus.snapshot import Snapshot, verify
+from poolcensus.snapshot import Snapshot
+from poolcensus.snapshot.verification import verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

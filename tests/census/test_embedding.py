@@ -21,7 +21,8 @@ import trio
 
 import poolcensus
 from descriptors import descriptors
-from poolcensus.snapshot import Snapshot, list_snapshots, verify
+from poolcensus.snapshot import Snapshot, list_snapshots
+from poolcensus.snapshot.verification import verify
 from poolcensus.storage.local.store import FolderStore
 from snapshot.making import folder_of
 from storage.buckets import PLACE, stored

@@ -11,7 +11,7 @@ from poolcensus.cli import main
 from poolcensus.errors import IncompleteError, NotPublishedError
 from poolcensus.model import KnownGap, Outcome, SnapshotStatus
 from poolcensus.scope.account_choice import shard_of
-from poolcensus.snapshot import verify
+from poolcensus.snapshot.verification import verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

@@ -22,7 +22,9 @@ from poolcensus.errors import (
     OrganizationError,
 )
 from poolcensus.model import Outcome
-from poolcensus.snapshot import Snapshot, list_snapshots, merge, verify
+from poolcensus.snapshot import Snapshot, list_snapshots
+from poolcensus.snapshot.merging import merge
+from poolcensus.snapshot.verification import verify
 from two_organizations import FIVE, FOUR, ONE, THREE, TWO
 
 if TYPE_CHECKING:

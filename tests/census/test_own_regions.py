@@ -11,7 +11,8 @@ from poolcensus.census import Census
 from poolcensus.errors import SettingsError
 from poolcensus.model import Outcome
 from poolcensus.simulator.directory import Directory
-from poolcensus.snapshot import list_snapshots, verify
+from poolcensus.snapshot import list_snapshots
+from poolcensus.snapshot.verification import verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

@@ -17,15 +17,12 @@ from anyio import to_thread
 from descriptors import path_of
 from poolcensus.census import Census
 from poolcensus.errors import NotPublishedError, SnapshotError
-from poolcensus.snapshot import (
-    Keep,
-    RefusedRun,
-    list_snapshots,
-    prune,
-    refused_run,
-    verify,
-)
+from poolcensus.snapshot import list_snapshots
 from poolcensus.snapshot.inventory import inventory_of
+from poolcensus.snapshot.pruning import prune
+from poolcensus.snapshot.refused import RefusedRun, refused_run
+from poolcensus.snapshot.retention import Keep
+from poolcensus.snapshot.verification import verify
 from poolcensus.storage.local.reading import LocalFiles, survey
 from storage.buckets import PLACE, PREFIX, stored
 

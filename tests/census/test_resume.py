@@ -18,13 +18,14 @@ from poolcensus.census import Census
 from poolcensus.errors import CredentialsError, DestinationError, FatalError, SettingsError
 from poolcensus.format.times import rfc3339, utc_now
 from poolcensus.model import Outcome
-from poolcensus.snapshot import Snapshot, verify
+from poolcensus.snapshot.verification import verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from pathlib import Path
 
     from census_lab import Lab
+    from poolcensus.snapshot import Snapshot
 
     Start = Callable[..., Coroutine[None, None, Lab]]
 

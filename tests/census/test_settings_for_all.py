@@ -14,7 +14,9 @@ import poolcensus
 from poolcensus.doctor.findings import Cause, Check
 from poolcensus.errors import AccountChoiceError, FatalError, MergeError, ScopeError
 from poolcensus.simulator.directory import Directory
-from poolcensus.snapshot import list_snapshots, merge, verify
+from poolcensus.snapshot import list_snapshots
+from poolcensus.snapshot.merging import merge
+from poolcensus.snapshot.verification import verify
 from two_organizations import FIVE, FOUR, ONE, THREE, TWO
 
 if TYPE_CHECKING:

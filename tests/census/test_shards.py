@@ -15,9 +15,11 @@ from poolcensus.errors import MergeError
 from poolcensus.model import Shard
 from poolcensus.scope import account_list_writing
 from poolcensus.scope.account_list_writing import write_account_list
-from poolcensus.snapshot import Keep, Reason, Snapshot, list_snapshots, merge, verify
+from poolcensus.snapshot import Snapshot, list_snapshots
 from poolcensus.snapshot.inventory import read_inventory
-from poolcensus.snapshot.retention import decide
+from poolcensus.snapshot.merging import merge
+from poolcensus.snapshot.retention import Keep, Reason, decide
+from poolcensus.snapshot.verification import verify
 from poolcensus.storage.s3 import access
 from poolcensus.storage.s3.client import open_bucket
 from snapshot.making import clock

@@ -48,7 +48,7 @@ from poolcensus.results.failure_tally import FailureTally
 from poolcensus.scope.given import GivenListing
 from poolcensus.simulator.faults import Fault, FaultKind, Injector
 from poolcensus.simulator.latency import Latency
-from poolcensus.snapshot import verify
+from poolcensus.snapshot.verification import verify
 from poolcensus.workers import WorkerLostError, dask
 from two_organizations import FOUR, ONE, THREE, TWO
 

@@ -13,7 +13,8 @@ import pytest
 from poolcensus.cli import main
 from poolcensus.cli.demo import _program, own_folder
 from poolcensus.model import Outcome
-from poolcensus.snapshot import Snapshot, verify
+from poolcensus.snapshot import Snapshot
+from poolcensus.snapshot.verification import verify
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,7 +16,8 @@ from poolcensus.cli import main, running
 from poolcensus.errors import DestinationError
 from poolcensus.model import Compression, Outcome
 from poolcensus.signals import ENDING
-from poolcensus.snapshot import Snapshot, verify
+from poolcensus.snapshot import Snapshot
+from poolcensus.snapshot.verification import verify
 from poolcensus.snapshot.writer import RunDescription, SnapshotWriter
 from poolcensus.storage.local.store import FolderStore
 from snapshot.making import folder_of, target

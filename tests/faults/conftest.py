@@ -23,7 +23,7 @@ import pytest
 import census_lab  # noqa: TC001 - before a test has a loop that importing would block
 import poolcensus
 from poolcensus.cli import main
-from poolcensus.snapshot import verify
+from poolcensus.snapshot.verification import verify
 from utf8_locale import UTF8_LOCALE
 
 if TYPE_CHECKING:

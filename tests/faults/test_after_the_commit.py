@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from descriptors import needs_dev_full
-from poolcensus.snapshot import Snapshot, verify
+from poolcensus.snapshot import Snapshot
+from poolcensus.snapshot.verification import verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable

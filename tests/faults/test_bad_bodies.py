@@ -8,7 +8,7 @@ import pytest
 
 from census_lab import result_of
 from poolcensus.model import Outcome, SnapshotStatus
-from poolcensus.snapshot import verify
+from poolcensus.snapshot.verification import verify
 from transport_lab import both_transports
 
 if TYPE_CHECKING:

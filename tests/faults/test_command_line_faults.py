@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from faults.conftest import assert_one_sentence
-from poolcensus.snapshot import Snapshot, verify
+from poolcensus.snapshot import Snapshot
+from poolcensus.snapshot.verification import verify
 from snapshot.making import folder_of
 
 if TYPE_CHECKING:

@@ -24,7 +24,8 @@ FILLING = f"""
     sys.path.insert(0, {str(Path(__file__).parents[1])!r})
     from pathlib import Path
     from poolcensus.errors import DestinationError
-    from poolcensus.snapshot import Snapshot, SnapshotWriter, verify
+    from poolcensus.snapshot import Snapshot, SnapshotWriter
+    from poolcensus.snapshot.verification import verify
     from poolcensus.storage.local.store import FolderStore
     from snapshot.making import ID, LATER_ID, make, page, pool, publish, result, target, POOLS
 

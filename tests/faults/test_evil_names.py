@@ -10,7 +10,8 @@ import pytest
 from anyio import to_thread
 
 from poolcensus import report
-from poolcensus.snapshot import Snapshot, verify
+from poolcensus.snapshot import Snapshot
+from poolcensus.snapshot.verification import verify
 from snapshot.making import folder_of
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from faults.conftest import Ended, assert_one_sentence
 from poolcensus.aws.transport.files import most_connections
 from poolcensus.model import Outcome
 from poolcensus.simulator.latency import Latency
-from poolcensus.snapshot import Snapshot, verify
+from poolcensus.snapshot import Snapshot
+from poolcensus.snapshot.verification import verify
 
 if TYPE_CHECKING:
     from faults.conftest import Bench, Serve, Served, Start

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from poolcensus.snapshot import Snapshot, list_snapshots, verify
+from poolcensus.snapshot import Snapshot, list_snapshots
+from poolcensus.snapshot.verification import verify
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -28,7 +28,8 @@ from poolcensus.model import (
     Totals,
 )
 from poolcensus.operations import WORKSPACES_POOLS
-from poolcensus.snapshot import Snapshot, verify
+from poolcensus.snapshot import Snapshot
+from poolcensus.snapshot.verification import verify
 from snapshot.making import CALLER, ID, RECEIVED, page, pool, target
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from poolcensus.errors import BadResponseError
 from poolcensus.operations import Facets, ItemColumn, Listing, Operation, Query
 from poolcensus.simulator import Simulator, SimulatorConfig, WorldConfig
 from poolcensus.simulator.http import Response
-from poolcensus.snapshot import Snapshot, verify
+from poolcensus.snapshot import Snapshot
+from poolcensus.snapshot.verification import verify
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -17,7 +17,7 @@ from poolcensus.errors import SettingsError
 from poolcensus.model import Outcome, SnapshotStatus
 from poolcensus.operations import WORKSPACES_POOLS
 from poolcensus.scope.joining import open_all, prepare_all
-from poolcensus.snapshot import verify
+from poolcensus.snapshot.verification import verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable

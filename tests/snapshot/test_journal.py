@@ -25,17 +25,11 @@ from lost_replies import lose_replies
 from poolcensus.errors import AccountChoiceError, DestinationError, NotPublishedError
 from poolcensus.model import Account, Compression, Outcome, Target, TargetResult
 from poolcensus.operations import WORKSPACES_POOLS
-from poolcensus.snapshot import (
-    JournalHeader,
-    Keep,
-    Snapshot,
-    SnapshotWriter,
-    interrupted_run,
-    new_snapshot_id,
-    prune,
-    verify,
-)
+from poolcensus.snapshot import JournalHeader, Snapshot, SnapshotWriter, interrupted_run, new_snapshot_id
 from poolcensus.snapshot.journal import Entry, Journal, encode_header
+from poolcensus.snapshot.pruning import prune
+from poolcensus.snapshot.retention import Keep
+from poolcensus.snapshot.verification import verify
 from poolcensus.storage.local.files import open_file
 from poolcensus.storage.local.store import FolderStore
 from snapshot.making import (

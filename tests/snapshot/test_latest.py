@@ -10,8 +10,11 @@ import anyio
 import pytest
 
 from poolcensus.errors import SnapshotError
-from poolcensus.snapshot import Snapshot, merge, refused_run, verify
+from poolcensus.snapshot import Snapshot
 from poolcensus.snapshot.latest import is_destination, looked_up
+from poolcensus.snapshot.merging import merge
+from poolcensus.snapshot.refused import refused_run
+from poolcensus.snapshot.verification import verify
 from snapshot.making import ID, make
 from snapshot.shard_lab import ONE
 from snapshot.shard_lab import make as make_shard

@@ -17,9 +17,11 @@ from hypothesis import strategies as st
 
 from poolcensus.errors import DamagedSnapshotError, DestinationLockedError, MergeError, SnapshotError
 from poolcensus.model import Compression, KnownGap, Outcome, Page, Shard, SnapshotStatus, Target
-from poolcensus.snapshot import Snapshot, merge, verify
+from poolcensus.snapshot import Snapshot
+from poolcensus.snapshot.merging import merge
 from poolcensus.snapshot.pieces import pieces_of
 from poolcensus.snapshot.shards import LONGEST_GAP
+from poolcensus.snapshot.verification import verify
 from poolcensus.snapshot.writer import SnapshotWriter
 from poolcensus.storage.local.store import FolderStore
 from snapshot.making import FINISHED, POOLS, RECEIVED, STARTED, folder_of, publish, result, target

@@ -16,7 +16,10 @@ import poolcensus
 from descriptors import path_of
 from poolcensus.errors import DestinationError, DestinationLockedError, SnapshotError
 from poolcensus.model import Outcome
-from poolcensus.snapshot import Keep, Snapshot, list_snapshots, prune, verify
+from poolcensus.snapshot import Snapshot, list_snapshots
+from poolcensus.snapshot.pruning import prune
+from poolcensus.snapshot.retention import Keep
+from poolcensus.snapshot.verification import verify
 from poolcensus.storage.local.store import FolderStore
 from snapshot.making import make, target
 
@@ -225,7 +228,10 @@ def test_wherever_a_prune_is_cut_off_readers_see_whole_snapshots_only(tmp_path: 
         import asyncio, os, sys
         sys.path.insert(0, {str(Path(__file__).parents[1])!r})
         from pathlib import Path
-        from poolcensus.snapshot import Keep, list_snapshots, prune, verify, Snapshot
+        from poolcensus.snapshot import list_snapshots, Snapshot
+        from poolcensus.snapshot.pruning import prune
+        from poolcensus.snapshot.retention import Keep
+        from poolcensus.snapshot.verification import verify
         from poolcensus.storage.local.store import FolderStore
         from snapshot.making import make
         from snapshot.test_prune import fill, IDS

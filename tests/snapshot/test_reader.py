@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from poolcensus.errors import DamagedSnapshotError, SettingsError, SnapshotError
 from poolcensus.format.times import rfc3339
 from poolcensus.model import Compression, Outcome, SnapshotStatus
-from poolcensus.snapshot import Snapshot, list_snapshots, refused_run
+from poolcensus.snapshot import Snapshot, list_snapshots
 from poolcensus.snapshot.inventory import take_inventory
 from poolcensus.snapshot.latest import ids_that_begin, is_beginning, named_latest
+from poolcensus.snapshot.refused import refused_run
 from poolcensus.snapshot.series import newest_first, open_series
 from poolcensus.storage.local import reading
 from poolcensus.storage.local.files import open_file

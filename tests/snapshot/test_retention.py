@@ -13,8 +13,8 @@ from poolcensus.format.ids import parse_snapshot_id
 from poolcensus.format.times import rfc3339
 from poolcensus.model import OperationInfo, Shard, SnapshotStatus
 from poolcensus.operations import WORKSPACES_POOLS
-from poolcensus.snapshot import Keep, Reason, Scope, SnapshotInfo
-from poolcensus.snapshot.retention import decide
+from poolcensus.snapshot import Scope, SnapshotInfo
+from poolcensus.snapshot.retention import Keep, Reason, decide
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -9,7 +9,7 @@ import pytest
 
 from poolcensus.errors import MergeError, SnapshotError
 from poolcensus.model import Outcome
-from poolcensus.snapshot import merge
+from poolcensus.snapshot.merging import merge
 from snapshot.making import folder_of, target
 from snapshot.shard_lab import ONE, TWO, edit, make, published
 

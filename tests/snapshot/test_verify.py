@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from poolcensus.errors import DamagedSnapshotError, SnapshotError
 from poolcensus.model import Compression, Outcome
-from poolcensus.snapshot import Problem, ProblemKind, Snapshot, verify, verify_named
+from poolcensus.snapshot import Snapshot
+from poolcensus.snapshot.verification import Problem, ProblemKind, verify, verify_named
 from poolcensus.storage.local import reading
 from poolcensus.storage.local.files import open_file
 from poolcensus.storage.local.reading import LocalFiles

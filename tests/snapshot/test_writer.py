@@ -20,7 +20,8 @@ from descriptors import descriptors
 from poolcensus.errors import BadResponseError, DestinationError
 from poolcensus.format.compression import compressor
 from poolcensus.model import Compression, Outcome, Page, SnapshotStatus
-from poolcensus.snapshot import Snapshot, SnapshotWriter, verify, write_queue
+from poolcensus.snapshot import Snapshot, SnapshotWriter, write_queue
+from poolcensus.snapshot.verification import verify
 from poolcensus.storage.local.store import FolderStore
 from snapshot.making import (
     ID,

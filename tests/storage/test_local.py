@@ -22,7 +22,8 @@ import pytest
 from descriptors import descriptors, path_of
 from lost_replies import OF_RENAMES, lose_replies
 from poolcensus.errors import DestinationError, DestinationLockedError, SettingsError
-from poolcensus.snapshot import Snapshot, SnapshotWriter, list_snapshots, verify
+from poolcensus.snapshot import Snapshot, SnapshotWriter, list_snapshots
+from poolcensus.snapshot.verification import verify
 from poolcensus.storage.advice import destination_error
 from poolcensus.storage.local import files, lock
 from poolcensus.storage.local.reading import LocalSource
@@ -804,7 +805,8 @@ def test_wherever_a_commit_is_cut_off_readers_see_the_old_or_the_new_snapshot_wh
         import asyncio, os, sys
         sys.path.insert(0, {str(Path(__file__).parents[1])!r})
         from pathlib import Path
-        from poolcensus.snapshot import Snapshot, verify
+        from poolcensus.snapshot import Snapshot
+        from poolcensus.snapshot.verification import verify
         from poolcensus.storage.naming import latest_object
         from snapshot.making import ID, LATER_ID, make
 

@@ -12,8 +12,8 @@ import pytest
 
 from poolcensus.errors import CredentialsError, DestinationError, DestinationLockedError, SettingsError
 from poolcensus.format.codec import dumps, loads
-from poolcensus.snapshot import Keep
 from poolcensus.snapshot.pruning import prune_repository
+from poolcensus.snapshot.retention import Keep
 from poolcensus.storage.base import ABORT_SECONDS
 from poolcensus.storage.naming import LATEST_NAME
 from poolcensus.storage.s3.bucket import S3Bucket

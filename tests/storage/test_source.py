@@ -23,17 +23,12 @@ from poolcensus.model import Outcome
 from poolcensus.simulator import CountedPer, Fault, FaultKind, Simulator, SimulatorConfig
 from poolcensus.simulator.http import Hang
 from poolcensus.simulator.s3 import S3
-from poolcensus.snapshot import (
-    Keep,
-    Snapshot,
-    SnapshotWriter,
-    list_snapshots,
-    merge,
-    prune,
-    unlock,
-    verify,
-)
+from poolcensus.snapshot import Snapshot, SnapshotWriter, list_snapshots, unlock
 from poolcensus.snapshot.inventory import inventory_of
+from poolcensus.snapshot.merging import merge
+from poolcensus.snapshot.pruning import prune
+from poolcensus.snapshot.retention import Keep
+from poolcensus.snapshot.verification import verify
 from poolcensus.storage.s3 import access
 from poolcensus.storage.s3.client import open_bucket
 from poolcensus.storage.s3.reading import survey

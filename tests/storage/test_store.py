@@ -17,18 +17,12 @@ from poolcensus.errors import DestinationLockedError, SnapshotError
 from poolcensus.format.codec import dumps
 from poolcensus.model import Outcome
 from poolcensus.simulator import Simulator
-from poolcensus.snapshot import (
-    Keep,
-    Snapshot,
-    SnapshotWriter,
-    list_snapshots,
-    prune,
-    refused_run,
-    unlock,
-    verify,
-)
+from poolcensus.snapshot import Snapshot, SnapshotWriter, list_snapshots, unlock
 from poolcensus.snapshot.inventory import take_inventory
-from poolcensus.snapshot.pruning import prune_repository
+from poolcensus.snapshot.pruning import prune, prune_repository
+from poolcensus.snapshot.refused import refused_run
+from poolcensus.snapshot.retention import Keep
+from poolcensus.snapshot.verification import verify
 from poolcensus.storage.base import Addition, Repository, Store
 from poolcensus.storage.local.store import FolderStore
 from poolcensus.storage.naming import is_local

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from poolcensus.analysis.listing import Choice, SortKey
     from poolcensus.model import FailureGroup, Manifest, TargetResult
-    from poolcensus.snapshot import RefusedRun, Snapshot
+    from poolcensus.snapshot import Snapshot
+    from poolcensus.snapshot.refused import RefusedRun
 
 
 def put_failures(run: Snapshot | RefusedRun, choice: Choice, sort: Sequence[SortKey]) -> Coverage:

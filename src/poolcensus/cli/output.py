@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from poolcensus.model import Account, JsonObject
     from poolcensus.planned import Plan
-    from poolcensus.snapshot import Decision, LockHolder, SnapshotInfo
+    from poolcensus.snapshot import LockHolder, SnapshotInfo
+    from poolcensus.snapshot.retention import Decision
 
 # Few enough that the first lines appear soon.
 _LINES_AT_ONCE: Final = 200

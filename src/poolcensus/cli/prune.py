@@ -17,14 +17,15 @@ from poolcensus.cli.running import run
 from poolcensus.cli.trouble import complain, on_terminal
 from poolcensus.cli.usage import count
 from poolcensus.format.text import counted
-from poolcensus.snapshot import Keep, Reason, prune
+from poolcensus.snapshot.pruning import prune
+from poolcensus.snapshot.retention import Keep, Reason
 from poolcensus.storage.naming import no_snapshots
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from poolcensus.config import Settings
-    from poolcensus.snapshot import Pruning
+    from poolcensus.snapshot.pruning import Pruning
 
 
 @click.command(

@@ -20,8 +20,9 @@ from poolcensus.cli.trouble import complain, notice
 from poolcensus.errors import SnapshotError
 from poolcensus.format.ids import may_begin_id
 from poolcensus.model import HIDING, Outcome
-from poolcensus.snapshot import Snapshot, refused_run
+from poolcensus.snapshot import Snapshot
 from poolcensus.snapshot.latest import is_looked_up
+from poolcensus.snapshot.refused import refused_run
 from poolcensus.storage.naming import LATEST
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from poolcensus.analysis.coverage import Coverage
     from poolcensus.config import Settings
-    from poolcensus.snapshot import RefusedRun
+    from poolcensus.snapshot.refused import RefusedRun
 
 _OUTCOMES = tuple(each.value for each in Outcome if not each.covered)
 

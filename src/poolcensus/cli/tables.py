@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from poolcensus.analysis.account_failures import AccountFailure
     from poolcensus.model import PoolRecord
     from poolcensus.operations import ItemColumn
-    from poolcensus.snapshot import Decision, SnapshotInfo
+    from poolcensus.snapshot import SnapshotInfo
+    from poolcensus.snapshot.retention import Decision
 
 # The width assumed for a pipe or a file, where every row should be on one line.
 _NO_TERMINAL_WIDTH = 1000

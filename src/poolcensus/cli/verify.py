@@ -15,7 +15,7 @@ from poolcensus.cli.options import settings_options
 from poolcensus.cli.reading import KEYS, reading_settings
 from poolcensus.cli.trouble import complain, on_terminal, with_options
 from poolcensus.format.text import counted, printable
-from poolcensus.snapshot import Problem, ProblemKind, verify_named
+from poolcensus.snapshot.verification import Problem, ProblemKind, verify_named
 from poolcensus.storage.naming import LATEST
 
 if TYPE_CHECKING:
