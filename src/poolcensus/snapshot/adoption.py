@@ -1,4 +1,4 @@
-"""Putting a snapshot, which is a part of another one, into the writer of that."""
+"""Copies a snapshot that is a part of another one, such as a shard, into the writer of the whole."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from poolcensus.snapshot.reader import Snapshot
     from poolcensus.snapshot.record_sink import RecordSink
 
-# Each turn of the loop for as many targets as weigh little, most of which have no record.
+# Targets copied in one turn of the event loop. Most have no records.
 _MOST_AT_ONCE = 500
 
 
@@ -31,11 +31,11 @@ async def adopt(
     done: Callable[[TargetResult, Target], None],
     claim: Callable[[TargetResult], None] = lambda _: None,
 ) -> None:
-    """Put every target of `part` into the sink of the snapshot of this id, in the ledger's order.
+    """Copy every target of `part` into the sink of another snapshot, in the order of the ledger.
 
-    `claim` is called with each target's result before its records are put, and may raise; `done` takes it
-    after them. Where it is cancelled, or ends in an error, no target is left half in. Raises what `pieces_of`
-    raises, and DestinationError.
+    `snapshot_id` is the ID of that snapshot. `claim` is called with the result of each target before its
+    records are added, and may raise an error. `done` is called after them. On cancellation or an error, a
+    half-copied target is discarded. Raises DestinationError, and the errors of `pieces_of`.
     """
     reading = _Reading(pieces_of(part, snapshot_id))
     begun: Target | None = None
@@ -61,20 +61,20 @@ async def adopt(
 
 
 class _Reading:
-    """Pieces, some at a time, for threads that take turns."""
+    """An iterator over batches of pieces, to be used in threads, one at a time."""
 
     def __init__(self, pieces: Generator[Piece]) -> None:
         self._batches = _batches(pieces)
-        # A call that is cancelled leaves a thread behind that may still read.
+        # A cancelled call leaves a thread behind that may still be reading.
         self._mutex = threading.Lock()
 
     def next(self) -> list[Piece]:
-        """Return some pieces, none at the end. Blocks."""
+        """Return the next pieces, or an empty list at the end. Blocks."""
         with self._mutex:
             return next(self._batches, [])
 
     def close(self) -> None:
-        """Let go of the files. Blocks."""
+        """Close the files. Blocks."""
         with self._mutex:
             self._batches.close()
 

@@ -1,4 +1,4 @@
-"""A data file of a snapshot as it is read: its lines, and whether it is what the manifest says."""
+"""Reads a data file of a snapshot, and checks it against the manifest."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ _REST_BYTES: Final = 1 << 20
 class DataFile:
     """The records or the ledger of a snapshot, read once from the first line to the last.
 
-    Counts the lines and digests the bytes as they are read. A context manager: the file is open within it.
-    What goes wrong is the `ValueError` or `OSError` that it was, but within `placing`.
+    Counts the lines and digests the bytes while reading. The file is open while this context manager is
+    entered. Methods raise `ValueError` for damage and `OSError` for failed reads; within `placing`, these
+    become `SnapshotError`.
     """
 
     def __init__(self, files: SnapshotFiles, entry: FileEntry, compression: Compression) -> None:
@@ -46,14 +47,15 @@ class DataFile:
 
     @property
     def size(self) -> int:
-        """How many bytes have been read."""
+        """The number of bytes read so far."""
         return self._raw.bytes
 
     def lines(self, count: int | None = None) -> Iterator[bytes]:
-        """Yield all lines that have not been read yet, or so many of them.
+        """Yield the next `count` lines, or all remaining lines.
 
-        Of all, no more than one that is too many: a compressed file may hold millions of them. Raises
-        ValueError where there are fewer than `count`, and for a file that can't be decompressed.
+        Of the remaining lines, at most one more is read than the manifest says, since a compressed file may
+        contain millions. Raises ValueError if there are fewer than `count` lines, or if the file can't be
+        decompressed.
         """
         last = self.number + (count or 0)
         most = max(self.entry.records + 1 - self.number, 0) if count is None else count
@@ -64,11 +66,11 @@ class DataFile:
             raise ValueError("lines are missing")
 
     def differences(self) -> Iterator[Literal["records", "bytes", "sha256"]]:
-        """Yield which fields of the manifest's entry are not those of the file, once `lines` has ended.
+        """Yield the fields of the manifest's entry that don't match the file. Call it after `lines`.
 
-        Reads what a decompressor has left after the first.
+        After the first field, reads the rest of the file, which a decompressor may have left.
         """
-        # A file that was cut at a line's end, or at a frame's, reads like a whole one.
+        # A file that was cut at the end of a line or of a compressed frame reads like a complete one.
         if self.number != self.entry.records:
             yield "records"
         while self._raw.read(_REST_BYTES):
@@ -79,7 +81,7 @@ class DataFile:
             yield "sha256"
 
     def check(self) -> None:
-        """Raise `DamagedSnapshotError` unless the file is what the manifest says, once `lines` has ended."""
+        """Raise `DamagedSnapshotError` unless the file matches the manifest. Call it after `lines`."""
         differences = tuple(self.differences())
         if "records" in differences:
             raise self.damaged(miscounted(self.number, self.entry.records))
@@ -87,12 +89,12 @@ class DataFile:
             raise self.damaged("has another sha256 than the manifest says")
 
     def damaged(self, what: str) -> DamagedSnapshotError:
-        """Return the error that says of the file what is wrong with it."""
+        """Return an error that names the file and says what is wrong with it."""
         return DamagedSnapshotError(f"{self.place} {what}; the snapshot is damaged")
 
     @contextmanager
     def placing(self) -> Iterator[None]:
-        """Have what goes wrong say in which file and line, as a `SnapshotError`."""
+        """Turn errors in the block into a `SnapshotError` that names the file and the line."""
         try:
             yield
         except MissingFileError as error:
@@ -106,7 +108,7 @@ class DataFile:
 
 
 def miscounted(lines: int, records: int) -> str:
-    """Return what is wrong with a file of so many lines, or more, where the manifest says `records`."""
+    """Return a message about a file with at least `lines` lines, if the manifest says `records`."""
     if lines > records:
         return f"has more lines than the {records:,} that the manifest says"
     return f"has {counted(lines, 'line')} where the manifest says {records:,}"

@@ -1,7 +1,7 @@
-"""Targets whose outcome hides the pools that they may have, and of which an earlier snapshot has pools.
+"""Finds targets that can't list their pools now, but had pools in an earlier snapshot.
 
-A service that is closed to an account looks like one that the account does not use, and a region that was
-disabled like one that never was enabled. Both keep what they have.
+When AWS closes the service to an account, this looks like an account that never used it, and a region that
+was disabled looks like one that was never enabled. In both cases the pools still exist.
 """
 
 from __future__ import annotations
@@ -29,23 +29,24 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("poolcensus")
 
-# A week of nights in which a target failed, and the one before, of snapshots that have one of the targets.
+# Snapshots with one of the targets that are read. Enough for a target that has failed every night for a week.
 _MOST_SNAPSHOTS: Final = 8
-# Of an account that is new no snapshot knows anything, however many are read. Ten shards a night are so many.
+# Snapshots read in all. None knows anything about a new account. Enough if each night has ten shards.
 _MOST_READ: Final = 10 * _MOST_SNAPSHOTS
-# Eight ledgers of 100,000 targets come from a bucket in less. A disk that hangs holds up no publication.
+# Seconds. Eight ledgers of 100,000 targets take less, even from a bucket. A disk that hangs must not prevent
+# publishing.
 _LONGEST_SEARCH: Final = 120.0
 _INCOMPLETE: Final = "Pools of earlier snapshots that can't be listed now may go unmentioned"
 _NOT_FOUND: Final = "Could not look in earlier snapshots for pools that can't be listed now"
 
 Hidden: TypeAlias = "Mapping[Outcome, tuple[TargetResult, ...]]"
-"""Lines of earlier ledgers that count pools, by the outcome that hides these now."""
+"""Lines of earlier ledgers with pools, by the outcome that hides these pools now."""
 
 NOTHING_HIDDEN: Final[Hidden] = MappingProxyType({})
 
 
 class HiddenTargets:
-    """The targets of a run that may have pools which can't be listed, by their outcome."""
+    """The targets of a run that may have pools which can't be listed, by outcome."""
 
     def __init__(self) -> None:
         self._targets = {each: TargetSet() for each in Outcome if each in HIDING}
@@ -54,20 +55,20 @@ class HiddenTargets:
         return any(map(len, self._targets.values()))
 
     def add(self, result: TargetResult) -> None:
-        """Put a target in, if it is such a one."""
+        """Add a target if its outcome may hide pools."""
         targets = self._targets.get(result.outcome)
         if targets is not None:
             targets.add(result.account_id, result.region)
 
     def items(self) -> Iterator[tuple[Outcome, TargetSet]]:
-        """Yield each outcome that a target has, and its targets."""
+        """Yield each outcome that occurs, with its targets."""
         return ((outcome, targets) for outcome, targets in self._targets.items() if len(targets))
 
 
 async def find_hidden(store: Store, targets: HiddenTargets, but: Container[str] = ()) -> Hidden:
-    """Return what `hidden_since` returns of a store's snapshots, but for some by their id, from a thread.
+    """Call `hidden_since` in a thread, for the snapshots of a store except those whose ID is in `but`.
 
-    Where that hangs, nothing, with a warning. The store has to be entered.
+    If that takes too long, log a warning and return nothing. The store has to be entered.
     """
     if not targets:
         return NOTHING_HIDDEN
@@ -83,10 +84,10 @@ async def find_hidden(store: Store, targets: HiddenTargets, but: Container[str] 
 
 
 def hidden_since(earlier: Iterable[Snapshot | SnapshotError], targets: HiddenTargets) -> Hidden:
-    """Return the ledger's lines of targets that had pools when they were last seen, by their outcome now.
+    """Return the ledger lines of targets that had pools when they were last seen, by their current outcome.
 
-    `earlier` are snapshots, the newest first, of which no more are read than are needed. One that can't be
-    read, as an error among them says, is told in the log and passed over. Blocks.
+    `earlier` yields snapshots, the newest first, or errors for snapshots that can't be read, which are
+    logged. No more snapshots are read than needed. Blocks.
     """
     searches = [_Search(*each) for each in targets.items()]
     try:
@@ -98,14 +99,14 @@ def hidden_since(earlier: Iterable[Snapshot | SnapshotError], targets: HiddenTar
             if all(each.has_ended for each in searches):
                 break
     except FatalError as error:
-        # No bucket, or no credentials for it: what the run has seen is published all the same.
+        # Without the bucket or credentials for it, the snapshot is published all the same.
         _log.warning("%s: %s", _NOT_FOUND, error)
     place = attrgetter("account_id", "region")
     return {each.outcome: tuple(sorted(each.found, key=place)) for each in searches if each.found}
 
 
 class _Search:
-    """The search for what the targets of one outcome had before."""
+    """The search for earlier pools of the targets that have one outcome."""
 
     def __init__(self, outcome: Outcome, targets: TargetSet) -> None:
         self.outcome = outcome
@@ -114,24 +115,24 @@ class _Search:
         self._seen = TargetSet()
         self._knowing = 0
         self._knows = False
-        # Those that say whether there were pools then, and the same outcome: somebody was told then. Behind
-        # another outcome that hides pools there may have been some.
+        # Outcomes that end the search for a target. `ok` and `empty` say whether it had pools. After the same
+        # outcome, an earlier run has told about its pools. Other outcomes tell nothing.
         self._telling = {Outcome.OK, Outcome.EMPTY, outcome}
 
     @property
     def has_ended(self) -> bool:
-        """Whether all targets were seen, or as many snapshots as may be read."""
+        """Whether all targets have been decided, or enough snapshots have been read."""
         return self._knowing == _MOST_SNAPSHOTS or len(self._seen) == len(self._targets)
 
     def wants(self, account_id: str, region: str) -> bool:
-        """Whether the line of a target is needed. Notes that the snapshot has one of the targets."""
+        """Return whether the line of a target is needed. Record that the snapshot has one of the targets."""
         if not self._targets.has(account_id, region):
             return False
         self._knows = True
         return not self._seen.has(account_id, region)
 
     def take(self, result: TargetResult, *, in_part: bool) -> None:
-        """Note whether a target had pools. `in_part` says that its snapshot was asked for some alone."""
+        """Record whether a target had pools. `in_part` says that its snapshot was limited to some pools."""
         if result.outcome not in self._telling or (in_part and result.outcome is Outcome.EMPTY):
             return
         self._seen.add(result.account_id, result.region)
@@ -139,19 +140,19 @@ class _Search:
             self.found.append(result)
 
     def end_snapshot(self) -> None:
-        """Count the snapshot if it has one of the targets."""
+        """Count the snapshot if it had one of the targets."""
         self._knowing += self._knows
         self._knows = False
 
 
 def _look(snapshot: Snapshot, searches: Sequence[_Search]) -> None:
-    """Give each search the lines of a snapshot that it wants."""
-    # What was asked for some pools alone does not say that there were no others.
+    """Give each search the ledger lines of a snapshot that it wants."""
+    # A census of some pools does not say that there were no others.
     request = snapshot.manifest.request
     in_part = bool(request.get("pool_ids") or request.get("filters"))
 
     def wanted(account_id: str, region: str) -> bool:
-        # Of every line: a generator would take half as long again.
+        # Called for every line: with any() and a generator, it would take half as long again.
         for each in searches:  # noqa: SIM110
             if each.wants(account_id, region):
                 return True

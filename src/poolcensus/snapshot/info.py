@@ -1,4 +1,4 @@
-"""What a snapshot says of itself: its manifest, and that as a line of a list."""
+"""Reads manifests, and turns them into entries of a list of snapshots."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class SnapshotInfo:
     """A snapshot in a list.
 
-    `bytes` are those of its data files, compressed or not, and `failed` are the targets that are not covered,
-    less those that failed as the run expected.
+    `bytes` is the size of its data files as they are stored. `failed` is the number of targets that are not
+    covered, without those that a known gap expects.
     """
 
     id: str
@@ -42,17 +42,17 @@ class SnapshotInfo:
 
     @property
     def group(self) -> tuple[Scope, OperationInfo, str]:
-        """What snapshots have in common of which one says what became of the other."""
+        """The key of comparable snapshots: scope, operation and partition."""
         return self.scope, self.operation, self.partition
 
     @property
     def moment(self) -> Moment:
-        """When it was published: what snapshots are ordered by."""
+        """When the snapshot was published. Snapshots are ordered by this."""
         return moment_of(self.id, self.started_at, self.finished_at, shard=self.scope.shard)
 
 
 def info_of(manifest: Manifest) -> SnapshotInfo:
-    """Return a manifest as a line of a list."""
+    """Return a manifest as an entry of a list."""
     return SnapshotInfo(
         id=manifest.snapshot_id,
         status=manifest.status,
@@ -70,11 +70,10 @@ def info_of(manifest: Manifest) -> SnapshotInfo:
 
 
 def data_file(manifest: Manifest, base: str) -> tuple[FileEntry, Compression]:
-    """Return the manifest's entry for `base` under any compression.
+    """Return the manifest's entry for the data file `base`, and how the file is compressed.
 
-    Raises `ValueError` where it has not just one.
-
-    Only these names are ever opened: a manifest can't lead out of its folder.
+    Raises `ValueError` unless there is exactly one. Only files with these names are ever opened, so a
+    manifest can't refer to files outside its folder.
     """
     by_name = {f"{base}{compression.suffix}": compression for compression in Compression}
     found = [file for file in manifest.files if file.name in by_name]
@@ -84,7 +83,7 @@ def data_file(manifest: Manifest, base: str) -> tuple[FileEntry, Compression]:
 
 
 def check_sizes(manifest: Manifest, sizes: Mapping[str, int], place: str) -> None:
-    """Raise `DamagedSnapshotError` where a data file of a snapshot at `place` lacks, or has another size."""
+    """Raise `DamagedSnapshotError` if a data file of a snapshot is missing or has a wrong size."""
     for base in (Schema(manifest.operation).records_name, TARGETS_NAME):
         file, _ = data_file(manifest, base)
         size = sizes.get(file.name)
@@ -96,10 +95,7 @@ def check_sizes(manifest: Manifest, sizes: Mapping[str, int], place: str) -> Non
 
 
 def read_manifest(data: bytes, place: str) -> Manifest:
-    """Return the manifest of the snapshot at `place`.
-
-    Raises `SnapshotError` where it is none that can be read.
-    """
+    """Decode the manifest of the snapshot at `place`. Raises `SnapshotError` if it can't be read."""
     try:
         return _checked_manifest(data)
     except NewerSchemaError as error:
@@ -111,9 +107,9 @@ def read_manifest(data: bytes, place: str) -> Manifest:
 
 
 def own_manifest(data: bytes, snapshot_id: str, place: str) -> Manifest:
-    """Return the manifest of the snapshot at `place`, whose name says that it is the one of this id.
+    """Decode the manifest of the snapshot at `place`, and check that it has the ID that its name says.
 
-    Raises `SnapshotError` where it is none that can be read, or the manifest of another.
+    Raises `SnapshotError` if it can't be read, or belongs to another snapshot.
     """
     found = read_manifest(data, place)
     if found.snapshot_id != snapshot_id:
@@ -132,7 +128,7 @@ def _checked_manifest(data: bytes) -> Manifest:
 
 
 def info_or_none(data: bytes, snapshot_id: str) -> SnapshotInfo | None:
-    """Return what a manifest says of the snapshot of this id, None where it is none that can be read."""
+    """Return the entry for the snapshot with this ID, or None if its manifest can't be read."""
     try:
         return info_of(own_manifest(data, snapshot_id, snapshot_id))
     except SnapshotError:

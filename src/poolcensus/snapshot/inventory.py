@@ -1,4 +1,4 @@
-"""What stands at a destination."""
+"""Lists the snapshots at a destination."""
 
 from __future__ import annotations
 
@@ -26,11 +26,10 @@ _T = TypeVar("_T")
 
 
 class Inventory(msgspec.Struct, frozen=True):
-    """What stands at a destination: its snapshots, the oldest first, and the one that it calls its latest.
+    """The snapshots at a destination, the oldest first, and the ID that its `latest` names.
 
-    The order is that in which they were published, by their manifests.
-
-    `unreadable` says by id why something that is named like a snapshot is none, or none to be read.
+    The snapshots are in the order in which they were published, by their manifests. `unreadable` maps IDs to
+    the reason why what has the name of a snapshot can't be read.
     """
 
     snapshots: tuple[SnapshotInfo, ...]
@@ -39,9 +38,9 @@ class Inventory(msgspec.Struct, frozen=True):
 
 
 def inventory_of(survey: Survey, place: str) -> Inventory:
-    """Return the inventory of `place`, which has been surveyed.
+    """Return the inventory of `place` from a survey.
 
-    Where the sizes of files are known, a snapshot that lacks some of its data is none to be read.
+    If the survey knows the sizes of files, a snapshot with missing data counts as unreadable.
     """
 
     def make(manifest: Manifest) -> SnapshotInfo:
@@ -54,16 +53,16 @@ def inventory_of(survey: Survey, place: str) -> Inventory:
 
 
 async def take_inventory(repository: Repository) -> Inventory:
-    """Return the inventory of a store. Raises what `Repository.survey` does."""
+    """Return the inventory of a store. Raises the errors of `Repository.survey`."""
     return await repository.survey(lambda found: inventory_of(found, repository.location))
 
 
 def read_in_order(
     manifests: Iterable[tuple[str, bytes | SnapshotError]], place: str, make: Callable[[Manifest], _T]
 ) -> tuple[tuple[_T, ...], dict[str, str]]:
-    """Return what `make` makes of each manifest at `place`, in the order of publishing.
+    """Call `make` for each manifest at `place`, and return the results in the order of publishing.
 
-    And by id why others can't be read.
+    Also return, by ID, why other manifests can't be read.
     """
     found: list[tuple[Moment, _T]] = []
     unreadable: dict[str, str] = {}
@@ -77,7 +76,7 @@ def read_in_order(
 
 
 def _own_manifest(manifest: bytes | SnapshotError, snapshot_id: str, place: str) -> Manifest:
-    """Return what a snapshot says of itself, if it is the one that its name says. Raises `SnapshotError`."""
+    """Decode a manifest, and check its ID. Raises `SnapshotError`."""
     if isinstance(manifest, SnapshotError):
         raise manifest
     return own_manifest(manifest, snapshot_id, place)
@@ -88,17 +87,17 @@ def list_snapshots(
 ) -> tuple[SnapshotInfo, ...]:
     """Return the snapshots at a destination, a folder or `s3://BUCKET/PREFIX`, the newest at the end.
 
-    `settings` say how S3 is reached: see `Snapshot.open`. Whatever is not a snapshot that this version can
-    read is passed over. Raises `SnapshotError` where a folder itself can't be read, and `DestinationError`
-    or another `FatalError` where a bucket can't. Blocks.
+    Snapshots that this version can't read are left out. `settings` says how to access a bucket: see
+    `Snapshot.open`. Raises `SnapshotError` if the folder itself can't be read, and `DestinationError` or
+    another `FatalError` if the bucket can't. Blocks.
     """
     return read_inventory(dest, settings=settings).snapshots
 
 
 def read_inventory(dest: str | os.PathLike[str], *, settings: Settings | None = None) -> Inventory:
-    """Return the snapshots at a destination, and why others can't be read. As `list_snapshots`.
+    """Return the inventory of a destination. Parameters and errors are those of `list_snapshots`.
 
-    What it calls its latest is looked up, with a warning in the log where that is no snapshot.
+    Log a warning if `latest` names something that is not a snapshot.
     """
     with open_source(dest, settings) as source:
         ids = source.ids()

@@ -1,9 +1,9 @@
-"""What an interrupted run leaves for the next one: which targets were done, and where their records are.
+"""The journal of a draft, from which a run resumes: the finished targets, and where their records are.
 
-The journal lies beside the data files of a draft. Its first line says what the run was asked for; every
-other line is a line of the ledger, with how many bytes the target's records have in pools.ndjson, where
-they follow each other in the order of these lines. Both carry checksums. So it may be cut off at any byte,
-or run ahead of the records: what does not match is not taken over, and is called again.
+The journal is beside the data files of a draft. Its first line is the request of the run. Every other line
+belongs to a finished target: its ledger line, and the size and the checksum of its records in pools.ndjson,
+which are in the same order. Each line has a checksum of its own. So the journal may be cut off at any byte,
+and may be ahead of the records: targets that don't match are called again.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ _PIECE = 1 << 18
 
 
 class JournalHeader(msgspec.Struct, frozen=True):
-    """What a run was asked for, as far as its targets and their records depend on it.
+    """The first line of a journal: the snapshot being written, and what the run was asked to do.
 
-    `asked` is everything that has to be the same in a run that goes on.
+    `asked` is everything that has to be the same in a run that resumes.
     """
 
     snapshot_id: str
@@ -51,7 +51,7 @@ class JournalHeader(msgspec.Struct, frozen=True):
 
 
 class Entry(NamedTuple):
-    """Where a finished target's records are in their file, uncompressed, and its line in the journal."""
+    """The place of a finished target's records in the uncompressed file, and of its line in the journal."""
 
     offset: int
     size: int
@@ -60,7 +60,7 @@ class Entry(NamedTuple):
 
 
 def encode_header(header: JournalHeader) -> bytes:
-    """Return the first line of a journal."""
+    """Encode the first line of a journal."""
     return seal(
         dumps(
             {
@@ -76,17 +76,16 @@ def encode_header(header: JournalHeader) -> bytes:
 
 
 def encode_entry(ledger_line: bytes, size: int, checksum: int) -> bytes:
-    """Return the journal's line for a target: its ledger line, and the size and CRC-32 of its records."""
+    """Encode the journal line of a target: its ledger line, and the size and CRC-32 of its records."""
     return seal(b"%d %d " % (size, checksum) + ledger_line)
 
 
 class Journal:
-    """The finished targets of one interrupted run, checked when it is opened. Everything here blocks.
+    """The finished targets of an interrupted run. They are checked when the journal is opened.
 
-    What reads an entry may be called in several threads at a time. It raises `OSError` or `ValueError` where
-    that can't be read any more.
-
-    `failure` is what the system said where it refused to read on, behind the entries that there are.
+    All methods block. `begin` and `piece` may be called by several threads at a time, and raise `OSError` or
+    `ValueError` if the entry can no longer be read. `failure` is the error of the system that ended the
+    reading after the known entries, or None.
     """
 
     def __init__(
@@ -106,10 +105,10 @@ class Journal:
 
     @classmethod
     def open(cls, folder: Path) -> Self | None:
-        """Return the journal of a draft, with its targets that are covered and whose records are there.
+        """Open the journal of a draft. It has the covered targets whose records are complete.
 
-        None where there is no journal, or it is damaged. Raises `OSError` where it, or the file of records,
-        can't be read.
+        Return None if there is no journal, or if its header is damaged. Raises `OSError` if nothing of the
+        journal or the records can be read.
         """
         lines: IO[bytes] | None = None
         records: IO[bytes] | None = None
@@ -142,17 +141,17 @@ class Journal:
         return sum(len(regions) for regions in self._entries.values())
 
     def find(self, account_id: str, region: str) -> Entry | None:
-        """Return the entry of a target that is to be taken over."""
+        """Return the entry of a target, or None."""
         return self._entries.get(account_id, {}).get(region)
 
     def begin(self, entry: Entry) -> tuple[TargetResult, bytes]:
-        """Return how the target ended, and the first piece of its records."""
+        """Return the result of the target, and the first piece of its records."""
         line = os.pread(self._lines.fileno(), entry.line_size, entry.line)
         _, _, ledger_line = _parsed(line)
         return self._schema.decode_result(ledger_line), self.piece(entry, 0)
 
     def piece(self, entry: Entry, start: int) -> bytes:
-        """Return a piece of the target's records from `start` on, in bytes; nothing at their end."""
+        """Return the piece of the target's records that begins at byte `start`. Empty at their end."""
         left = entry.size - start
         piece = os.pread(self._records.fileno(), min(_PIECE, left), entry.offset + start)
         if left and not piece:
@@ -160,12 +159,12 @@ class Journal:
         return piece
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the files."""
         _close(self._lines, self._records)
 
 
 def decode_header(line: bytes) -> JournalHeader:
-    """Return what a journal's first line says, its checksum taken off. Raises `ValueError` for all else."""
+    """Decode the first line of a journal, without its checksum. Raises `ValueError` for anything else."""
     content = loads(line)
     if not isinstance(content, dict):
         raise ValueError("the first line is no header")  # noqa: TRY004 - damage, like the rest
@@ -188,14 +187,14 @@ def _parsed(line: bytes) -> tuple[int, int, bytes]:
 
 def _close(*files: IO[bytes] | None) -> None:
     for each in files:
-        # They are only read: no failure of a close loses anything.
+        # The files are only read, so an error while closing loses nothing.
         if each is not None:
             with suppress(OSError):
                 each.close()
 
 
 def _plain(file: Path, compression: Compression) -> tuple[IO[bytes], OSError | None]:
-    """Return the records as they are before compression, as far as they can be read, and why no further."""
+    """Return a file with the uncompressed records, and the error that ended the reading early, or None."""
     raw = open_file(file, buffering=0)
     if compression is Compression.NONE:
         return raw, None
@@ -206,7 +205,7 @@ def _plain(file: Path, compression: Compression) -> tuple[IO[bytes], OSError | N
             for piece in pieces(raw, compression):
                 plain.write(piece)
         except ValueError:
-            # Cut off: what is missing is found out line by line.
+            # The file is cut off. `_checked` finds out which targets are missing.
             pass
         except OSError as error:
             failure = error
@@ -216,7 +215,7 @@ def _plain(file: Path, compression: Compression) -> tuple[IO[bytes], OSError | N
 
 
 def _checked(lines: IO[bytes], records: IO[bytes], schema: Schema) -> Iterator[tuple[TargetResult, Entry]]:
-    """Yield the entries whose records are there. Raises `OSError`."""
+    """Yield the entries whose records match their checksums. Raises `OSError`."""
     records.seek(0)
     offset = 0
     while True:
@@ -226,7 +225,7 @@ def _checked(lines: IO[bytes], records: IO[bytes], schema: Schema) -> Iterator[t
             size, checksum, ledger_line = _parsed(line)
             result = schema.decode_result(ledger_line)
         except ValueError:
-            # The end, or damage: where the records of what follows begin is not known then.
+            # The end, or damage. Then it is unknown where the records of the following targets begin.
             return
         found, left = 0, size
         while left and (piece := records.read(min(_PIECE, left))):

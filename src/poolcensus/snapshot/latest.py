@@ -1,4 +1,4 @@
-"""Which snapshot is the latest, and which one a name such as `latest~2` stands for."""
+"""Finds the latest snapshot, and the snapshot that a name such as `latest~2` refers to."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("poolcensus")
 
-# Told where, and which id.
+# Called with the destination and the ID if `latest` names something that is not a snapshot.
 Misnamed: TypeAlias = "Callable[[str, str], None]"
 
 _LATEST_REF: Final = re.compile(rf"{LATEST}(?:~([0-9]{{1,9}}))?")
 
-# From the start that an id names to the end: an interrupted run is resumed within one day of its start,
-# and no census takes another.
+# The longest time from the start of a run, which its ID names, to its end. An interrupted run can be resumed
+# within a day of its start, and no census takes longer than another day.
 _LONGEST_RUN: Final = timedelta(days=2)
 
-# Enough to see where they differ, and a line has room for them.
+# IDs shown in a message. Enough to see where they differ, and few enough for a line.
 _MATCHES_SHOWN: Final = 4
 
 
 class LatestSearch:
-    """A search for the newest of many snapshots that reads the manifests of a few.
+    """A search for the newest of many snapshots that reads only a few manifests.
 
-    Ids are read from the newest one backwards, which ends where no earlier start can have a later end. What
-    `latest` names is read as well: it was found when it was published, so that a run is not missed whose
-    clock was put right by days while it ran.
+    Manifests are read backwards from the newest ID, until no earlier run can have ended later. The snapshot
+    that `latest` names is read as well. Otherwise a run during which the clock was corrected by days could be
+    missed.
     """
 
     def __init__(self, ids: Iterable[str], named: str | None, now: datetime) -> None:
@@ -57,7 +57,7 @@ class LatestSearch:
         self._newest: tuple[Moment, SnapshotInfo | None] | None = None
 
     def next(self) -> list[str]:
-        """Return the ids of the snapshots to read next, none where the newest is found."""
+        """Return the IDs of the snapshots to read next. Empty once the newest is found."""
         if not self._left:
             return []
         known = parse_snapshot_id(self._left[-1]) if self._newest is None else self._newest[0].finished
@@ -70,7 +70,10 @@ class LatestSearch:
         return found
 
     def take(self, snapshot_id: str, info: SnapshotInfo | None) -> bool:
-        """Take what was read of a snapshot, None where it can't be. Return whether it is from the future."""
+        """Take a snapshot that was read; `info` is None if it can't be.
+
+        Return whether it is in the future.
+        """
         moment = moment_of(snapshot_id) if info is None else info.moment
         is_ahead = moment.is_ahead(self._now)
         if not is_ahead and (self._newest is None or moment > self._newest[0]):
@@ -79,23 +82,21 @@ class LatestSearch:
 
     @property
     def newest(self) -> str | None:
-        """The id of the newest snapshot of those that were read, and that are not from the future."""
+        """The ID of the newest snapshot that was read and is not dated in the future, or None."""
         return None if self._newest is None else self._newest[0].id
 
     @property
     def info(self) -> SnapshotInfo | None:
-        """What the newest snapshot says of itself, None where there is none or it can't be read."""
+        """The entry of the newest snapshot, or None if there is none or it can't be read."""
         return None if self._newest is None else self._newest[1]
 
 
 class LatestAfter:
-    """The choice of the latest snapshot once one has been published: a `storage.base.LatestChoice`.
+    """Chooses the latest snapshot after one has been published. Implements `storage.base.LatestChoice`.
 
-    `info` is what that one says of itself.
-    `before` is the newest of the others, None where there is none that can be read.
-
-    Where all are dated in the future, `latest` stays with the one that it names: a clock that went back takes
-    nothing away.
+    `info` is the entry of the published snapshot. `before` is the newest of the others, or None if none can
+    be read. If all are dated in the future, because the clock was set back, `latest` keeps naming the same
+    one.
     """
 
     def __init__(self, snapshot_id: str, info: SnapshotInfo | None) -> None:
@@ -108,13 +109,13 @@ class LatestAfter:
         self.is_passed_over = False
 
     def start(self, ids: Iterable[str], named: str | None) -> None:
-        """Begin with what there is."""
+        """Begin with the IDs at the destination and the one that `latest` names."""
         there = frozenset(ids)
         self._named = named if named in there else None
         self._others = LatestSearch(there - {self._id}, named, datetime.now(UTC))
 
     def next(self) -> list[str]:
-        """Return the ids of the manifests to read next, none once the choice is made."""
+        """Return the IDs of the manifests to read next. Empty once the choice is made."""
         if self._others is None:
             return []
         if ids := self._others.next():
@@ -126,15 +127,15 @@ class LatestAfter:
         return []
 
     def take(self, snapshot_id: str, manifest: bytes | None) -> None:
-        """Take what was read."""
+        """Take a manifest that was read, or None if it can't be read."""
         if self._others is not None:
             self._others.take(snapshot_id, None if manifest is None else info_or_none(manifest, snapshot_id))
 
 
 def warn_of_latest(place: str, snapshot_id: str) -> None:
-    """Log that the `latest` of a destination names what is no snapshot.
+    """Log that the `latest` of a destination names something that is not a snapshot.
 
-    Each look at the destination does. A command, which may look more than once, prints it once.
+    This is logged at each look-up, but a command prints it only once.
     """
     _log.warning(
         "%s in %s names %s, which has no %s: it is no snapshot and is passed over",
@@ -147,19 +148,19 @@ def warn_of_latest(place: str, snapshot_id: str) -> None:
 
 
 def named_latest(source: Source, there: Collection[str], misnamed: Misnamed = warn_of_latest) -> str | None:
-    """Return the id that the destination calls its latest, and tell `misnamed` where that is no snapshot.
+    """Return the ID that `latest` names. Call `misnamed` if that is not a snapshot, by default to log it.
 
-    `there` are the ids of the snapshots that it has. By default that is a warning in the log.
+    `there` is the IDs of the snapshots at the destination.
     """
     name = source.latest()
-    # What was published since they were listed is looked for where it lies.
+    # It may have been published after the IDs were listed, so look for its manifest.
     if name is not None and name not in there and not _has_manifest(source, name):
         misnamed(source.location, name)
     return name
 
 
 def _has_manifest(source: Source, snapshot_id: str) -> bool:
-    """Whether a snapshot of this id has been published, and is still there."""
+    """Return whether the snapshot with this ID has a manifest."""
     try:
         return bool(source.files(snapshot_id).manifest())
     except SnapshotError:
@@ -167,9 +168,9 @@ def _has_manifest(source: Source, snapshot_id: str) -> bool:
 
 
 def search_latest(source: Source, there: Iterable[str], named: str | None) -> LatestSearch:
-    """Return the search for the newest of the snapshots that are `there`, by id, done.
+    """Search for the newest of the snapshots whose IDs are in `there`, and return the completed search.
 
-    `named` is what the destination calls its latest.
+    `named` is the ID that `latest` names.
     """
     search = LatestSearch(there, named, datetime.now(UTC))
     while ids := search.next():
@@ -180,10 +181,10 @@ def search_latest(source: Source, there: Iterable[str], named: str | None) -> La
 
 
 def find(source: Source, ref: str, misnamed: Misnamed = warn_of_latest) -> str:
-    """Return the id of the snapshot that `ref` names: `latest`, `latest~N`, an id or its unique beginning.
+    """Return the ID of the snapshot that `ref` names: `latest`, `latest~N`, an ID or its unique beginning.
 
-    `misnamed` is told where `latest` names what is no snapshot, by default with a warning in the log. Raises
-    `SnapshotError` where there is none, or more than one.
+    Call `misnamed` if `latest` names something that is not a snapshot, by default to log it. Raises
+    `SnapshotError` if no snapshot matches, or several do.
     """
     ids = source.ids()
     back = steps_back(ref)
@@ -203,9 +204,9 @@ def _moments(source: Source, ids: Iterable[str]) -> Iterable[Moment]:
 
 
 def ids_that_begin(ref: str, ids: Iterable[str]) -> list[str]:
-    """Return the one id that begins with `ref`, in a list; none where `ref` is an id itself.
+    """Return a list with the ID that begins with `ref`. Empty if none does, or if `ref` is a complete ID.
 
-    Raises `SnapshotError` where several do.
+    Raises `SnapshotError` if several do.
     """
     found = sorted(each for each in ids if each.startswith(ref)) if may_begin_id(ref) else []
     if len(found) > 1:
@@ -215,17 +216,18 @@ def ids_that_begin(ref: str, ids: Iterable[str]) -> list[str]:
 
 
 def is_looked_up(ref: str) -> bool:
-    """Whether `ref` names a snapshot of a destination: `latest`, `latest~N` or an id. Else it is a path."""
+    """Return whether `ref` is `latest`, `latest~N` or an ID, which are looked up. Otherwise it is a path."""
     return is_snapshot_id(ref) or _LATEST_REF.fullmatch(ref) is not None
 
 
 def looked_up(
     ref: str | os.PathLike[str], dest: str | os.PathLike[str] | None = None
 ) -> tuple[str | os.PathLike[str], str] | None:
-    """Return the destination in which `ref` is looked up, `dest` or one in a bucket, and by which name.
+    """Return the destination in which to look up `ref`, and the name to look up.
 
-    None where `ref` is not looked up: it is the path of a folder, or a place in a bucket that is no snapshot.
-    An empty name is no path, and no snapshot has it. Raises `OSError` where the system refuses to look.
+    The destination is `dest`, or a part of `ref` if that is in a bucket. Return None if `ref` is not looked
+    up: it is the path of a folder, or a place in a bucket that is not a snapshot. An empty `ref` is looked
+    up, and found nowhere. Raises `OSError` if the system can't tell whether there is a folder.
     """
     if not isinstance(ref, str):
         return None
@@ -233,7 +235,7 @@ def looked_up(
     if is_in_s3(ref):
         place, _, name = name.rpartition("/")
         return (place, name) if is_looked_up(name) and is_in_s3(place) else None
-    # A shell that completes names of folders ends them with a slash.
+    # A shell adds a slash when it completes the name of a folder.
     if name != ref and is_folder(ref):
         return None
     return (
@@ -247,10 +249,10 @@ def looked_up_beside_folder(
     dest: str | os.PathLike[str] | None,
     ids_in: Callable[[Source], Iterable[str]],
 ) -> tuple[str | os.PathLike[str], str] | None:
-    """Return what `looked_up` returns, of a folder that is no snapshot and has the name of one at `dest`.
+    """Return what `looked_up` does, for a name of a snapshot at `dest` that a folder happens to have as well.
 
-    None where it is one, and where none of the ids in `dest` is `ref` or begins with it. `opened` gives what
-    reads a destination. Raises `OSError` where the system refuses to look.
+    Return None if the folder is a snapshot, or if no ID at `dest` begins with `ref`. `opened` opens a
+    destination, and `ids_in` returns the IDs in it. Raises `OSError` if the system can't tell what is there.
     """
     name = ref.rstrip("/") if isinstance(ref, str) else ""
     if not (is_snapshot_id(name) or may_begin_id(name)):
@@ -262,40 +264,40 @@ def looked_up_beside_folder(
         with opened(place) as source:
             found = any(each.startswith(name) for each in ids_in(source))
     except SnapshotError:
-        # That the folder is no snapshot is what there is to say.
+        # The caller then reports that the folder is not a snapshot.
         return None
     return (place, name) if found else None
 
 
 def is_destination(ref: str | os.PathLike[str]) -> bool:
-    """Whether `ref` is a place where snapshots go, and neither names one nor is the folder of one.
+    """Return whether `ref` is a destination, not the name or the folder of a snapshot.
 
-    Raises `OSError` where the system refuses to look.
+    Raises `OSError` if the system can't tell what is there.
     """
     if looked_up(ref) is not None:
         return False
     place = os.fspath(ref)
     if is_in_s3(place):
         return True
-    # A snapshot whose manifest is gone is still none.
+    # A folder with the name of a snapshot is not a destination, even if its manifest is missing.
     return is_folder(place) and not (
         exists(Path(place) / MANIFEST_NAME) or is_snapshot_id(Path(place).resolve().name)
     )
 
 
 def is_beginning(ref: str) -> bool:
-    """Whether `ref` is the beginning of an id, and not the path of a folder that is there."""
+    """Return whether `ref` may be the beginning of an ID, and is not the path of an existing folder."""
     return may_begin_id(ref) and not is_folder(ref)
 
 
 def steps_back(ref: str) -> int | None:
-    """Return N for `latest~N`, 0 for `latest`, None for an id."""
+    """Return N for `latest~N`, 0 for `latest`, or None for an ID."""
     match = _LATEST_REF.fullmatch(ref)
     return None if match is None else int(match[1] or 0)
 
 
 def look_up(ref: str, moments: Iterable[Moment], place: str) -> str:
-    """Return the id of the one of `moments` that `ref` names. Raises `SnapshotError` where there is none."""
+    """Return the ID that `ref` names among `moments`. Raises `SnapshotError` if there is none."""
     now = datetime.now(UTC)
     ordered = sorted(moments)
     ids = [each.id for each in ordered]

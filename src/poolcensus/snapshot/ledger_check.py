@@ -1,4 +1,4 @@
-"""What can be wrong with a line of the ledger that its schema allows."""
+"""Checks ledger lines beyond what their schema requires."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 def wrong_with(result: TargetResult, operation: OperationInfo, *, is_second: bool) -> str | None:
-    """Return what is wrong with a line of the ledger of `operation`, None where nothing is.
+    """Return what is wrong with a line of the ledger, or None.
 
-    `is_second` says that its target has a line already.
+    `operation` is that of the snapshot. `is_second` says that the target already has a line.
     """
     if is_second:
         return f"a second line for {named(result.account_id, result.region)}"
@@ -27,5 +27,5 @@ def wrong_with(result: TargetResult, operation: OperationInfo, *, is_second: boo
 
 
 def named(account_id: str, region: str) -> str:
-    """Return what messages call a target."""
+    """Return the name of a target for messages."""
     return f"account {account_id} in {region}"

@@ -1,4 +1,4 @@
-"""Joining the shards of one run into one snapshot."""
+"""Joins the shards of one run into one snapshot."""
 
 from __future__ import annotations
 
@@ -44,19 +44,19 @@ async def merge(
 ) -> Snapshot:
     """Join the shards of one run into one snapshot, publish it at `dest`, and return it.
 
-    Each of `parts` is a snapshot as `Snapshot.open` takes it, looked up at `dest`, or a destination, of which
-    the latest snapshot is taken. They are read once, never held as a whole, and stay as they are. `settings`
-    say how S3 is reached and how the snapshot is compressed.
+    Each of `parts` names a snapshot as for `Snapshot.open`, looked up at `dest`, or a destination, whose
+    latest snapshot is used. The parts are read once, never kept in memory as a whole, and not changed.
+    `settings` says how to access a bucket, and how to compress the snapshot.
 
-    Raises `MergeError` unless they are all the shards of one run, `SnapshotError` for one that is not there
-    or is damaged, and what publishing raises; then nothing is published.
+    Raises `MergeError` unless the parts are all shards of one run, `SnapshotError` if a part is missing or
+    damaged, and the errors of publishing. In all these cases nothing is published.
     """
     require_asyncio()
     return await Merging(parts, dest, settings).run()
 
 
 class Merging:
-    """One run of `merge`, and what there is to tell of it."""
+    """One run of `merge`, and its results."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class Merging:
 
     @property
     def published(self) -> Snapshot | None:
-        """What was published, even where `run` was cancelled just after that."""
+        """The published snapshot, even if `run` was cancelled after publishing, or None."""
         manifest = self._writer.manifest if self._writer is not None else None
         if manifest is None:
             return None
@@ -84,11 +84,11 @@ class Merging:
 
     @property
     def before(self) -> SnapshotInfo | None:
-        """The newest of the other snapshots at the destination once this one is published."""
+        """The newest other snapshot at the destination, known once this one is published."""
         return self._writer.before if self._writer is not None else None
 
     async def run(self) -> Snapshot:
-        """Join the shards. Raises what `merge` does."""
+        """Join the shards. Raises the errors of `merge`."""
         if not self._parts:
             raise MergeError("no shards were named")
         try:
@@ -105,7 +105,7 @@ class Merging:
 
     async def _join(self, parts: Sequence[Snapshot], repository: Repository) -> None:
         shards = [each.manifest for each in parts]
-        # All shards expect the same.
+        # All shards have the same known gaps.
         gaps = KnownGaps(shards[0].known_gaps)
         draft = await repository.draft(new_snapshot_id(min(each.started_at for each in shards)))
         async with SnapshotWriter(
@@ -123,7 +123,7 @@ class Merging:
             await writer.publish(_describe(shards, self._accounts, gaps))
 
     def _claim(self, part: str, gaps: KnownGaps, result: TargetResult) -> None:
-        """Take note of a target. Raises MergeError where another shard has its account."""
+        """Record a target. Raises MergeError if another shard has its account."""
         if result.account_id not in self._owners:
             self._accounts[result.organization] += 1
         gaps.take(result)
@@ -134,7 +134,7 @@ class Merging:
 
 
 def _describe(shards: Sequence[Manifest], accounts: Counter[str | None], gaps: KnownGaps) -> RunDescription:
-    """Return what the run of the shards was. `accounts` has their number by Organization."""
+    """Describe the run of the shards. `accounts` is the number of accounts by Organization."""
     first = shards[0]
     skipped = dict.fromkeys(account for each in shards for account in each.accounts_skipped)
     return RunDescription(

@@ -1,9 +1,10 @@
-"""The order in which snapshots were published, by what they say of themselves.
+"""The order in which snapshots were published, by their manifests.
 
-Ids sort by their start, and at random within one second; a run that goes on with an interrupted one keeps
-its id. So the order is that of the manifests: by their end, then shards before what is whole, then by their
-start, then by id. A merged snapshot ends as the last of its shards did and begins as the first did, and says
-more than any of them. What has no manifest that can be read is placed by its id alone.
+IDs don't give this order. They sort by the start of the run, and at random within a second, and a run that
+resumes keeps the ID of the interrupted run. So snapshots are ordered by their end, then shards before
+complete snapshots, then by their start, then by ID. A merged snapshot has the end of its last shard and the
+start of its first one, and comes after them. A snapshot without a readable manifest is placed by its ID
+alone.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ from poolcensus.format.ids import parse_snapshot_id
 if TYPE_CHECKING:
     from poolcensus.model import Shard
 
-# How far off AWS lets a clock be before it refuses its signatures: clocks that differ by less are no reason
-# to pass over a snapshot. By this machine's clock for a bucket, too: S3 refuses who is fifteen minutes off.
+# AWS accepts signatures from a clock that is this far off, so snapshots of such clocks are not passed over.
+# This machine's clock is used for buckets, too: S3 refuses a clock that is fifteen minutes off.
 AHEAD: Final = timedelta(minutes=5)
 
 
 class Moment(NamedTuple):
-    """When a snapshot was published. Moments compare as their snapshots come one after the other.
+    """When a snapshot was published. Moments compare in the order of publishing.
 
-    `is_whole` says that the snapshot is no shard.
+    `is_whole` says that the snapshot is not a shard.
     """
 
     finished: datetime
@@ -33,7 +34,7 @@ class Moment(NamedTuple):
     id: str
 
     def is_ahead(self, now: datetime) -> bool:
-        """Whether the snapshot says that it is from the future: its id, its start or its end."""
+        """Return whether the snapshot is dated in the future, by its ID, its start or its end."""
         return max(self.finished, self.started, parse_snapshot_id(self.id)) > now + AHEAD
 
 
@@ -44,6 +45,6 @@ def moment_of(
     *,
     shard: Shard | None = None,
 ) -> Moment:
-    """Return the moment of a snapshot. A time that is not known is taken from the id."""
+    """Return the moment of a snapshot. An unknown time is taken from the ID."""
     named = parse_snapshot_id(snapshot_id)
     return Moment(finished_at or named, shard is None, started_at or named, snapshot_id)

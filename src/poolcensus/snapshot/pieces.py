@@ -1,4 +1,4 @@
-"""A snapshot taken apart: each target's line of the ledger with the records that belong to it."""
+"""Reads a snapshot target by target: each ledger line with its records."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ if TYPE_CHECKING:
     from poolcensus.model import TargetResult
     from poolcensus.snapshot.reader import Snapshot
 
-# What is handed on at a time: a target with more records comes in several pieces.
+# Bytes of a piece. A target with more records comes in several pieces.
 PIECE_BYTES: Final = 1 << 18
 
 _TEXT: Final = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
-# The head of a record, as this program writes it, to its region. A record that looks otherwise is parsed.
+# The beginning of a record, up to its region, as this program writes it. Other records are parsed.
 _HEAD: Final = re.compile(
     rb'\{"snapshot_id":"([^"\\]*)","collected_at":"([^"\\]*)","partition":"[^"\\]*",'
     rb'"account_id":"([^"\\]*)","account_name":(?:null|TEXT)(?:,"organization":TEXT)?(?:,"ou_path":TEXT)?'
     rb'(?:,"account_tags":\{(?:TEXT:TEXT,?)*\})?,"region":"([^"\\]*)",'.replace(b"TEXT", _TEXT)
 )
 
-# A line that ends otherwise may have been cut off.
+# The end of a record. A line with another end may have been cut off.
 _TAIL: Final = b"}\n"
 _TIME: Final = "collected_at"
-# Of no record, which is an object.
+# A head that no record has.
 _NO_HEAD: Final = b"\n"
 
 
 class Piece(msgspec.Struct, frozen=True):
-    """Some records of a target, as bytes, with its line of the ledger. The `last` of a target ends it."""
+    """Some encoded records of a target, and its result. `last` marks the last piece of a target."""
 
     result: TargetResult
     data: bytes
@@ -48,11 +48,13 @@ class Piece(msgspec.Struct, frozen=True):
 
 
 def pieces_of(part: Snapshot, snapshot_id: str) -> Generator[Piece]:
-    """Yield what `part` has, target by target, with `snapshot_id` in its records in place of its own.
+    """Yield the pieces of `part`, target by target. In the records, `snapshot_id` replaces its own ID.
 
-    Reads both files once, in step, and holds a few lines of each. Blocks. Raises DamagedSnapshotError where
-    they are not what the manifest says, perhaps only after the last piece; SnapshotError where they can't be
-    read, or the records are in another order than the ledger, and DestinationError where a bucket can't.
+    Reads both files once and in parallel, and keeps a few lines of each in memory. Blocks.
+
+    Raises DamagedSnapshotError if the files don't match the manifest, perhaps only after the last piece.
+    Raises SnapshotError if they can't be read, or if the records are in another order than the ledger, and
+    DestinationError if a bucket can't be read.
     """
     with ExitStack() as stack:
         stack.enter_context(part)
@@ -71,7 +73,7 @@ def pieces_of(part: Snapshot, snapshot_id: str) -> Generator[Piece]:
                     yield from renamed.of_target(result)
                 ledger.check()
         except _OtherOrderError:
-            # Of files that are whole, it is another writer's order.
+            # If the files are not damaged, another writer has used another order.
             for file in (ledger, records):
                 _check_rest(file)
             raise
@@ -94,11 +96,11 @@ def _opened(file: DataFile, stack: ExitStack) -> DataFile:
 
 
 class _OtherOrderError(SnapshotError):
-    """A record is not of the target that is next in the ledger."""
+    """A record does not belong to the next target in the ledger."""
 
 
 class _RenamedRecords:
-    """The records of one target after the other, under another snapshot's id."""
+    """Reads the records of one target after the other, and replaces their snapshot ID."""
 
     def __init__(self, part: Snapshot, snapshot_id: str, lines: DataFile) -> None:
         self._schema = part.schema
@@ -106,13 +108,13 @@ class _RenamedRecords:
         self._before = part.id.encode()
         self._head = b'{"snapshot_id":"%b"' % self._before
         self._new_head = b'{"snapshot_id":"%b"' % snapshot_id.encode()
-        # What comes after the head where an item begins with its identity; a record of another is parsed.
+        # Follows the head if the item begins with its identity. A record with another item is parsed.
         self._item = b'%b:{%b:"' % (dumps(self._operation.item), dumps(self._operation.identity))
         self._lines = lines
 
     def of_target(self, result: TargetResult) -> Iterator[Piece]:
         key = (result.account_id.encode(), result.region.encode())
-        # The records of a page begin with the same bytes, which are looked at once.
+        # The records of a page begin with the same bytes, which are checked once.
         head = _NO_HEAD
         taken: list[bytes] = []
         size = 0
@@ -130,10 +132,10 @@ class _RenamedRecords:
         yield Piece(result, self._renamed(taken), last=True)
 
     def _checked(self, line: bytes, key: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
-        """Return what the next records may begin with as well, and the record as this program writes it.
+        """Check a record. Return its head, which the next records may share, and the record as written here.
 
-        Raises ValueError for one that is none, or is of another snapshot, and `_OtherOrderError` for one of
-        another target.
+        Raises ValueError if the line is not a record of this snapshot, and `_OtherOrderError` if it belongs
+        to another target.
         """
         found = _HEAD.match(line) if line.endswith(_TAIL) else None
         if found is not None and line.startswith(self._item, found.end()):
@@ -157,9 +159,9 @@ class _RenamedRecords:
         return head, line
 
     def _renamed(self, lines: list[bytes]) -> bytes:
-        """Return lines, which all begin with the snapshot's id, with the new one in its place."""
+        """Replace the snapshot ID, with which all the lines begin, by the new one."""
         if not lines:
             return b""
-        # Only at the beginning of a line: an item may hold the same text.
+        # Only at the beginning of lines, since an item may contain the same text.
         rest = b"".join(lines)[len(self._head) :].replace(b"\n" + self._head, b"\n" + self._new_head)
         return self._new_head + rest

@@ -1,4 +1,4 @@
-"""Removing the snapshots that no rule keeps."""
+"""Removes the snapshots that no rule keeps."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Pruning:
-    """What became of the snapshots of a destination.
+    """The result of `prune`.
 
-    `decisions` has every snapshot that could be read, the oldest first. `unreadable` says by snapshot id
-    why the others were left alone, which counted for no rule: also where a data file lacks, or has another
-    size than the manifest says. `failures` what went wrong with those that were to be removed.
+    `decisions` has every snapshot that could be read, the oldest first. `unreadable` maps the IDs of the
+    others to the reason. They are left alone and count for no rule; snapshots with data files that are
+    missing or have a wrong size are among them. `failures` maps the IDs of snapshots that could not be
+    removed to the error.
     """
 
     decisions: tuple[Decision, ...]
@@ -40,22 +41,22 @@ async def prune(
     dry_run: bool = False,
     settings: Settings | None = None,
 ) -> Pruning:
-    """Remove from `dest`, a folder or `s3://BUCKET/PREFIX`, the snapshots that `keep` does not keep.
+    """Remove the snapshots at `dest`, a folder or `s3://BUCKET/PREFIX`, that `keep` does not keep.
 
-    The newest complete snapshot of each scope, operation and partition, what `latest` names and what is from
-    the future always stay.
-    A snapshot disappears for readers as a whole. One that can't be removed does not stop the others. A dry
-    run takes no lock and changes nothing. `settings` say how S3 is reached: see `Snapshot.open`.
+    The newest complete snapshot of each scope, operation and partition, the one that `latest` names, and
+    those dated in the future always stay. For readers, a snapshot disappears as a whole. If one can't be
+    removed, the others are. With `dry_run`, no lock is taken and nothing is changed. `settings` says how to
+    access a bucket: see `Snapshot.open`.
 
-    Raises `DestinationLockedError` where a run holds the destination, `DestinationError` or `SnapshotError`
-    where there is none or it can't be read.
+    Raises `DestinationLockedError` if a run holds the lock of the destination, and `DestinationError` or
+    `SnapshotError` if the destination does not exist or can't be read.
     """
     require_asyncio()
     return await prune_repository(open_repository(dest, settings, must_exist=True), keep, dry_run=dry_run)
 
 
 async def prune_repository(repository: Repository, keep: Keep, *, dry_run: bool = False) -> Pruning:
-    """Remove the snapshots of a store that `keep` does not keep. Raises what `prune` does."""
+    """Remove the snapshots of a store that `keep` does not keep. Raises the errors of `prune`."""
     if dry_run:
         return await _decided(repository, keep)
     async with repository:

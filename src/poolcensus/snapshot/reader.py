@@ -1,4 +1,4 @@
-"""Reading published snapshots."""
+"""Reads published snapshots."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ _T = TypeVar("_T")
 
 
 class Snapshot:
-    """A published snapshot, wherever it is. Its lines are read as they are asked for, never all at once.
+    """A published snapshot, at any kind of destination. Its lines are read one by one, as they are needed.
 
-    Nothing is open but while one of its iterators is read. As a context manager it keeps the connection to
-    S3 from one read to the next. Reading blocks: in an event loop, use a worker thread.
+    Files are open only while one of its iterators is read. Used as a context manager, it keeps the connection
+    to S3 between reads. Reading blocks: in an event loop, use a worker thread.
     """
 
     def __init__(
@@ -55,19 +55,20 @@ class Snapshot:
         *,
         settings: Settings | None = None,
     ) -> Self:
-        """Return the snapshot that `ref` names: `latest`, `latest~N`, a snapshot id, or where it is.
+        """Open the snapshot that `ref` names: `latest`, `latest~N`, a snapshot ID, or its place.
 
-        That is the path of its folder, or `s3://BUCKET/PREFIX/ID`. `latest` is the one that was published
-        last, by its manifest, and `latest~N` the N-th before it; one from the future is neither. The
-        beginning of an id is enough where no other id has it, and no folder of a snapshot that name. Ids and
-        `latest` are looked up in `dest`, a folder or `s3://BUCKET/PREFIX`, by default the current folder.
+        The place is the path of its folder, or `s3://BUCKET/PREFIX/ID`. `latest` is the snapshot that was
+        published last, by its manifest, and `latest~N` the N-th before it; snapshots dated in the future
+        don't count. The beginning of an ID is enough if it is unique, unless a folder of a snapshot has that
+        name. IDs and `latest` are looked up in `dest`, a folder or `s3://BUCKET/PREFIX`, by default the
+        current folder.
 
-        S3 is reached as the AWS CLI would reach it, with `AWS_PROFILE`, `AWS_ENDPOINT_URL` and the like, or
-        by the profile, the endpoint, the time limits and the `s3_…` keys of `settings`; `Settings.load()`
-        gives those of the commands. Of a snapshot only the manifest is read.
+        A bucket is accessed as the AWS CLI would, with `AWS_PROFILE`, `AWS_ENDPOINT_URL` and the like, or
+        with the profile, the endpoint, the time limits and the `s3_…` keys of `settings`. `Settings.load()`
+        returns the settings that the commands use. Only the manifest of the snapshot is read.
 
-        Raises `SnapshotError` where there is none, or where it can't be read, `DestinationError` or another
-        `FatalError` where a bucket can't. Blocks.
+        Raises `SnapshotError` if the snapshot does not exist or can't be read, and `DestinationError` or
+        another `FatalError` if a bucket can't be read. Blocks.
         """
         return cls.open_in(partial(open_source, settings=settings), ref, dest)
 
@@ -79,9 +80,9 @@ class Snapshot:
         dest: str | os.PathLike[str] | None = None,
         misnamed: Misnamed = warn_of_latest,
     ) -> Self:
-        """Return the snapshot that `ref` names, as `open`, where `opened` gives what reads a destination.
+        """Open the snapshot that `ref` names, as `open` does. `opened` opens a destination.
 
-        `misnamed` is told where `latest` names what is no snapshot, by default with a warning in the log.
+        Call `misnamed` if `latest` names something that is not a snapshot, by default to log it.
         """
         found = looked_up(ref, dest) or looked_up_beside_folder(
             opened, ref, dest, lambda source: source.ids()
@@ -89,7 +90,7 @@ class Snapshot:
         if found is None:
             if isinstance(ref, str) and is_in_s3(ref):
                 raise SnapshotError(f"{ref.rstrip('/')} is not a snapshot: name one as s3://BUCKET/PREFIX/ID")
-            # A copy of a snapshot may have any name.
+            # The folder may have any name: it may be a copy of a snapshot.
             files = open_folder(ref)
             return cls(files, read_manifest(files.manifest(), files.location))
         place, name = found
@@ -115,17 +116,17 @@ class Snapshot:
 
     @property
     def id(self) -> str:
-        """The snapshot id."""
+        """The snapshot ID."""
         return self._manifest.snapshot_id
 
     @property
     def location(self) -> str:
-        """Where the snapshot is, as a person would name it: a path, an `s3://` URL, or standard output."""
+        """The place of the snapshot, for people: a path, an `s3://` URL, or standard output."""
         return self._files.location
 
     @property
     def path(self) -> Path | None:
-        """The folder that the snapshot is in; None where it is in none."""
+        """The folder of the snapshot, or None if it is not in a folder."""
         return self._files.path
 
     @property
@@ -135,7 +136,7 @@ class Snapshot:
 
     @property
     def manifest(self) -> Manifest:
-        """What the snapshot says of itself."""
+        """The manifest of the snapshot."""
         return self._manifest
 
     @property
@@ -145,27 +146,33 @@ class Snapshot:
 
     @property
     def info(self) -> SnapshotInfo:
-        """The snapshot as a line of a list."""
+        """The snapshot as an entry of a list."""
         return info_of(self._manifest)
 
     @property
     def pools_path(self) -> Path:
-        """The file of the records, by its suffix perhaps compressed. Raises `SnapshotError` for no folder."""
+        """The file of the records, whose suffix says how it is compressed.
+
+        Raises `SnapshotError` if the snapshot is not in a folder.
+        """
         return self._path_of(self.pools_file[0].name)
 
     @property
     def targets_path(self) -> Path:
-        """The file of the ledger, by its suffix perhaps compressed. Raises `SnapshotError` for no folder."""
+        """The file of the ledger, whose suffix says how it is compressed.
+
+        Raises `SnapshotError` if the snapshot is not in a folder.
+        """
         return self._path_of(self.targets_file[0].name)
 
     @property
     def pools_file(self) -> tuple[FileEntry, Compression]:
-        """The manifest's entry of the records, and how they are compressed."""
+        """The manifest's entry for the records, and how they are compressed."""
         return data_file(self._manifest, self.schema.records_name)
 
     @property
     def targets_file(self) -> tuple[FileEntry, Compression]:
-        """The manifest's entry of the ledger, and how it is compressed."""
+        """The manifest's entry for the ledger, and how it is compressed."""
         return data_file(self._manifest, TARGETS_NAME)
 
     def _path_of(self, name: str) -> Path:
@@ -174,31 +181,30 @@ class Snapshot:
         return self._files.path / name
 
     def pools(self) -> Iterator[PoolRecord]:
-        """Return the records, one after the other.
+        """Return an iterator over the records.
 
-        Raises `SnapshotError` for a line that is no record, at the end where the file is not what the
-        manifest says, and where the snapshot went to standard output; `DestinationError` where a bucket can't
-        be read.
+        Raises `SnapshotError` if a line is not a record, if the snapshot went to standard output, and at the
+        end if the file does not match the manifest. Raises `DestinationError` if a bucket can't be read.
         """
         return lines_of(self._files, self.pools_file, lambda line: self.schema.decode_record(line)[1])
 
     def targets(self) -> Iterator[TargetResult]:
-        """Return the ledger, one line after the other. Raises what `pools` does."""
+        """Return an iterator over the lines of the ledger. Raises the errors of `pools`."""
         return lines_of(self._files, self.targets_file, self.schema.decode_result)
 
     def uncovered(self) -> Iterator[TargetResult]:
-        """Return the ledger's lines of targets whose pools the census does not know.
+        """Return an iterator over the ledger lines of targets that are not covered.
 
-        Of a snapshot that went to standard output, the first 1,000.
+        For a snapshot that went to standard output, these are the first 1,000.
         """
         if self._uncovered is not None:
             return iter(self._uncovered)
         return (result for result in self.targets() if not result.outcome.covered)
 
     def targets_where(self, wanted: Callable[[str, str], bool]) -> Iterator[TargetResult]:
-        """Return the ledger's lines of the targets that are wanted, by account id and region.
+        """Return an iterator over the ledger lines for which `wanted(account_id, region)` is true.
 
-        Of the others no more is parsed: that takes a fifth of the time.
+        Other lines are not parsed any further, which takes a fifth of the time.
         """
         schema = self.schema
 
@@ -208,7 +214,10 @@ class Snapshot:
         return (each for each in lines_of(self._files, self.targets_file, decode) if each is not None)
 
     def paged(self, least: int) -> Iterator[TargetResult]:
-        """Return the ledger's lines of targets with at least so many pages, without parsing the others."""
+        """Return an iterator over the ledger lines of targets with at least `least` pages.
+
+        Other lines are not parsed.
+        """
         few = tuple(b'"pages":%d,' % pages for pages in range(least))
         return (
             result
@@ -217,10 +226,9 @@ class Snapshot:
         )
 
     def long_targets(self) -> dict[tuple[str, str], int]:
-        """Return the targets with many pages: account id and region, and the pages.
+        """Return the number of pages of targets with at least three, by account ID and region.
 
-        Three pages are many; the longest 1,000 targets are enough. Where the ledger can't be read, there is
-        nothing to be known. Blocks.
+        At most the 1,000 longest targets are returned, and none if the ledger can't be read. Blocks.
         """
         try:
             longest = nlargest(_LONG_TARGETS, self.paged(_MANY_PAGES), key=attrgetter("pages"))
@@ -243,7 +251,7 @@ def lines_of(
 
 
 def long_targets(dest: str | os.PathLike[str]) -> dict[tuple[str, str], int]:
-    """Return the long targets of the newest snapshot, none where none can be read. Blocks."""
+    """Return the long targets of the newest snapshot at `dest`. Empty if it can't be read. Blocks."""
     try:
         snapshot = Snapshot.open(LATEST, dest)
     except SnapshotError:

@@ -1,4 +1,4 @@
-"""Where the records of a target go that have been encoded already."""
+"""The interface of a sink for encoded records."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ if TYPE_CHECKING:
 
 
 class RecordSink(Protocol):
-    """Takes encoded records, target by target, until each target is done. See `SnapshotWriter`."""
+    """Takes encoded records of targets, until each target is done. See `SnapshotWriter`."""
 
     async def room(self) -> None:
-        """Wait until it is not full. Await it before each `add_records`."""
+        """Wait until the sink is not full. Await this before each `add_records`."""
 
     def add_records(self, target: Target, data: bytes) -> None:
-        """Add some encoded records of a target to those that it has."""
+        """Add encoded records to those of a target."""
 
     def set_record_count(self, target: Target, count: int) -> None:
-        """Say how many records have been added for a target, all pieces together."""
+        """Set how many records were added for a target in all."""
 
     def discard(self, target: Target) -> None:
         """Drop the records of a target that is not done, if it has any."""

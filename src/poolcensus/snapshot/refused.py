@@ -1,4 +1,4 @@
-"""Runs that were not published, because their settings forbid it: what is kept of them is their ledger."""
+"""Reads refused runs, which their settings forbade to publish. Only the ledger of such a run is kept."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class RefusedRun:
-    """A run that was not published, since the setting in `rule` forbids it."""
+    """A run that was not published, because the setting in `rule` forbade it."""
 
     def __init__(self, files: SnapshotFiles, manifest: Manifest, rule: PublishingRule) -> None:
         self._files = files
@@ -44,7 +44,7 @@ class RefusedRun:
 
     @classmethod
     def read(cls, files: SnapshotFiles) -> Self:
-        """Return the run whose files these are. Raises `SnapshotError` where they can't be read."""
+        """Read a refused run from its files. Raises `SnapshotError` if they can't be read."""
         try:
             with files.open(REFUSED_NAME) as raw:
                 manifest, rule = decode_refused(read_whole(raw, LARGEST_MANIFEST))
@@ -60,12 +60,12 @@ class RefusedRun:
 
     @property
     def id(self) -> str:
-        """The id that its snapshot would have had."""
+        """The ID that its snapshot would have had."""
         return self.manifest.snapshot_id
 
     @property
     def reason(self) -> str:
-        """Why it was not published, such as `strict` or `max_failed 5%`."""
+        """The rule that forbade publishing, such as `strict` or `max_failed 5%`."""
         return str(self.rule)
 
     @property
@@ -75,22 +75,22 @@ class RefusedRun:
 
     @property
     def moment(self) -> Moment:
-        """When it ended, to be compared with those of snapshots."""
+        """When the run ended, for comparison with the moments of snapshots."""
         manifest = self.manifest
         return moment_of(self.id, manifest.started_at, manifest.finished_at, shard=manifest.shard)
 
     def is_after(self, search: LatestSearch) -> bool:
-        """Whether it ended after the newest snapshot that was found."""
+        """Return whether the run ended after the newest snapshot of a search."""
         if search.newest is None:
             return True
         return self.moment > (moment_of(search.newest) if search.info is None else search.info.moment)
 
     def targets(self) -> Iterator[TargetResult]:
-        """Return the ledger, one line after the other. Raises `SnapshotError` for a line that is none."""
+        """Return an iterator over the lines of the ledger. Raises `SnapshotError` if a line can't be read."""
         return lines_of(self._files, data_file(self.manifest, TARGETS_NAME), self.schema.decode_result)
 
     def uncovered(self) -> Iterator[TargetResult]:
-        """Return the ledger's lines of targets that were not covered."""
+        """Return an iterator over the ledger lines of targets that were not covered."""
         return (result for result in self.targets() if not result.outcome.covered)
 
 
@@ -100,11 +100,11 @@ def refused_run(
     *,
     settings: Settings | None = None,
 ) -> RefusedRun | None:
-    """Return the run that `ref` names and that was not published; None for all else.
+    """Return the refused run that `ref` names, or None if it names anything else.
 
-    `ref` is its id, or the beginning of it that no other id there has, which is looked up in `dest`, or where
-    its ledger is kept, a path or an `s3://` URL. By default it is the newest such run, if it is newer than
-    every snapshot. `dest` and `settings` are those of `Snapshot.open`. Raises what that raises. Blocks.
+    `ref` is the ID of the run or its unique beginning, which is looked up in `dest`, or the place of its
+    ledger, a path or an `s3://` URL. Without `ref`, return the newest refused run, if it is newer than every
+    snapshot. `dest` and `settings` are those of `Snapshot.open`, and so are the errors. Blocks.
     """
     if ref is None:
         with open_source("." if dest is None else dest, settings) as source:
@@ -114,7 +114,7 @@ def refused_run(
     if found is None:
         return None if isinstance(ref, str) and is_in_s3(ref) else _in_folder(ref)
     place, run_id = found
-    # Only snapshots are counted back from the latest.
+    # `latest` and `latest~N` refer to snapshots only.
     if steps_back(run_id) is not None:
         return None
     with opened(place) as source:
@@ -148,7 +148,7 @@ def _newest(source: Source) -> RefusedRun | None:
     ids = source.ids()
     latest = search_latest(source, ids, named_latest(source, ids))
     if unread:
-        # By its id alone: one that is older than what is shown is no news, whatever it says.
+        # Raise the error only if that run is newer, by its ID, than what would be shown.
         last = max(unread)
         if last > (latest.newest or "") and (newest is None or last > newest.id):
             raise unread[last]

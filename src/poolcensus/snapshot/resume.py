@@ -1,4 +1,4 @@
-"""Going on with an interrupted run: its finished targets go into the new draft as they are."""
+"""Resumes an interrupted run: its finished targets are copied into the new draft."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _RESUMED_IN_PART: Final = "what can't be read of the interrupted run %s in %s is
 
 
 class Interrupted:
-    """An interrupted run. It has several journals where it was interrupted more than once.
+    """An interrupted run. If it was interrupted more than once, it has several journals.
 
-    They belong to whoever opened them.
+    Whoever opened the journals closes them.
     """
 
     def __init__(self, journals: Sequence[Journal]) -> None:
@@ -42,17 +42,17 @@ class Interrupted:
 
     @property
     def header(self) -> JournalHeader:
-        """What the run was asked for."""
+        """The header of the first journal: what the run was asked to do."""
         return self._journals[0].header
 
     def has(self, target: Target) -> bool:
-        """Whether a target was finished, as far as can be said without reading its line."""
+        """Return whether a target was finished, as far as can be told without reading its line."""
         return any(journal.find(target.account.id, target.region) is not None for journal in self._journals)
 
     async def restore(self, target: Target, sink: RecordSink) -> TargetResult | None:
-        """Put a finished target's records into `sink`, and say how it ended; None for one to be called.
+        """Copy the records of a finished target into `sink`, and return its result.
 
-        Raises DestinationError where the sink does.
+        Return None if the target has to be called again. Raises the DestinationError of the sink.
         """
         for journal in self._journals:
             entry = journal.find(target.account.id, target.region)
@@ -60,7 +60,7 @@ class Interrupted:
                 continue
             try:
                 result, piece = await in_thread(journal.begin, entry)
-                # Records and the line carry what was known of the account: its name, its place, its tags.
+                # Records and ledger line contain the account's name, path and tags, which may have changed.
                 if result.target != target:
                     continue
                 copied = 0
@@ -81,7 +81,7 @@ class Interrupted:
 
 
 class _Journals:
-    """The journals that are open. One that is still being opened when it closes is closed at once."""
+    """The open journals. A journal that is still being opened during `close` is closed at once."""
 
     def __init__(self) -> None:
         self._open: list[Journal] = []
@@ -89,7 +89,7 @@ class _Journals:
         self._mutex = threading.Lock()
 
     def open(self, folders: Iterable[Path]) -> tuple[list[Journal], str]:
-        """Open those that there are, and check them. Return them, and what can't be read. Blocks."""
+        """Open and check the journals in these folders. Return them, and what can't be read. Blocks."""
         unread: list[str] = []
         for each in folders:
             try:
@@ -107,7 +107,7 @@ class _Journals:
         return self._open, "; ".join(unread)
 
     def close(self) -> None:
-        """Let go of the files. Blocks."""
+        """Close the files. Blocks."""
         with self._mutex:
             self._closed = True
             while self._open:
@@ -116,12 +116,12 @@ class _Journals:
 
 @asynccontextmanager
 async def interrupted_run(store: Store, asked: JsonObject) -> AsyncIterator[Interrupted | None]:
-    """Open the newest run that was interrupted at a destination and was asked for the same; None for none.
+    """Open the newest interrupted run at a destination that had the same request.
 
-    The store has to be entered. One that was asked for something else, is older than a day or can't be read
-    is told of in the log: a setting that changed must not keep every run of a day from publishing. Whatever
-    other dead runs left is removed, but for the newest that can be resumed, and newer ones that can't be read
-    now. Raises `DestinationError`.
+    Yield None if there is none. The store has to be entered. Runs with another request, older than a day or
+    unreadable are only logged: a changed setting must not keep all runs of a day from publishing. The drafts
+    of other dead runs are removed, except that of the run to resume and newer ones that can't be read now.
+    Raises `DestinationError`.
     """
     journals = _Journals()
     try:
@@ -150,7 +150,7 @@ async def interrupted_run(store: Store, asked: JsonObject) -> AsyncIterator[Inte
 
 
 def _headers(run: InterruptedRun) -> Iterator[JournalHeader]:
-    """Yield what the journals of a run say that it was asked for, those that can be read."""
+    """Yield the headers of a run's journals that can be read."""
     for line in run.journals.values():
         try:
             yield decode_header(line)
@@ -159,7 +159,7 @@ def _headers(run: InterruptedRun) -> Iterator[JournalHeader]:
 
 
 def _why_not(run: InterruptedRun, headers: Sequence[JournalHeader], asked: JsonObject) -> str | None:
-    """Return why a run can't be gone on with by one that is asked for this, None where it can."""
+    """Return why a run with this request can't resume the interrupted run, or None if it can."""
     if not run.is_recent:
         return "it began more than a day ago"
     if not headers:

@@ -1,4 +1,4 @@
-"""Which snapshots to keep: rules and what follows from them, for any kind of destination."""
+"""Decides which snapshots to keep, by rules. Independent of the kind of destination."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
     from poolcensus.snapshot.info import SnapshotInfo
 
-# How many parts of a date two snapshots of one day have in common, and of one month.
+# The number of leading parts of a date (year, month, day) that are the same within a day, and within a month.
 _DAY: Final = 3
 _MONTH: Final = 2
 
 
 class Reason(StrEnum):
-    """Why a snapshot is kept."""
+    """The reasons for keeping a snapshot."""
 
     LAST = "keep-last"
     DAILY = "keep-daily"
@@ -36,12 +36,13 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """Rules for keeping snapshots. A snapshot that any of them keeps is kept.
+    """Rules for keeping snapshots. A snapshot is kept if any rule keeps it.
 
-    Each rule holds for the snapshots of every scope, operation and partition by themselves. `last` keeps the
-    newest so many, `daily` one of each of the last so many days that have one, `monthly` alike for
-    months: the newest complete one, or the newest where none is complete. The day is that of the start, in
-    UTC. Raises `SettingsError` where there is no rule, or one of less than 1.
+    Each rule applies separately to the snapshots of each scope, operation and partition. `last` keeps that
+    many of the newest snapshots. `daily` keeps one snapshot for each of that many most recent days with a
+    snapshot: the newest complete one, or the newest if none is complete. `monthly` does the same for months.
+    The day is that of the run's start, in UTC. Raises `SettingsError` if there is no rule, or if one is less
+    than 1.
     """
 
     last: int | None = None
@@ -60,7 +61,7 @@ class Keep:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What becomes of a snapshot: it is kept for `reasons`, or removed where there are none."""
+    """The decision about a snapshot: it is kept if there are `reasons`, else removed."""
 
     snapshot_id: str
     reasons: tuple[Reason, ...]
@@ -68,18 +69,19 @@ class Decision:
 
     @property
     def keep(self) -> bool:
-        """Whether the snapshot stays."""
+        """Whether the snapshot is kept."""
         return bool(self.reasons)
 
 
 def decide(
     snapshots: Iterable[SnapshotInfo], keep: Keep, *, now: datetime, latest: str | None = None
 ) -> tuple[Decision, ...]:
-    """Return what becomes of each snapshot, the oldest first.
+    """Return the decision about each snapshot, the oldest first.
 
-    The newest complete one of each scope, operation and partition is kept whatever the rules are, and so are
-    the newest of all and `latest`, the one that the destination calls that. One that is from the future
-    at `now` is kept and counts for no rule: its place among the others is not known.
+    Whatever the rules, the newest complete snapshot of each scope, operation and partition is kept, and so
+    are the newest of all and `latest`, the ID that the destination's `latest` names. A snapshot that is dated
+    in the future, compared with `now`, is kept and counts for no rule, since its place in the order is not
+    known.
     """
     newest_first = sorted(snapshots, key=attrgetter("moment"), reverse=True)
     past = [each for each in newest_first if not each.moment.is_ahead(now)]
@@ -100,9 +102,9 @@ def decide(
 
 
 def _kept_of(newest_first: list[SnapshotInfo], keep: Keep) -> Iterator[tuple[Reason, SnapshotInfo]]:
-    """Yield which snapshots of one group are kept, and why."""
+    """Yield the snapshots of one group that the rules keep, with the reason."""
     complete = (each for each in newest_first if each.status is SnapshotStatus.COMPLETE)
-    # None keeps more than there are, and `islice` takes no number of any size.
+    # Limited to the number of snapshots, since `islice` fails for very large numbers.
     last, daily, monthly = (
         min(number or 0, len(newest_first)) for number in (keep.last, keep.daily, keep.monthly)
     )
@@ -117,10 +119,10 @@ def _kept_of(newest_first: list[SnapshotInfo], keep: Keep) -> Iterator[tuple[Rea
 
 
 def _best_of_each(newest_first: list[SnapshotInfo], parts: int) -> Iterator[SnapshotInfo]:
-    """Yield one of each day or month, the last period first: the newest complete one, or else the newest."""
+    """Yield the newest complete snapshot of each day or month, or its newest. The last period comes first."""
     best: dict[tuple[int, ...], SnapshotInfo] = {}
     for each in newest_first:
-        # By the start and not by the end: a nightly run that ends after midnight is still that of its day.
+        # By the start: a nightly run that ends after midnight belongs to the day before.
         period = each.moment.started.timetuple()[:parts]
         found = best.setdefault(period, each)
         if found.status is not SnapshotStatus.COMPLETE and each.status is SnapshotStatus.COMPLETE:

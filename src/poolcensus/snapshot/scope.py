@@ -1,4 +1,4 @@
-"""What a snapshot was asked to cover: the request of its manifest, compared and in words."""
+"""The scope of a snapshot: what it was asked to cover, for comparison and in words."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 _ORGANIZATION: Final = "organization"
 _SELF: Final = "self"
-# Of a run of several: the request of each, beside what they have in common.
+# The key with the requests of the Organizations, in a run of several.
 _ORGANIZATIONS: Final = "organizations"
 
-# Only these may hold patterns.
+# Only these keys may contain patterns.
 _REGIONS: Final = frozenset({"regions", "exclude_regions"})
 
-# A few patterns are shorter than their count and say more; a column of a table has no room for many.
+# A few patterns are shown instead of counted, since they say more. A table column has no room for many.
 _PATTERNS_SHOWN: Final = 3
 
-# Each key of a request that names accounts, regions or pools, with the words for one and for several.
+# The keys of a request that name accounts, regions or pools, with the words for one and for several.
 _ACCOUNTS: Final = (
     ("accounts", "{} account", "{} accounts"),
     ("ous", "{} OU", "{} OUs"),
@@ -45,10 +45,11 @@ _OTHERS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What a census was asked to cover. Two scopes are equal where the same was asked for.
+    """What a census was asked to cover. Scopes are equal if their requests are.
 
-    `request` and `shard` are those of the manifest. `owner` is the organization, or the account of a caller
-    who asked for that account alone; of a run of several, each by what the settings call it.
+    `request` and `shard` are those of the manifest. `owner` is the ID of the Organization, or the account ID
+    of a caller who asked for only that account. In a run of several Organizations, it lists the owner of
+    each.
     """
 
     key: str
@@ -76,12 +77,12 @@ class Scope:
         organization_id: str | None,
         organizations: Iterable[OrganizationInfo] = (),
     ) -> Scope:
-        """Return the scope of a run that is asked for this by a caller in an organization, or in several."""
+        """Return the scope of a run with this request, by a caller in one Organization or in several."""
         owner = _owner(request, caller, organization_id)
-        # Of a manifest that somebody else wrote: any JSON may stand there.
+        # The manifest may be another program's, with any JSON under this key.
         named = ((each.get("name"), each) for each in _objects(request.get(_ORGANIZATIONS)))
         requests = {name: each for name, each in named if isinstance(name, str)}
-        # In whatever order their tables stand.
+        # Sorted, so that the order of the tables does not matter.
         if each_owner := sorted(
             f"{each.name} {_owner(requests.get(each.name, {}), each.caller, each.id)}"
             for each in organizations
@@ -100,11 +101,11 @@ class Scope:
 
     @property
     def in_a_sentence(self) -> str:
-        """The summary with its article, such as `the whole organization` or `3 accounts`."""
+        """The summary for use in a sentence, such as `the whole organization` or `3 accounts`."""
         return f"the {self.summary}" if self.summary.startswith(("whole", "caller")) else self.summary
 
     def parts(self) -> Iterator[tuple[str, tuple[str, ...]]]:
-        """Yield the parts of the scope: each in words, and the names or ids that these words count."""
+        """Yield the parts of the scope, each in words and with the names or IDs that the words count."""
         accounts = list(self._parts_of(_ACCOUNTS))
         others = list(self._parts_of(_OTHERS))
         source = self.request.get("accounts_from", _ORGANIZATION)
@@ -129,7 +130,7 @@ class Scope:
             yield f"shard {self.shard.index}/{self.shard.count}", ()
 
     def difference(self, before: Scope) -> str | None:
-        """Return how this run's scope differs from that of the snapshot before, None where it does not."""
+        """Return a sentence about the difference from the scope of the snapshot before, or None."""
         if self == before:
             return None
         mine, other = self.in_a_sentence, before.in_a_sentence
@@ -143,7 +144,7 @@ class Scope:
         )
 
     def differing(self, before: Scope) -> list[str]:
-        """Return the keys of the request in which this scope asks for something else, sorted."""
+        """Return the keys of the request in which the scopes differ, sorted."""
         return sorted(
             name
             for name in {*self.request, *before.request}
@@ -157,14 +158,14 @@ class Scope:
                 continue
             number = f"{len(values):,}"
             if name in _REGIONS and len(values) <= _PATTERNS_SHOWN and any(map(is_pattern, values)):
-                # How many regions a pattern stands for depends on the version that was run.
+                # Show the patterns: how many regions they match depends on the version of the program.
                 yield several.format("").strip().replace("regions", f"regions {' '.join(values)}"), ()
             else:
                 yield (one if len(values) == 1 else several).format(number), values
 
 
 def _owner(request: JsonObject, caller: Caller, organization_id: str | None) -> str | None:
-    # The caller's own account is another one for every caller, under the same request.
+    # With the same request, every caller asks for a different account, their own.
     return caller.account_id if request.get("accounts_from") == _SELF else organization_id
 
 
@@ -178,7 +179,7 @@ def _names(value: JsonValue) -> tuple[str, ...]:
 
 
 def _values(value: JsonValue) -> tuple[str, ...]:
-    """Return what a key of a request lists, each as text."""
+    """Return the values of a key of a request as texts."""
     listed = value if isinstance(value, list) else [] if value is None else [value]
     return tuple(_text(each) for each in listed)
 
@@ -192,10 +193,10 @@ def _text(value: JsonValue) -> str:
 
 
 def _comparable(name: str, value: JsonValue) -> str | None:
-    """Return a text that is equal for equal requests; None for what asks for nothing.
+    """Return a text that is equal for equal requests, or None for the default.
 
-    The order of a list does not change what was asked for, and a key that is missing was not known to the
-    version that wrote the snapshot: it asked for what is asked for by default.
+    The order of a list does not matter. A missing key was unknown to the version that wrote the snapshot, and
+    means the default.
     """
     if value is None or value == [] or (name == "accounts_from" and value == _ORGANIZATION):
         return None

@@ -1,4 +1,4 @@
-"""Whether a snapshot was asked to cover something else than those before it at its destination."""
+"""Reports a snapshot whose scope differs from those before it at the destination."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from poolcensus.snapshot.inventory import list_snapshots
 from poolcensus.snapshot.reader import Snapshot
 from poolcensus.snapshot.scope import Scope
 
-# Of more scopes than these that take turns, each is told of anew.
+# Snapshots searched for the same scope. If more scopes alternate at a destination, each change is reported.
 _MOST_LOOKED_AT: Final = 8
 
 
@@ -24,12 +24,11 @@ def scope_change(
     *,
     settings: Settings | None = None,
 ) -> str | None:
-    """Return a sentence where a snapshot at `dest` covers something else than the one `before` it, else None.
+    """Return a sentence if a snapshot at `dest` has another scope than the one `before` it, else None.
 
-    None as well where one of the last eight was asked for the same: runs of several scopes that take turns
-    at a destination are no news. `before` is that of a `Census` which has published, or one of
-    `list_snapshots`. `settings` say how S3 is reached: see `Snapshot.open`. What can't be read counts for
-    nothing. Blocks.
+    Also return None if one of the last eight snapshots has the same scope, so that runs of several scopes can
+    alternate at a destination. `before` is `Census.before`, or an entry of `list_snapshots`. Snapshots that
+    can't be read are ignored. `settings` says how to access a bucket: see `Snapshot.open`. Blocks.
     """
     if before is None:
         return None

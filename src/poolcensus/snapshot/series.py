@@ -1,4 +1,4 @@
-"""All the snapshots of a destination, to be read one beside the other."""
+"""Opens all the snapshots of a destination."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """The snapshots of a destination in the order in which they were published, the newest at the end.
+    """The snapshots of a destination in the order of publishing, the newest at the end.
 
-    `unreadable` says by id why something that is named like a snapshot is none, or none to be read.
+    `unreadable` maps IDs to the reason why what has the name of a snapshot can't be read.
     """
 
     snapshots: tuple[Snapshot, ...]
@@ -34,10 +34,10 @@ class Series:
 
 
 def newest_first(source: Source) -> Iterator[Snapshot | SnapshotError]:
-    """Yield the snapshots of a destination, the newest first. Others are looked for once it has been read.
+    """Yield the snapshots of a destination, the newest first. The others are listed only when needed.
 
-    Where some can't be read, an error that says so comes before the others. None where there is none. Raises
-    `DestinationError` or another `FatalError` where a bucket can't be read. Blocks.
+    If some can't be read, an error that says so comes after the newest. Raises `DestinationError` or another
+    `FatalError` if a bucket can't be read. Blocks.
     """
     newest: Snapshot | None = None
     with suppress(SnapshotError):
@@ -60,11 +60,11 @@ def newest_first(source: Source) -> Iterator[Snapshot | SnapshotError]:
 
 
 def open_series(dest: str | os.PathLike[str], *, settings: Settings | None = None) -> Series:
-    """Return the snapshots at `dest`, a folder or `s3://BUCKET/PREFIX`. Of each, the manifest is read.
+    """Open the snapshots at `dest`, a folder or `s3://BUCKET/PREFIX`, and read their manifests.
 
-    The snapshots of a bucket share one connection: as long as one of them is entered, all use it. `settings`
-    say how S3 is reached: see `Snapshot.open`. Raises `SnapshotError` where a folder itself can't be read,
-    and `DestinationError` or another `FatalError` where a bucket can't. Blocks.
+    The snapshots of a bucket share one connection while one of them is entered. `settings` says how to access
+    a bucket: see `Snapshot.open`. Raises `SnapshotError` if the folder itself can't be read, and
+    `DestinationError` or another `FatalError` if the bucket can't. Blocks.
     """
     with open_source(dest, settings) as source:
         ids = source.ids()

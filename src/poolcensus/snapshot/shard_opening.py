@@ -1,4 +1,4 @@
-"""Opens the snapshots of the shards that are to be merged."""
+"""Opens the shards to be merged."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 async def open_shards(
     refs: Sequence[str | os.PathLike[str]], dest: str | os.PathLike[str], sources: Sources
 ) -> list[Snapshot]:
-    """Return the shards that are named, in this order, some opened at the same time.
+    """Open the named shards, several at a time, and return them in order.
 
-    Raises what the first in this order that can't be opened raises, whichever fails first: `MergeError` or
-    what `Snapshot.open` raises. `SettingsError` for what is no place in a bucket comes before anything is
-    opened.
+    If some can't be opened, raise the error of the first in this order, whichever fails first in time:
+    `MergeError`, or an error of `Snapshot.open`. Before anything is opened, raise `SettingsError` for an
+    invalid place in a bucket.
     """
     for ref in refs:
         if isinstance(ref, str) and is_in_s3(ref):
@@ -50,7 +50,7 @@ async def open_shards(
                     opened[index] = await in_thread(_open, refs[index], dest, sources)
                 except CensusError as error:
                     failed[index] = error
-                    # Most end at once and leave nothing open; one that hangs is left behind.
+                    # Give the later ones time to finish and close. One that hangs is left behind.
                     end = anyio.current_time() + ABORT_SECONDS
                     for later in scopes[index + 1 :]:
                         later.deadline = min(later.deadline, end)
@@ -65,7 +65,7 @@ async def open_shards(
 
 
 def _open(ref: str | os.PathLike[str], dest: str | os.PathLike[str], sources: Sources) -> Snapshot:
-    """Return a shard: what `ref` names, or the latest snapshot of the destination that it is. Blocks."""
+    """Open a shard: the snapshot that `ref` names, or the latest one if `ref` is a destination. Blocks."""
     if not os.fspath(ref):
         raise MergeError("a shard's name is empty: name the folder or the destination of each shard")
     try:

@@ -1,4 +1,4 @@
-"""Whether snapshots are the shards of one run, each once, and what they say together."""
+"""Checks that snapshots are all the shards of one run, and combines what they say."""
 
 from __future__ import annotations
 
@@ -20,18 +20,17 @@ if TYPE_CHECKING:
     from poolcensus.model import KnownGap, Manifest, OrganizationInfo
     from poolcensus.snapshot.reader import Snapshot
 
-# Shards of one run may go on one after the other, where there is room for few at a time. Those of two runs
-# that a daily timer starts are further apart than this.
+# Shards of one run may run one after the other. Between shards of two daily runs, more time passes than this.
 LONGEST_GAP: Final = timedelta(hours=12)
 
 _NAMED: Final = 10
-# Where a list of accounts lies may differ from machine to machine.
+# The path of a list of accounts may differ between machines. The digest tells whether the lists are the same.
 _SAID_BY_DIGEST: Final = frozenset({"accounts_snapshot"})
 _NONE: Final = Shard(0, 0)
 
 
 def in_order(parts: Sequence[Snapshot]) -> list[Snapshot]:
-    """Return the shards by their number. Raises MergeError unless they are all those of one run."""
+    """Return the shards in the order of their numbers. Raises MergeError unless they are all of one run."""
     shards = {each.location: _shard(each) for each in parts}
     first = parts[0]
     for each in parts[1:]:
@@ -47,7 +46,7 @@ def in_order(parts: Sequence[Snapshot]) -> list[Snapshot]:
             raise MergeError(f"{both} overlap: both are shard {shards[each.location].index}")
     count = shards[first.location].count
     if missing := count - len(by_index):
-        # A manifest may say any number: no more of them are looked for than are named.
+        # A manifest may claim any number of shards, so don't search for more than the message names.
         absent = [*islice((index for index in range(1, count + 1) if index not in by_index), _NAMED)]
         if missing == 1:
             raise MergeError(f"shard {absent[0]:,} of {count:,} is missing")
@@ -59,7 +58,7 @@ def in_order(parts: Sequence[Snapshot]) -> list[Snapshot]:
 
 
 def joined_organizations(manifests: Sequence[Manifest]) -> Iterator[OrganizationInfo]:
-    """Yield the Organizations of a run of several, each with its accounts of all shards."""
+    """Yield the Organizations of a run of several, with the number of their accounts in all shards."""
     counts: Counter[str] = Counter()
     found: dict[str, OrganizationInfo] = {}
     for manifest in manifests:
@@ -81,7 +80,7 @@ def _shard(part: Snapshot) -> Shard:
 
 
 def _difference(one: Manifest, other: Manifest) -> str | None:
-    """Return what shows that two shards are of different runs, in words; None where nothing does."""
+    """Return in words why two shards belong to different runs, or None if they may belong to one."""
     return next(_differences(one, other), None)
 
 
@@ -91,7 +90,7 @@ def _differences(one: Manifest, other: Manifest) -> Iterator[str]:
     if one.operation != other.operation:
         yield f"are of {one.operation.name} and {other.operation.name}"
     if one.tool != other.tool:
-        # Which regions are asked is known to the program, so that another version may leave some out.
+        # The program has the list of regions, so another version may query other regions.
         yield f"were made by {one.tool} and {other.tool}, which may not ask in the same regions"
     mine, its = one.shard or _NONE, other.shard or _NONE
     if mine.count != its.count:
@@ -117,11 +116,11 @@ def _gaps(manifest: Manifest) -> list[KnownGap]:
 
 
 def _callers(manifest: Manifest) -> Sequence[tuple[str | None, str, str, str | None]]:
-    """Return who asked, and in which Organization. The sessions of a role have different ARNs."""
+    """Return the callers and their Organizations. ARNs are left out, since each role session has its own."""
     if not manifest.organizations:
         caller = manifest.caller
         return [(None, caller.account_id, caller.partition, manifest.organization_id)]
-    # In whatever order their tables stand.
+    # Sorted, so that the order of the tables does not matter.
     return sorted(
         (
             (each.name, each.caller.account_id, each.caller.partition, each.id)
@@ -132,7 +131,7 @@ def _callers(manifest: Manifest) -> Sequence[tuple[str | None, str, str, str | N
 
 
 def _check_accounts(manifests: Sequence[Manifest]) -> None:
-    """Raise MergeError where no shard has an account, of which none can tell that there is none."""
+    """Raise MergeError if no shard has an account, which a single shard can't tell."""
     settings = "Check `account_tags`, `account_names`, `ous` and `accounts`."
     if not any(each.accounts_planned for each in manifests):
         raise MergeError(f"no shard has an account. {settings}")
@@ -143,7 +142,7 @@ def _check_accounts(manifests: Sequence[Manifest]) -> None:
 
 
 def _for_all(manifest: Manifest, organization: str) -> frozenset[str]:
-    """Return the settings that narrow the accounts of an Organization as they do those of the others."""
+    """Return the settings that narrow the accounts of all Organizations, and not by this one's table."""
     asked = manifest.request
     listed = asked.get("organizations")
     tables = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
@@ -154,7 +153,7 @@ def _for_all(manifest: Manifest, organization: str) -> frozenset[str]:
 
 
 def _check_breaks(parts: Sequence[Snapshot]) -> None:
-    """Raise MergeError where so much time lies between two shards that they are not of one run."""
+    """Raise MergeError if too much time passed between two shards for them to belong to one run."""
     in_time = sorted(parts, key=lambda each: each.manifest.started_at)
     ended = in_time[0].manifest.finished_at
     for before, after in pairwise(in_time):

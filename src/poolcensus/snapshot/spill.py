@@ -1,4 +1,4 @@
-"""Records of open targets that memory is too small for, in one file without a name."""
+"""The spill file: an anonymous file for records of open targets that exceed the limit on memory."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 class Spill:
-    """Blocks of one size in an anonymous file, each used again once it is freed.
+    """Blocks of one size in an anonymous file. Freed blocks are used again.
 
-    The file is as large as the most blocks that were ever in use at once, and needs one descriptor
-    however many targets are open. It is made with the first write, or by `open`, and vanishes with the
-    process. It is in `folder` or, with None, where the system keeps temporary files.
+    The file grows to the largest number of blocks in use at one time, and needs one descriptor, however many
+    targets are open. It is created by the first write, or by `open`, and disappears with the process. It is
+    in `folder`, or in the system's temporary folder if that is None.
 
-    `allocate` and `free` belong to the event loop; the rest blocks, and belongs to worker threads.
+    `allocate` and `free` are for the event loop. The other methods block, and are for worker threads.
     """
 
     def __init__(self, folder: Path | None, block_bytes: int) -> None:
@@ -38,7 +38,7 @@ class Spill:
         self._mutex = threading.Lock()
 
     def open(self) -> None:
-        """Make the file now, so that whoever can't have one knows. Raises `DestinationError`."""
+        """Create the file now, so that a failure is known early. Raises `DestinationError`."""
         with self._mutex:
             try:
                 self._descriptor()
@@ -46,18 +46,18 @@ class Spill:
                 raise self._failure("make a file in", error) from error
 
     def allocate(self) -> int:
-        """Return a block that nobody uses."""
+        """Return the number of an unused block."""
         if self._free:
             return self._free.pop()
         self.blocks += 1
         return self.blocks - 1
 
     def free(self, blocks: Iterable[int]) -> None:
-        """Give blocks back. What was written to them is lost."""
+        """Free blocks. Their content is lost."""
         self._free.extend(blocks)
 
     def write(self, block: int, data: bytes) -> None:
-        """Fill a block with `data`, which is exactly of its size. Raises `DestinationError`."""
+        """Write `data`, which has exactly the size of a block. Raises `DestinationError`."""
         if len(data) != self.block_bytes:
             raise ValueError("a block is written whole")
         with self._mutex:
@@ -72,7 +72,7 @@ class Spill:
                 raise self._failure("keep records in", error) from error
 
     def read(self, block: int) -> bytes:
-        """Return what was written to a block. Raises `DestinationError`."""
+        """Return the content of a block. Raises `DestinationError`."""
         with self._mutex:
             try:
                 fd = self._descriptor()
@@ -86,24 +86,23 @@ class Spill:
             except OSError as error:
                 raise self._failure("read records in", error) from error
             data = b"".join(parts)
-            # A network file system may tell of a write that failed only when the file is closed, and until
-            # then give back something else.
+            # A network file system may report a failed write only when the file is closed. Until then, it may
+            # return other data.
             if zlib.crc32(data) != self._checksums.get(block):
                 raise self._loss("the file has other bytes than were written")
         return data
 
     def block(self, number: int) -> SpilledBlock:
-        """Return a block as a part of a piece, which is read when that is packed."""
+        """Return a reference to a block, which is read when it is packed."""
         return SpilledBlock(self, number)
 
     def close(self) -> None:
-        """Give the file back to the system."""
-        # First, so that a call that is under way for nobody stops.
+        """Close the file, which removes it."""
+        # Set first, so that a thread that nobody waits for stops.
         self._closed = True
         with self._mutex:
             if self._file is not None:
-                # What was read of it is what was written, and nobody wants the rest: no failure of a close
-                # loses anything.
+                # All that is needed has been read and checked, so an error while closing loses nothing.
                 with suppress(OSError):
                     self._file.close()
 
@@ -113,14 +112,14 @@ class Spill:
     def _failure(self, doing: str, error: OSError) -> DestinationError:
         if self._folder is not None:
             return destination_error(doing, self._folder, error)
-        # Where there is none that can be used, asking which one it is fails as well.
+        # tempfile.gettempdir() would fail again if there is no usable temporary folder.
         return temporary_error(f"{doing} {tempfile.tempdir or 'a temporary folder'}", error)
 
     def _descriptor(self) -> int:
         if self._closed:
             raise RuntimeError("the spill file is closed")
         if self._file is None:
-            # O_TMPFILE where there is one, else made and unlinked at once; 0600 either way.
+            # Uses O_TMPFILE if possible, else creates and unlinks the file at once. Its mode is 0600.
             self._file = tempfile.TemporaryFile(buffering=0, dir=self._folder)  # noqa: SIM115 - closed in close
         return self._file.fileno()
 
@@ -132,5 +131,5 @@ class SpilledBlock(NamedTuple):
     number: int
 
     def read(self) -> bytes:
-        """Return what was written to it. Blocks. Raises `DestinationError`."""
+        """Return the content of the block. Blocks. Raises `DestinationError`."""
         return self.spill.read(self.number)

@@ -1,4 +1,4 @@
-"""Whether a snapshot is what its manifest says, and whether its files agree with each other."""
+"""Verifies that the files of a snapshot match its manifest, and each other."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from poolcensus.storage.source import MissingFileError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# Enough to see what kind they are: a file of another snapshot has one a line.
+# Problems reported for each file. Enough to see what is wrong, when every line may have one.
 _MOST_OF_A_FILE: Final = 10
 
 
 class ProblemKind(StrEnum):
-    """What a problem says of the snapshot.
+    """What a problem means for the snapshot, the gravest first.
 
-    That it is damaged; nothing, since it could not be read; or nothing, since only what names it is wrong.
+    It is damaged, it could not be read, or only the name that refers to it is wrong.
     """
 
     DAMAGED = "damaged"
@@ -44,9 +44,10 @@ class ProblemKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something wrong with a snapshot. `line` counts from 1, and is None where the file is meant.
+    """A problem of a snapshot. `line` counts from 1, and is None if the problem concerns the whole file.
 
-    `count` is how many problems it stands for: those of a file that are not told one by one are one.
+    `count` is the number of problems that this one stands for. It is more than 1 for the problems of a file
+    that are not reported one by one.
     """
 
     file: str
@@ -59,16 +60,16 @@ class Problem:
 def verify(
     snapshot: Snapshot | str | os.PathLike[str], *, settings: Settings | None = None
 ) -> tuple[Problem, ...]:
-    """Return everything that is wrong with a snapshot.
+    """Verify a snapshot, and return all its problems.
 
-    It may be named: as `Snapshot.open` takes it, or by a destination, whose latest it is then. That `latest`
-    names what is no snapshot is a problem, too, and another one was verified. `settings` say how S3 is
-    reached.
+    The snapshot may also be given as a name for `Snapshot.open`, or as a destination, whose latest snapshot
+    is verified. If `latest` names something that is not a snapshot, that is a problem, too, and the newest
+    snapshot is verified. `settings` says how to access a bucket.
 
-    Of a file, 10 problems are told one by one, and one problem stands for all the others. Reads each file
-    once, and blocks. Takes some 100 bytes of memory a pool, to find duplicates. Where a file can't be read,
-    what depends on it is not checked. Raises `SnapshotError` for a snapshot that went to standard output or
-    can't be opened, and `DestinationError` where a bucket can't be read.
+    For each file, 10 problems are reported one by one, and one problem stands for all others. Each file is
+    read once. Finding duplicates takes some 100 bytes of memory for each pool. If a file can't be read,
+    checks that depend on it are skipped. Raises `SnapshotError` if the snapshot went to standard output or
+    can't be opened, and `DestinationError` if a bucket can't be read. Blocks.
     """
     if isinstance(snapshot, Snapshot):
         with snapshot:
@@ -87,10 +88,11 @@ def verify(
 def verify_named(
     ref: str, dest: str | os.PathLike[str], *, settings: Settings | None = None
 ) -> tuple[str | None, tuple[Problem, ...]]:
-    """Return the id of the snapshot that `ref` names at `dest`, and everything that is wrong with it.
+    """Verify the snapshot that `ref` names at `dest`. Return its ID and its problems.
 
-    That it can't be opened, or its bucket not be read, is a problem as well. The id is None where none could
-    be opened. Blocks. Raises another `FatalError` where nothing can be read, as without credentials.
+    A snapshot that can't be opened, or whose bucket can't be read, is a problem as well; its ID is None if it
+    could not be opened. Raises another `FatalError` if nothing can be read, such as without credentials.
+    Blocks.
     """
     snapshot_id: str | None = None
     try:
@@ -107,14 +109,14 @@ def verify_named(
 def _opened(
     ref: str | os.PathLike[str], dest: str | os.PathLike[str] | None, settings: Settings | None
 ) -> tuple[Snapshot, tuple[Problem, ...]]:
-    """Return the snapshot that is named, and what is wrong with the name."""
+    """Open the snapshot that is named, and return it with the problems of the name."""
     lost: list[tuple[str, str]] = []
     try:
         opened = Snapshot.open_in(
             partial(open_source, settings=settings), ref, dest, lambda *found: lost.append(found)
         )
     except (SnapshotError, FatalError):
-        # Beside what is raised there is no place for it.
+        # The error that is raised has no room for these, so log them.
         for each in lost:
             warn_of_latest(*each)
         raise
@@ -164,7 +166,7 @@ class _Problems:
 
 
 class _LedgerSums:
-    """What the ledger says of each target, and adds up to."""
+    """The sums over the ledger, and its targets."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._schema = snapshot.schema
@@ -172,7 +174,7 @@ class _LedgerSums:
         self.complete = True
         self.targets: dict[tuple[str, str], tuple[Outcome, int]] = {}
         self.outcomes: Counter[Outcome] = Counter()
-        # Of each account: an account always has a line, in whatever region.
+        # By account, since every account has a line in some region.
         self.organizations: dict[str, str | None] = {}
         self.pools = 0
         self.pages = 0
@@ -191,7 +193,7 @@ class _LedgerSums:
 
 
 class _RecordSums:
-    """What the records add up to, held against the ledger."""
+    """The sums over the records, for comparison with the ledger."""
 
     def __init__(self, snapshot: Snapshot, ledger: _LedgerSums) -> None:
         self._snapshot_id = snapshot.id
@@ -199,8 +201,8 @@ class _RecordSums:
         self._item = snapshot.schema.operation.item
         self._ledger = ledger
         self._counts: Counter[tuple[str, str]] = Counter()
-        # Hashes, not ids: a tenth of the memory, and at a million pools one chance in 10 to the 7th of two
-        # that are alike by accident.
+        # Hashes instead of IDs take a tenth of the memory. With a million pools, the probability that two
+        # have the same hash by accident is one in 10 million.
         self._seen: set[int] = set()
 
     def take(self, line: bytes) -> str | None:
@@ -239,7 +241,7 @@ class _RecordSums:
 
 
 def _check_file(file: DataFile, take: Callable[[bytes], str | None], problems: _Problems) -> bool:
-    """Check one file, and return whether it could be read to its end."""
+    """Check one file. Return whether it could be read to its end."""
     entry = file.entry
     try:
         with file:
@@ -252,12 +254,12 @@ def _check_file(file: DataFile, take: Callable[[bytes], str | None], problems: _
     except OSError as error:
         problems.add_unreadable(entry.name, error)
         return False
-    # Of what is not read any more, nothing can be added up.
+    # If the file has more lines than the manifest says, the rest was not read, and the sums are incomplete.
     return complete and file.number <= entry.records
 
 
 def _check_lines(file: DataFile, take: Callable[[bytes], str | None], problems: _Problems) -> bool:
-    """Check all lines, and return whether they could be read to the last."""
+    """Check all lines. Return whether they could be read to the last."""
     name = file.entry.name
     try:
         for line in file.lines():

@@ -1,4 +1,4 @@
-"""What is on its way to the files of a snapshot: a bounded queue, and the one task that empties it."""
+"""The queue of data to be written to the files of a snapshot, and the task that writes it."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from poolcensus.snapshot.spill import Spill
     from poolcensus.storage.base import Draft, DraftFile
 
+# Seconds that data may wait in memory before it is in the journal.
 _LONGEST_IN_MEMORY = 2.0
 
 
@@ -38,10 +39,10 @@ class _QueuedFile(NamedTuple):
 
 
 class WriteQueue:
-    """Takes what targets leave, and writes it into a draft's files in worker threads.
+    """Takes the records and lines of targets, and writes them to a draft's files in worker threads.
 
-    `put_block` and `put_target` never block. Callers await `room()` before, which applies backpressure: there
-    is none while more than `queue_bytes` wait. Once the destination has failed, all who wait get its error.
+    `put_block` and `put_target` never block. Callers await `room()` before them, which waits while more than
+    `queue_bytes` are queued. Once the destination has failed, all waiting callers get its error.
     """
 
     def __init__(
@@ -55,7 +56,8 @@ class WriteQueue:
         self._chunk_bytes = min(draft.chunk_bytes, queue_bytes)
         self._journal: DraftFile | None = None
 
-        # The queue: blocks to spill; records, as bytes or as a spilled block; ledger lines.
+        # The queue: blocks for the spill file; records, as bytes or as numbers of spilled blocks; ledger
+        # lines; journal lines.
         self._to_spill: list[tuple[int, bytes]] = []
         self._to_pools: list[bytes | int] = []
         self._to_targets: list[bytes] = []
@@ -65,7 +67,7 @@ class WriteQueue:
         self._work = anyio.Event()
         self._room = anyio.Event()
         self._drained = anyio.Event()
-        # Its own end, and not its caller's: a run that is cancelled still writes down what it has.
+        # Shielded from the caller's cancellation: a cancelled run still writes what is queued.
         self._scope = anyio.CancelScope(shield=True)
         self._begun = False
         self._finishing = False
@@ -79,16 +81,16 @@ class WriteQueue:
 
     @property
     def keeps_journal(self) -> bool:
-        """Whether a run that is interrupted can be resumed."""
+        """Whether there is a journal, so that an interrupted run can be resumed."""
         return self._journal is not None
 
     async def open(self, header: JournalHeader | None) -> None:
-        """Make the files: with a header, a journal too, where drafts outlive their run.
+        """Create the files. With a header, create a journal, too, if the draft supports one.
 
         Raises `DestinationError`.
         """
         if self._compression is Compression.ZSTD:
-            # Loading its library reads files, and waits where another thread does: not in the event loop.
+            # Loading the library reads files, and may wait for another thread that loads it.
             await in_thread(compressor, self._compression)
         suffix = self._compression.suffix
         self._pools = await self._create(self._records_name + suffix)
@@ -98,37 +100,34 @@ class WriteQueue:
             self._journal = journal
 
     def start(self, group: TaskGroup) -> None:
-        """Begin to write."""
+        """Start the task that writes."""
         self._begun = True
         group.start_soon(self._drain, name="snapshot writer")
 
     def full(self) -> bool:
-        """Whether more is waiting than should be."""
+        """Return whether more than `queue_bytes` are queued."""
         return self._queued > self._queue_bytes
 
     def check(self) -> None:
-        """Raise `DestinationError` where the destination has failed."""
+        """Raise `DestinationError` if the destination has failed."""
         if self._failure is not None:
             raise copy_of_error(self._failure)
 
     async def room(self) -> None:
-        """Wait until it is not full, or stopped.
-
-        Raises `DestinationError` where the destination has failed.
-        """
+        """Wait until the queue is not full, or is stopped. Raises `DestinationError` if it has failed."""
         while self._queued > self._queue_bytes and self._failure is None and not self._stopped:
             await self._room.wait()
         self.check()
 
     def put_block(self, block: int, data: bytes) -> None:
-        """Put in records of a target that is not done: they go into a block of the spill file."""
+        """Queue records of an open target for a block of the spill file."""
         self._to_spill.append((block, data))
         self._put(len(data))
 
     def put_target(self, records: Sequence[bytes | int], size: int, line: bytes, entry: bytes) -> None:
-        """Put in a target that is done: its records, as bytes and spilled blocks, and its two lines.
+        """Queue a target that is done: its records, as bytes or numbers of spilled blocks, and its lines.
 
-        `size` is that of the records in bytes. The lines are that of the ledger, and the journal's entry.
+        `size` is the size of the records in bytes. `line` is the ledger line, and `entry` the journal line.
         """
         self._to_pools += records
         self._to_targets.append(line)
@@ -137,23 +136,23 @@ class WriteQueue:
         self._put(size + len(line))
 
     async def drain(self) -> None:
-        """Wait until all of it is written. Raises `DestinationError`."""
+        """Wait until everything is written. Raises `DestinationError`."""
         self._finishing = True
         self._work.set()
         await self._drained.wait()
         self.check()
 
     async def complete(self, pools: int, targets: int) -> tuple[FileEntry, FileEntry]:
-        """End the two files, and return what is in them. Raises `DestinationError`."""
+        """Finish the two data files, and return their entries for the manifest. Raises `DestinationError`."""
         await self._draft.append([each.addition((), last=True) for each in (self._pools, self._targets)])
         return self._pools.packer.entry(pools), self._targets.packer.entry(targets)
 
     async def end_pools(self) -> None:
-        """End the records alone, for a run that goes on with them. Raises `DestinationError`."""
+        """Finish the file of records only, for a run that resumes. Raises `DestinationError`."""
         await self._draft.append([self._pools.addition((), last=True)])
 
     async def stop(self) -> None:
-        """Give up what is not written."""
+        """Stop the task, and drop what is not written."""
         self._stopped = True
         self._scope.cancel()
         self._room.set()
@@ -166,7 +165,7 @@ class WriteQueue:
     def _put(self, size: int) -> None:
         before = self._queued
         self._queued += size
-        # Whoever writes waits for no more than this.
+        # The writing task waits until a chunk is queued.
         if before < self._chunk_bytes <= self._queued:
             self._work.set()
 
@@ -183,7 +182,7 @@ class WriteQueue:
             self._drained.set()
 
     async def _wait_for_work(self) -> None:
-        # What waits in memory is lost with the process: the journal is to have it before long.
+        # Data in memory is lost with the process. With a journal, it is written after a short time.
         patience = float("inf") if self._journal is None else _LONGEST_IN_MEMORY
         while self._queued < self._chunk_bytes and not self._finishing:
             self._make_room()
@@ -206,7 +205,7 @@ class WriteQueue:
         for segments, size in self._chunks(pools):
             additions.append(self._pools.addition(segments))
             waiting += size
-            # Half of the queue can fill again while the other half is written.
+            # One half of the queue is written while the other half fills.
             if waiting >= self._queue_bytes // 2:
                 await self._write(additions, waiting)
                 additions, waiting = [], 0
@@ -214,7 +213,7 @@ class WriteQueue:
             additions.append(self._targets.addition(lines))
             waiting += sum(map(len, lines))
         if entries and self._journal is not None:
-            # Last: what it says of the files has to be true.
+            # Last, since its lines refer to what is in the files.
             additions.append(Addition(self._journal, entries))
         await self._write(additions, waiting)
         self._spill.free(each for each in pools if isinstance(each, int))
@@ -238,7 +237,7 @@ class WriteQueue:
 
     def _written(self, size: int) -> None:
         self._queued -= size
-        # With room for one page, all who wait would be woken for the first of them.
+        # Not earlier: with room for a single page, all waiting callers would be woken for it.
         if self._queued <= self._queue_bytes // 2:
             self._make_room()
 

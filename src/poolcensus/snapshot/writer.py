@@ -1,8 +1,8 @@
-"""From pages to a published snapshot: what the engine writes to.
+"""Writes a snapshot: the sink of the engine, from pages to the published files.
 
-Records of a target wait until it is done, since a target that fails leaves none. From then on they go
-through one queue to one task, which compresses, digests and appends them in worker threads. Where the
-destination is slower than the service, the queue is full, and whoever makes calls waits for `room`.
+The records of a target wait until the target is done, since a target that fails keeps none. Then they pass
+through a queue to one task, which compresses, digests and appends them in worker threads. If the destination
+is slower than the service, the queue fills up, and callers wait for `room`.
 """
 
 from __future__ import annotations
@@ -66,14 +66,15 @@ if TYPE_CHECKING:
     from poolcensus.snapshot.journal import JournalHeader
     from poolcensus.storage.base import Draft
 
-# A full page of 25 pools takes about 20 KiB: few targets have more. A thousand open ones take 32 MiB at most.
+# Bytes. A full page of 25 pools takes about 20 KiB, and few targets have more. A thousand open targets take
+# at most 32 MiB.
 MEMORY_PER_TARGET = 32 * 1024
-# What a disk writes in a few hundredths of a second. With less, calls would wait for each write.
+# Bytes. A disk writes this in a few hundredths of a second. With less, calls would wait for each write.
 QUEUE_BYTES = 4 << 20
 
 
 class _Held(msgspec.Struct):
-    """The records of an open target: full blocks in the spill file, then what is still in memory."""
+    """The records of an open target: full blocks in the spill file, then the rest in memory."""
 
     blocks: list[int] = msgspec.field(default_factory=list)
     tail: list[bytes] = msgspec.field(default_factory=list)
@@ -83,13 +84,14 @@ class _Held(msgspec.Struct):
     checksum: int = 0
 
 
+# Errors after which resuming makes no sense.
 _BEYOND_RESUMING: Final = (AccountChoiceError, DestinationError, NotPublishedError, SettingsError)
 
 
 class RunDescription(msgspec.Struct, frozen=True, kw_only=True):
-    """What a manifest says of its run and the writer can't count.
+    """The part of a manifest that describes the run, and that the writer can't count.
 
-    Of `totals`, targets, covered, pools and pages are counted by the writer and replaced.
+    In `totals`, the writer replaces targets, covered, pools and pages, which it counts itself.
     """
 
     started_at: datetime
@@ -107,12 +109,12 @@ class RunDescription(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SnapshotWriter:
-    """Writes one snapshot into a draft. An async context manager: leaving it unpublished aborts.
+    """Writes one snapshot into a draft. An async context manager, which aborts if nothing was published.
 
-    `partitions` are those of the Organizations of a run of several, by name.
-    `memory_per_target` (bytes) is what an open target's records may take in memory before they go to the
-    spill file; `queue_bytes` is how much may wait for the destination before it is full. With a
-    `journal` header, a run that is interrupted leaves its draft for one that goes on with it.
+    `partition` is the caller's partition, and `partitions` has those of the Organizations by name, in a run
+    of several. `memory_per_target` is how many bytes of an open target's records are kept in memory before
+    they go to the spill file. `queue_bytes` is how many bytes may wait for the destination. With a `journal`
+    header, an interrupted run leaves its draft for one that resumes.
 
     Once the destination has failed, every call raises `DestinationError`.
     """
@@ -157,7 +159,7 @@ class SnapshotWriter:
         self._manifest: Manifest | None = None
         self._latest: LatestAfter | None = None
         self._kept: str | None = None
-        # Bound once: the engine asks before every call.
+        # Bound methods are stored, since the engine calls them before every call of AWS.
         self.full, self.room = self._out.full, self._out.room
 
     @property
@@ -167,22 +169,22 @@ class SnapshotWriter:
 
     @property
     def manifest(self) -> Manifest | None:
-        """The manifest of the snapshot once that is published, even where `publish` was cancelled then."""
+        """The manifest of the published snapshot, even if `publish` was cancelled after that, or None."""
         return self._manifest if self.published else None
 
     @property
     def before(self) -> SnapshotInfo | None:
-        """The newest of the other snapshots at the destination once this one is published."""
+        """The newest other snapshot at the destination, known once this one is published."""
         return self._latest.before if self._latest is not None and self.published else None
 
     @property
     def kept(self) -> str | None:
-        """Where the ledger of a run is that was not published, None where none is kept."""
+        """The place of the ledger of a refused run, or None."""
         return self._kept
 
     @property
     def suspended(self) -> bool:
-        """Whether the draft was left for a run that goes on with it."""
+        """Whether the draft was left for a run that resumes."""
         return self._suspended
 
     async def __aenter__(self) -> Self:
@@ -213,14 +215,14 @@ class SnapshotWriter:
             try:
                 await self.abort()
             finally:
-                # What the body raised is not the task group's to wrap: it only has its one task to wait for.
+                # Without the error of the body, which the task group would wrap in an exception group.
                 await self._tasks.__aexit__(None, None, None)
 
     def page(self, page: Page) -> None:
-        """Take one page of a target that is not done yet. Pages of one target come one at a time.
+        """Take a page of an open target. Pages of one target come one at a time.
 
-        Raises `BadResponseError` where a pool can't be written as JSON, and `RuntimeError` for a page of a
-        target that is done.
+        Raises `BadResponseError` if a pool can't be written as JSON, and `RuntimeError` if the target is
+        done.
         """
         self._out.check()
         key = self._still_open(page.target)
@@ -233,16 +235,16 @@ class SnapshotWriter:
         self._hold(key, data).records += len(page.pools)
 
     def add_records(self, target: Target, data: bytes) -> None:
-        """Add encoded records of a target that has been read elsewhere; `set_record_count` says how many."""
+        """Add encoded records of a target, whose number has to be set with `set_record_count`."""
         self._out.check()
         self._hold(self._still_open(target), data)
 
     def set_record_count(self, target: Target, count: int) -> None:
-        """Say how many records `add_records` was given of a target, all pieces together."""
+        """Set how many records `add_records` was given for a target in all."""
         self._open[self._still_open(target)].records = count
 
     def discard(self, target: Target) -> None:
-        """Drop the records of a target that is not done, if it has any."""
+        """Drop the records of an open target, if it has any."""
         held = self._open.pop((target.account.id, target.region), None)
         if held is not None:
             self._spill.free(held.blocks)
@@ -267,10 +269,11 @@ class SnapshotWriter:
         return held
 
     def done(self, result: TargetResult, target: Target) -> None:
-        """End a target: its records become part of the snapshot if its outcome is `ok`, else they go.
+        """End a target.
 
-        Once for every target. Raises `RuntimeError` for a second call, or where `result` does not fit the
-        target or its pages.
+        Its records become part of the snapshot if its outcome is `ok`, else they are dropped. Call this once
+        for every target. Raises `RuntimeError` for a second call, or if `result` does not match the target or
+        its pages.
         """
         self._out.check()
         key = (target.account.id, target.region)
@@ -294,13 +297,11 @@ class SnapshotWriter:
     async def publish(
         self, about: RunDescription, *, planned: int | None = None, refused_by: PublishingRule | None = None
     ) -> Manifest:
-        """Write out what is queued, then the manifest, and publish the snapshot.
+        """Write what is queued, then the manifest, and publish the snapshot.
 
-        With `refused_by`, the rule that forbids publishing it, only the ledger is kept; no reader takes that
-        for a snapshot.
-
-        Raises `RuntimeError` while a target that has pages is not done, or where the ledger has not `planned`
-        lines.
+        With `refused_by`, the rule that forbids publishing, only the ledger is kept, in a form that readers
+        don't take for a snapshot. Raises `RuntimeError` if a target with pages is not done, or if the ledger
+        does not have `planned` lines.
         """
         if self._closed:
             raise RuntimeError("the snapshot is published or aborted already")
@@ -347,9 +348,9 @@ class SnapshotWriter:
         return manifest
 
     async def abort(self) -> None:
-        """Give the snapshot up and remove the draft, even where the caller is cancelled.
+        """Give up the snapshot and remove the draft, even if the caller is cancelled.
 
-        What is under way, and the draft, take no longer than `abort_seconds` each. Does nothing after
+        Ending the writes and removing the draft each take at most `abort_seconds`. Does nothing after
         `publish`.
         """
         self._closed = True
@@ -364,9 +365,9 @@ class SnapshotWriter:
                 await self._draft.abort()
 
     def _is_worth_keeping(self, error: BaseException | None) -> bool:
-        # A run that was stopped, or lost its credentials, can go on with the targets that were covered: the
-        # others are called again. One whose destination has failed, that has been read to its end, or that
-        # needs other settings can't.
+        # A run that was stopped, or lost its credentials, can be resumed: covered targets are kept, and the
+        # others are called again. Not so if the destination has failed, if all targets have been read, or if
+        # the settings have to change.
         return (
             self._out.keeps_journal
             and count_covered(self._outcomes) > 0
@@ -380,7 +381,7 @@ class SnapshotWriter:
         self._closed = True
         with anyio.move_on_after(self._abort_seconds, shield=True), suppress(DestinationError):
             await self._out.drain()
-            # A compressed file that lacks its end can be read as far as it goes.
+            # Even if this fails: a compressed file without its end can be read up to that point.
             await self._out.end_pools()
         if not self._out.failed:
             with anyio.move_on_after(self._abort_seconds, shield=True):
