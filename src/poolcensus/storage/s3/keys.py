@@ -7,11 +7,9 @@ from itertools import groupby
 from os.path import commonprefix
 from typing import TYPE_CHECKING
 
-import anyio
-
-from poolcensus.errors import first_reason_raised
 from poolcensus.format.ids import is_snapshot_id
 from poolcensus.format.manifest import MANIFEST_NAME
+from poolcensus.loops import for_each
 from poolcensus.storage.base import CONNECTIONS
 from poolcensus.storage.naming import SCHEME
 
@@ -41,12 +39,12 @@ async def contents(bucket: Bucket, prefix: str) -> dict[str, dict[str, int]]:
     bucket holds may be large: it is passed over, a folder at a time.
     """
     found: dict[str, dict[str, int]] = {}
-    limiter = anyio.CapacityLimiter(CONNECTIONS)
 
-    async def read(first: str, last: str) -> None:
+    async def read(run: tuple[str, str]) -> None:
+        first, last = run
         start = prefix + commonprefix([first, last])  # noqa: RUF071 - character by character is meant
         # With the slash: some services pass over the whole folder where they begin after its name.
-        async with limiter, aclosing(bucket.entries(start, after=f"{prefix}{first}/")) as entries:
+        async with aclosing(bucket.entries(start, after=f"{prefix}{first}/")) as entries:
             async for entry in entries:
                 snapshot_id, name = place_of(entry.key, prefix)
                 if name:
@@ -54,10 +52,7 @@ async def contents(bucket: Bucket, prefix: str) -> dict[str, dict[str, int]]:
                 elif entry.key > f"{prefix}{last}/":
                     return
 
-    with first_reason_raised():
-        async with anyio.create_task_group() as group:
-            for first, last in _runs(await _folders(bucket, prefix)):
-                group.start_soon(read, first, last)
+    await for_each(read, [*_runs(await _folders(bucket, prefix))], at_once=CONNECTIONS)
     return dict(sorted(found.items()))
 
 

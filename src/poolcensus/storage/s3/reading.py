@@ -5,10 +5,9 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-import anyio
-
-from poolcensus.errors import SnapshotError, first_reason_raised
+from poolcensus.errors import SnapshotError
 from poolcensus.format.manifest import MANIFEST_NAME
+from poolcensus.loops import for_each
 from poolcensus.storage.base import CONNECTIONS
 from poolcensus.storage.naming import LATEST_NAME, SCHEME, named
 from poolcensus.storage.s3.keys import contents, published
@@ -55,14 +54,9 @@ async def read_manifests(bucket: Bucket, prefix: str, ids: Iterable[str]) -> dic
     """Return what `read_manifest` does for these snapshots, by id, read side by side."""
     ids = [*ids]
     found: dict[str, bytes | SnapshotError] = {}
-    limiter = anyio.CapacityLimiter(CONNECTIONS)
 
     async def read(snapshot_id: str) -> None:
-        async with limiter:
-            found[snapshot_id] = await read_manifest(bucket, prefix, snapshot_id)
+        found[snapshot_id] = await read_manifest(bucket, prefix, snapshot_id)
 
-    with first_reason_raised():
-        async with anyio.create_task_group() as group:
-            for snapshot_id in ids:
-                group.start_soon(read, snapshot_id)
+    await for_each(read, ids, at_once=CONNECTIONS)
     return {each: found[each] for each in ids}
