@@ -1,1 +1,1 @@
-"""Where bytes are kept."""
+"""Keeps the files of snapshots: in a folder, in a bucket, or on standard output."""

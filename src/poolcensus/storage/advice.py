@@ -1,4 +1,4 @@
-"""What a person is told of an error of the operating system: where, what, and what to do about it."""
+"""Turns errors of the operating system into messages: where, what, and what to do about it."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _ADVICE = {
     errno.ENFILE: "let other programs of this machine close files",
     errno.ENOLCK: "choose a destination on a file system that has locks",
     errno.ENOTSUP: "choose a destination on a file system that has locks",
-    # The same number on Linux.
+    # The same value as ENOTSUP on Linux, but not on macOS.
     errno.EOPNOTSUPP: "choose a destination on a file system that has locks",
 }
 
 
 @contextmanager
 def explained(doing: str, place: Path) -> Iterator[None]:
-    """Make a `DestinationError` of an `OSError` in the block."""
+    """Turn an `OSError` in the block into a `DestinationError`."""
     try:
         yield
     except OSError as error:
@@ -40,7 +40,7 @@ def explained(doing: str, place: Path) -> Iterator[None]:
 
 
 def destination_error(doing: str, place: Path | str, error: OSError) -> DestinationError:
-    """Return what a person is told of `error`: where, what, and what to do about it."""
+    """Return the error that says what failed, where, why, and what to do about it."""
     advice = _ADVICE.get(error.errno or 0, "check the device or choose another destination").format(
         use="read" if doing.startswith("read") else "write"
     )
@@ -48,7 +48,7 @@ def destination_error(doing: str, place: Path | str, error: OSError) -> Destinat
 
 
 def temporary_error(doing: str, error: OSError) -> DestinationError:
-    """Return what a person is told of an `error` with a temporary file."""
+    """Return the error for a failure with a temporary file."""
     return DestinationError(
         f"can't {doing}: {reason_of(error)}",
         advice="set TMPDIR to a folder that this user can write and that has room",

@@ -1,8 +1,8 @@
-"""Where snapshots are written: one small interface, behind it a folder, standard output or an object store.
+"""The interface for writing snapshots, implemented for folders, buckets and standard output.
 
-A store hands out a draft. A draft takes files, appended to in order, and ends either committed, with
-the manifest as the last thing written, or aborted, leaving nothing behind. Readers see a committed
-snapshot whole or not at all. Whatever goes wrong underneath is a `DestinationError`.
+A store creates a draft. Files are added to the draft, and data is appended to them in order. The draft is
+then either committed, with the manifest written last, or aborted, which leaves nothing behind. Readers see a
+complete snapshot or none. Failures are raised as `DestinationError`.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ RESUMABLE_FOR = timedelta(days=1)
 """How long after its start an interrupted run can be resumed."""
 
 ABORT_SECONDS = 1.5
-"""How long each step of clearing up may take once a run is cancelled, which has five seconds to be gone."""
+"""Seconds that each step of cleaning up may take once a run is cancelled. A run has five seconds to end."""
 
 CONNECTIONS = 16
-"""How many objects of a bucket are read at a time, each over a connection of its own.
+"""The number of objects read concurrently from a bucket, each over its own connection.
 
-A year of nightly manifests then takes some twenty round trips.
+The manifests of a year of nightly runs then take some twenty round trips.
 """
 
 
@@ -46,34 +46,34 @@ _T = TypeVar("_T")
 
 
 class LatestChoice(Protocol):
-    """Chooses which snapshot `latest` has to name after a commit, by manifests that the store reads for it.
+    """Chooses the snapshot that `latest` has to name after a commit, from manifests that the store reads.
 
-    The store calls `start` with what there is, reads what `next` asks for until that is nothing, and then has
-    `latest` name `newest`.
+    The store calls `start`, then reads the manifests that `next` returns and passes them to `take`, until
+    `next` returns none. Then it makes `latest` name `newest`.
     """
 
     def start(self, ids: Iterable[str], named: str | None) -> None:
-        """Begin, perhaps once more: the ids of the published snapshots, and the one that `latest` names."""
+        """Begin or restart with the IDs of the published snapshots, and the ID that `latest` names."""
 
     def next(self) -> Sequence[str]:
-        """Return the ids of the manifests to read next, none once the choice is made."""
+        """Return the IDs of the manifests to read next. Empty once the choice is made."""
 
     def take(self, snapshot_id: str, manifest: bytes | None) -> None:
-        """Take what was read, None where it can't be read."""
+        """Take a manifest that was read, or None if it can't be read."""
 
     @property
     def newest(self) -> str | None:
-        """The id to name, None where there is none."""
+        """The ID that `latest` has to name, or None."""
 
     @property
     def is_passed_over(self) -> bool:
-        """Whether what was published is not named because it is dated in the future."""
+        """Whether the published snapshot is not chosen because it is dated in the future."""
 
 
 class InterruptedRun(NamedTuple):
-    """What an interrupted run has left: its folders, each with the first line of its journal.
+    """The drafts that an interrupted run has left: its folders, with the first lines of their journals.
 
-    `unreadable` are those whose journals the system refuses to read, each with what it says.
+    `unreadable` maps the folders whose journals can't be read to the error.
     """
 
     snapshot_id: str
@@ -82,23 +82,26 @@ class InterruptedRun(NamedTuple):
 
     @property
     def is_recent(self) -> bool:
-        """Whether the run began so lately that it can be resumed."""
+        """Whether the run began recently enough to be resumed."""
         return abs(datetime.now(UTC) - parse_snapshot_id(self.snapshot_id)) < RESUMABLE_FOR
 
 
 class DraftFile(ABC):
-    """A file of a draft. It is complete when the draft is committed."""
+    """A file of a draft. It is completed when the draft is committed."""
 
     @abstractmethod
     async def append(self, data: bytes) -> None:
-        """Add `data` at the end and return when the store has taken it over.
+        """Append `data`, and return when the store has accepted it.
 
-        One call at a time. Raises `DestinationError`; the draft can then only be aborted.
+        Make one call at a time. Raises `DestinationError`, after which the draft can only be aborted.
         """
 
 
 class Addition(msgspec.Struct, frozen=True):
-    """What a file gets next: `segments`, packed if there is a `packer`, and its end if it is the `last`."""
+    """Data to append to a file: `segments`, compressed by the `packer` if there is one.
+
+    `last` marks the end of the file, for which the packer adds its final bytes.
+    """
 
     file: DraftFile
     segments: Sequence[Segment]
@@ -114,10 +117,10 @@ class Addition(msgspec.Struct, frozen=True):
 
 
 class Draft(ABC):
-    """A snapshot on its way.
+    """A snapshot that is being written.
 
-    `chunk_bytes` is how much to hand to `append` at once, more or less. `scratch` is a folder on the
-    same device as the draft, or None where the system's folder for temporary files has to do.
+    `chunk_bytes` is the approximate size of the data for one `append`. `scratch` is a folder for temporary
+    files on the same device as the draft, or None if the system's temporary folder has to be used.
     """
 
     chunk_bytes: int = 1 << 20
@@ -133,112 +136,113 @@ class Draft(ABC):
 
     @abstractmethod
     async def create(self, name: str) -> DraftFile:
-        """Return a new, empty file. Raises `DestinationError`."""
+        """Create a new, empty file. Raises `DestinationError`."""
 
     async def journal(self) -> DraftFile | None:
-        """Return a new file that is the draft's and not the snapshot's: it goes with the commit.
+        """Create the journal, a file of the draft that is removed by the commit.
 
-        None where drafts don't outlive their run. Raises `DestinationError`.
+        Return None if drafts don't outlive their run. Raises `DestinationError`.
         """
         return None
 
     async def append(self, additions: Iterable[Addition]) -> None:
-        """Make additions at the ends of files, in order, each packed in a worker thread.
+        """Append data to files, in order. The data is packed in worker threads.
 
-        A store that writes in a thread does all of it in one go: every return to the loop takes a turn of it.
-        Raises `DestinationError`; the draft can then only be aborted.
+        A store that writes in a thread makes all additions in a single call of the thread, to save turns of
+        the event loop. Raises `DestinationError`, after which the draft can only be aborted.
         """
         for addition in additions:
             if data := await in_thread(addition.data):
                 await addition.file.append(data)
 
     async def suspend(self) -> None:
-        """Leave the draft as it is, for a run that goes on with it. Without a journal, nothing is left.
+        """Leave the draft for a run that resumes. Without a journal, nothing is left.
 
-        Waits for nothing that is under way, and `abort` has no effect any more.
+        Does not wait for calls in progress. After this, `abort` has no effect.
         """
         await self.abort()
 
     @abstractmethod
     async def commit(self, manifest: bytes, latest: LatestChoice) -> None:
-        """Complete the files, write manifest.json, publish the snapshot, and renew `latest`.
+        """Complete the files, write manifest.json, publish the snapshot, and update `latest`.
 
-        Raises `DestinationError`. Where that comes before the snapshot is published, the draft has been
-        removed; where it comes after, its text says so and `published` is true.
+        Raises `DestinationError`. If the snapshot is not published, the draft has been removed. If it is, the
+        message says so, and `published` is true.
         """
 
     async def refuse(self, record: bytes) -> str | None:  # noqa: ARG002 - see the folder and the bucket
-        """Keep the ledger of a run that must not be published, and `record` as its refused.json.
+        """Keep the ledger of a run that must not be published, with `record` as refused.json.
 
-        No reader takes that for a snapshot. Those of earlier runs are removed, as they are by a commit.
-        Returns where it is, None where nothing is kept. Raises `DestinationError`; the draft is removed then.
+        Readers don't take this for a snapshot. The kept ledgers of earlier runs are removed, as by a commit.
+        Return the place of the ledger, or None if it is not kept. Raises `DestinationError`, after removing
+        the draft.
         """
         await self.abort()
         return None
 
     @abstractmethod
     async def abort(self) -> None:
-        """Remove the draft as far as that is possible, without a word if it is not.
+        """Remove the draft as far as possible, and ignore errors.
 
-        Does nothing after a commit. May be called while another call is still under way.
+        Does nothing after a commit. May be called while another call is in progress.
         """
 
 
 class Store(ABC):
-    """A destination of snapshots. Entering it takes the destination's lock, leaving it lets go.
+    """A destination of snapshots. Entering it takes the destination's lock, and leaving it releases the lock.
 
-    Leaving also aborts what is still a draft.
-    Entering raises `DestinationLockedError` where another run holds the lock, and `DestinationError`
-    where the destination can't be written.
+    Leaving also aborts drafts that are not committed. Entering raises `DestinationLockedError` if another run
+    holds the lock, and `DestinationError` if the destination can't be written.
     """
 
     @property
     @abstractmethod
     def location(self) -> str:
-        """The destination as a person would name it."""
+        """The destination, as messages name it."""
 
     @abstractmethod
     async def draft(self, snapshot_id: str) -> Draft:
-        """Begin a snapshot. Remove what dead runs left, as far as nobody can resume it.
+        """Begin a snapshot. Remove the drafts of dead runs, except those that can be resumed.
 
-        Raises `DestinationError`, and `ValueError` for what is no snapshot id.
+        Raises `DestinationError`, and `ValueError` for an invalid snapshot ID.
         """
 
     @abstractmethod
     async def rehearse(self) -> None:
-        """Take the steps of a run that publishes nothing, and leave the destination as it was.
+        """Try the steps of a run without publishing, and leave the destination as it was.
 
-        The store has not to be entered. Raises what entering and `draft` raise.
+        The store need not be entered. Raises the errors of entering it and of `draft`.
         """
 
     @abstractmethod
     def reading(self) -> AbstractAsyncContextManager[Source | None]:
-        """Open what reads the snapshots that are here, over the store's own connection.
+        """Open a source that reads the snapshots at this destination, over the store's own connection.
 
-        The store has to be entered. The source blocks: it is for other threads. None where none are kept.
+        Yield None if no snapshots are kept. The store has to be entered. The source blocks, and is for use in
+        other threads.
         """
 
     async def interrupted(self) -> Sequence[InterruptedRun]:
-        """Return the runs that were interrupted here and left a journal, the newest first.
+        """Return the interrupted runs that left a journal, the newest first.
 
         The store has to be entered. Raises `DestinationError`.
         """
         return ()
 
     async def set_aside(self, run: InterruptedRun) -> Sequence[Path]:  # noqa: ARG002 - where none is interrupted
-        """Rename what an interrupted run has left, so that one that goes on can have its id.
+        """Rename the drafts of an interrupted run, so that the run that resumes can use its ID.
 
-        Returns the folders, the newest first; the next `draft` leaves them. Raises `DestinationError`.
+        Return the folders, the newest first. The next `draft` does not remove them. Raises
+        `DestinationError`.
         """
         return ()
 
     @abstractmethod
     async def sweep(self, *, keep: Iterable[Path] | None = None) -> None:
-        """Remove what dead runs and removals left, but for the folders in `keep`.
+        """Remove what dead runs and unfinished removals have left, except the folders in `keep`.
 
-        By default the newest interrupted run that can be resumed is kept, and newer ones that can't be read
-        now. The store has to be entered.
-        Raises `DestinationError`.
+        By default, the newest interrupted run that can be resumed is kept, and newer ones that can't be read
+        now. The store has to be entered. Raises `DestinationError`.
         """
 
     @abstractmethod
@@ -254,30 +258,29 @@ class Store(ABC):
 
 
 class Repository(Store):
-    """A store that keeps its snapshots, so that they can be counted and removed."""
+    """A store that keeps snapshots, so that they can be listed and removed."""
 
     @abstractmethod
     async def survey(self, take: Callable[[Survey], _T]) -> _T:
-        """Return what `take` makes of what stands at the destination; it is called where reading may block.
+        """Survey the destination, call `take` with the result, and return what that returns.
 
-        Takes no lock and changes nothing.
-
-        Raises `SnapshotError` or `DestinationError` where the destination itself can't be read.
+        `take` is called where blocking reads are allowed. No lock is taken, and nothing is changed. Raises
+        `SnapshotError` or `DestinationError` if the destination itself can't be read.
         """
 
     @abstractmethod
     async def remove(self, snapshot_id: str) -> None:
-        """Remove a published snapshot. Readers see it whole until they see it no more.
+        """Remove a published snapshot. For readers, it disappears as a whole.
 
-        The store has to be entered. Raises `DestinationError`, and `ValueError` for what is no snapshot id.
-        What could not be finished is left for the next `sweep`.
+        The store has to be entered. Raises `DestinationError`, and `ValueError` for an invalid snapshot ID.
+        Files that could not be removed are left for the next `sweep`.
         """
 
     @abstractmethod
     async def unlock(self) -> LockHolder | None:
-        """Remove the lock of a run that is known to be dead. Returns whose it was, None if none held it.
+        """Remove the lock of a run that is known to be dead. Return its holder, or None if there was no lock.
 
-        The store has not to be entered. A run that was alive after all can't publish any more. Raises
-        `DestinationLockedError` where the lock is that of a process of this host which exists, or was renewed
-        meanwhile, and `DestinationError`.
+        The store need not be entered. If the run is still alive, it can no longer publish. Raises
+        `DestinationLockedError` if the holder is a process of this host that exists, or if the lock was
+        renewed in the meantime, and `DestinationError`.
         """

@@ -1,6 +1,6 @@
-"""Which storage a destination is: a folder, `s3://BUCKET/PREFIX`, or `-` for standard output.
+"""Opens the storage of a destination: a folder, `s3://BUCKET/PREFIX`, or `-` for standard output.
 
-What is for S3 is imported where a destination is there.
+The code for S3, which loads the SDK, is imported only if the destination is a bucket.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 
 def checked_place(dest: str | os.PathLike[str], key: str = "dest") -> str:
-    """Return the text of a destination. Raises `SettingsError` for what the settings would refuse, too.
+    """Return a destination as text. Raises `SettingsError` if it is not valid as a setting.
 
-    `key` is what a message calls it.
+    Messages call the parameter `key`.
     """
     place = os.fspath(dest)
     try:
@@ -42,7 +42,7 @@ def checked_place(dest: str | os.PathLike[str], key: str = "dest") -> str:
 
 
 def check_resume(settings: Settings, place: str) -> None:
-    """Raise `SettingsError` for a run that is to resume where no journal is kept."""
+    """Raise `SettingsError` if a run is to resume at a destination that keeps no journal."""
     if settings.resume and not is_local(place):
         raise SettingsError(
             f"`resume` needs a directory as its destination: {place} keeps no journal. Set `resume` to false."
@@ -50,7 +50,7 @@ def check_resume(settings: Settings, place: str) -> None:
 
 
 def open_source(dest: str | os.PathLike[str], settings: Settings | None = None) -> Source:
-    """Return what reads a destination. Nothing is read yet. Raises `SettingsError`."""
+    """Return the source that reads a destination. Nothing is read yet. Raises `SettingsError`."""
     place = checked_place(dest)
     if not is_in_s3(place):
         return LocalSource(Path(place))
@@ -63,12 +63,12 @@ def open_source(dest: str | os.PathLike[str], settings: Settings | None = None) 
 
 
 def open_folder(path: str | os.PathLike[str]) -> SnapshotFiles:
-    """Return the files of one snapshot in a folder of any name."""
+    """Return the files of a snapshot in a folder, which may have any name."""
     return LocalFiles(Path(path), is_listed=False)
 
 
 def published_files(place: str, snapshot_id: str, settings: Settings) -> SnapshotFiles:
-    """Return the files of a snapshot that has just been published."""
+    """Return the files of a snapshot that was just published."""
     if place == STANDARD_OUTPUT:
         return StreamedFiles(snapshot_id)
     return open_source(place, settings).files(snapshot_id)
@@ -77,7 +77,7 @@ def published_files(place: str, snapshot_id: str, settings: Settings) -> Snapsho
 def open_repository(
     dest: str | os.PathLike[str], settings: Settings | None = None, *, must_exist: bool = False
 ) -> Repository:
-    """Return what changes the snapshots at a destination. Nothing is opened yet. Raises `SettingsError`."""
+    """Return the repository of a destination. Nothing is opened yet. Raises `SettingsError`."""
     place = checked_place(dest)
     if not is_in_s3(place):
         return _folder_store(place, settings, must_exist=must_exist)
@@ -88,14 +88,14 @@ def open_repository(
 
 
 def open_store(place: str, settings: Settings, session: CallerSession | None) -> Store:
-    """Return what a run writes to. Nothing is opened yet. A bucket needs the session.
+    """Return the store that a run writes to. Nothing is opened yet. A bucket needs the session.
 
-    Raises `DestinationError` for standard output where that is closed or takes no bytes.
+    Raises `DestinationError` if the destination is standard output, and that is closed or takes no bytes.
     """
     if place == STANDARD_OUTPUT:
         stream: BinaryIO | None = getattr(sys.stdout, "buffer", None)
         if stream is None:
-            # The commands have put another in the place of one that the process was started without.
+            # If the process was started without standard output, the commands have put a substitute there.
             if sys.stdout is None or sys.__stdout__ is None:
                 raise DestinationError("standard output is closed: nothing can be written there")
             kind = type(sys.stdout).__name__
@@ -125,7 +125,7 @@ def _folder_store(place: str, settings: Settings | None, *, must_exist: bool = F
 
 
 def plain_settings() -> Settings:
-    """Return the settings of those who give none: the defaults, with nothing read from files."""
+    """Return the default settings, without reading any file or the environment."""
     from poolcensus.config import Settings  # noqa: PLC0415 - its table is read from annotations at import
 
     return Settings()

@@ -1,4 +1,4 @@
-"""Who holds the lock of a destination, and the errors that say so."""
+"""The holder of a destination's lock, and the errors that name it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class LockHolder(msgspec.Struct, frozen=True):
-    """The run that holds a destination's lock, as the lock says it; None for what it does not say."""
+    """The run that holds a destination's lock, as the lock names it. None for what the lock does not say."""
 
     started_at: datetime | None = None
     host: str | None = None
@@ -29,12 +29,12 @@ class LockHolder(msgspec.Struct, frozen=True):
 
     @classmethod
     def this_run(cls) -> Self:
-        """Return the holder of a lock that this process takes now."""
+        """Return this process as the holder of a lock that it takes now."""
         return cls(utc_now(), socket.gethostname(), os.getpid())
 
     @classmethod
     def read(cls, lock: bytes) -> Self:
-        """Return the holder that a lock names. Whatever stands in its place there is passed over."""
+        """Return the holder that a lock names. Invalid content is ignored."""
         found = read_lock(lock)
         started_at, host, pid = found.get("started_at"), found.get("host"), found.get("pid")
         return cls(
@@ -49,16 +49,16 @@ class LockHolder(msgspec.Struct, frozen=True):
 
     @property
     def started_text(self) -> str | None:
-        """When its run started, to the second, as locks and messages have it."""
+        """The start of the run, to the second, as in locks and messages."""
         return None if self.started_at is None else f"{self.started_at:%Y-%m-%dT%H:%M:%SZ}"
 
     @property
     def in_brackets(self) -> str:
-        """The holder as it stands behind a noun: with a space and brackets, or nothing."""
+        """The holder in brackets, after a space, to follow a noun. Empty if nothing is known."""
         return f" ({self})" if str(self) else ""
 
     def is_alive_here(self) -> bool:
-        """Whether the lock names a process of this host that runs."""
+        """Return whether the lock names a running process of this host."""
         if self.host != socket.gethostname() or self.pid is None:
             return False
         try:
@@ -66,15 +66,15 @@ class LockHolder(msgspec.Struct, frozen=True):
         except (ProcessLookupError, OverflowError):
             return False
         except PermissionError:
-            # Another user's.
+            # The process exists, and belongs to another user.
             return True
         return not _has_ended(self.pid)
 
 
 def _has_ended(pid: int) -> bool:
-    """Whether a process that exists is only waiting for its parent to take note, where the system tells."""
+    """Return whether an existing process is a zombie, as far as the system tells."""
     try:
-        # The state is behind the name in brackets: https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
+        # The state follows the name in brackets: https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
         stat = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
         return False
@@ -88,7 +88,7 @@ def _time(value: object) -> datetime | None:
 
 
 def read_lock(lock: bytes) -> JsonObject:
-    """Return the object that a lock holds; an empty one where it holds something else."""
+    """Return the JSON object in a lock. Empty if it contains anything else."""
     try:
         found = loads(lock)
     except ValueError:
@@ -97,7 +97,7 @@ def read_lock(lock: bytes) -> JsonObject:
 
 
 def locked(place: object, holder: LockHolder, lapses: str = "") -> DestinationLockedError:
-    """Return what a run is told that finds a lock."""
+    """Return the error for a run that finds the destination locked."""
     return DestinationLockedError(
         f'Destination "{place}" is locked by another run{holder.in_brackets}.',
         advice=(
@@ -108,7 +108,7 @@ def locked(place: object, holder: LockHolder, lapses: str = "") -> DestinationLo
 
 
 def still_running(place: object, holder: LockHolder) -> DestinationLockedError:
-    """Return what someone is told who wants to remove the lock of a process that exists."""
+    """Return the error for `unlock` if the holder of the lock is a running process."""
     return DestinationLockedError(
         f'Destination "{place}" stays locked: its run is still running on this host{holder.in_brackets}.'
         f" If it hangs, stop it with 'kill {holder.pid}'."

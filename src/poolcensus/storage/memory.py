@@ -1,4 +1,4 @@
-"""A snapshot in memory, as a worker hands it over."""
+"""A snapshot in memory, as workers return it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class MemoryFiles(SnapshotFiles):
-    """The files of one snapshot, by name. `location` is what messages call it."""
+    """The files of one snapshot, by name. Messages call it `location`."""
 
     def __init__(self, files: Mapping[str, bytes], location: str) -> None:
         self._files = files

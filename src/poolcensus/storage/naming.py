@@ -1,4 +1,4 @@
-"""The names that every destination shares, and what names its newest snapshot."""
+"""Names in every destination, the content of `latest.json`, and messages about places without snapshots."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ LATEST = "latest"
 LATEST_NAME = "latest.json"
 LOCK_NAME = ".lock"
 
-# In a folder that holds no snapshot: it may be anything.
+# Entries examined in a folder without snapshots, which may be any folder.
 _LOOKED_AT = 1000
 
 
 def is_in_s3(place: str) -> bool:
-    """Whether a destination is in a bucket."""
+    """Return whether a destination is in a bucket."""
     return place.startswith(SCHEME)
 
 
 def is_local(place: str) -> bool:
-    """Whether a destination is a folder, and neither in a bucket nor standard output."""
+    """Return whether a destination is a folder, not in a bucket or standard output."""
     return place != STANDARD_OUTPUT and not is_in_s3(place)
 
 
 def latest_object(snapshot_id: str) -> bytes:
-    """Return what `latest.json` holds where it names a snapshot."""
+    """Return the content of a `latest.json` that names a snapshot."""
     return dumps({"snapshot_id": snapshot_id}) + b"\n"
 
 
 def passed_over(snapshot_id: str, place: object, latest: str, names: str | None) -> str:
-    """Return what is told of a snapshot that `latest` does not name, since it is dated in the future."""
+    """Return the warning about a snapshot that `latest` does not name because it is dated in the future."""
     return (
         f"snapshot {snapshot_id} is published in {place}, but by this machine's clock it is dated in the"
         f" future: `{latest}` names {names or 'nothing'}"
@@ -51,7 +51,7 @@ def passed_over(snapshot_id: str, place: object, latest: str, names: str | None)
 
 
 def named(data: bytes) -> str | None:
-    """Return the snapshot id that a `latest.json` names; None where it names none."""
+    """Return the snapshot ID that a `latest.json` names, or None."""
     try:
         latest = loads(data)
     except ValueError:
@@ -61,13 +61,16 @@ def named(data: bytes) -> str | None:
 
 
 def inside_snapshot(dest: str | PathLike[str], snapshot: str | PathLike[str]) -> SettingsError:
-    """Return the error for a destination that is a snapshot, or lies in one."""
+    """Return the error for a destination that is a snapshot, or is inside one."""
     return SettingsError(f"{dest} is, or lies in, the snapshot {snapshot}. Set `dest` to another folder.")
 
 
 def snapshot_around(path: str | PathLike[str]) -> Path | None:
-    """Return the snapshot that a path is, or lies in, past its symbolic links. Raises `OSError`. Blocks."""
-    # Of links that go in a circle, Path.resolve raises a RuntimeError before Python 3.13.
+    """Follow links, and return the snapshot that a path is or is inside, or None.
+
+    Raises `OSError`. Blocks.
+    """
+    # Not Path.resolve, which before Python 3.13 raises a RuntimeError for links in a circle.
     place = Path(os.path.realpath(path))
     return next(
         (
@@ -80,9 +83,10 @@ def snapshot_around(path: str | PathLike[str]) -> Path | None:
 
 
 def in_snapshot(path: str | PathLike[str]) -> str | None:
-    """Return the sentence for an output that would lie in a snapshot, None for any other. Blocks.
+    """Return the message for an output file inside a snapshot, or None if it is elsewhere.
 
-    There it would take the place of the snapshot's own files, or be removed with them. Raises `OSError`.
+    Inside a snapshot, it could replace the snapshot's files, or be removed with them. Raises `OSError`.
+    Blocks.
     """
     snapshot = snapshot_around(path)
     if snapshot is None:
@@ -91,7 +95,7 @@ def in_snapshot(path: str | PathLike[str]) -> str | None:
 
 
 def has_snapshots(folder: Path) -> bool:
-    """Whether a folder can be read and holds a snapshot, or what may be one. Blocks."""
+    """Return whether a folder can be read, and contains a snapshot or what may be one. Blocks."""
     try:
         return any(is_snapshot_id(each.name) and may_exist(each / MANIFEST_NAME) for each in folder.iterdir())
     except OSError:
@@ -113,12 +117,12 @@ def _has_manifest(folder: Path) -> bool:
 
 
 def snapshot_itself(dest: str | PathLike[str]) -> str | None:
-    """Return the sentence for a destination that is a snapshot, None for any other. Blocks.
+    """Return the message for a destination that is itself a snapshot, or None. Blocks.
 
-    In a bucket, it is told by its name.
+    In a bucket, only the name is checked.
     """
     place = str(dest)
-    # A name alone is looked up at the default destination.
+    # Add ./ to a plain name, which would be looked up at the default destination.
     show = f"Run 'poolcensus show {shlex.quote(place if '/' in place else f'./{place}')}' to read it."
     if not place.startswith(SCHEME):
         if _has_manifest(Path(place)):
@@ -129,7 +133,7 @@ def snapshot_itself(dest: str | PathLike[str]) -> str | None:
 
 
 def no_snapshots(dest: str | PathLike[str]) -> str:
-    """Return the sentence for a destination that has no snapshots, is not there or is a file. Blocks."""
+    """Return the message for a destination that has no snapshots, does not exist or is a file. Blocks."""
     place = str(dest)
     collect = f"'poolcensus collect --dest {shlex.quote(place)}' first."
     if not place.startswith(SCHEME):

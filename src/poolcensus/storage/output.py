@@ -1,4 +1,4 @@
-"""Files that a command writes where its user says: whole, and named in what is said of their errors."""
+"""Output files of commands, which are written atomically and named in error messages."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 @contextmanager
 def output_file(path: Path, mode: int) -> Iterator[BinaryIO]:
-    """Yield a file that takes the place of `path`, as `replaced_file` does.
+    """Yield a file that replaces `path` at the end of the block, as `replaced_file` does.
 
-    Raises `DestinationError`, which names `path` and not the hidden file beside it.
+    Raises `DestinationError`, whose message names `path` and not the hidden file beside it.
     """
     try:
         if (wrong := in_snapshot(path)) is not None:
@@ -27,7 +27,7 @@ def output_file(path: Path, mode: int) -> Iterator[BinaryIO]:
         with replaced_file(path, mode) as file:
             yield file
     except OSError as error:
-        # What the error itself names is the hidden file.
+        # The error itself names the hidden file.
         is_missing = isinstance(error, FileNotFoundError) and not exists(path.parent)
         reason = f"There is no folder {path.parent}" if is_missing else reason_of(error)
         raise DestinationError(f"Could not write {path}: {reason}.") from error

@@ -1,7 +1,7 @@
-"""Where snapshots are read from: one small, read-only, synchronous interface for every destination.
+"""The interface for reading snapshots: read-only and synchronous, for every kind of destination.
 
-It knows ids, names and bytes, and not what a manifest says. Everything blocks. Whatever goes wrong with one
-snapshot is an `OSError` or a `SnapshotError`; a destination that can't be read is a `SnapshotError` or a
+It deals with IDs, names and bytes, and does not interpret manifests. All methods block. Failures with one
+snapshot raise `OSError` or `SnapshotError`, and a destination that can't be read raises `SnapshotError` or
 `DestinationError`.
 """
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from poolcensus.format.compression import Readable
 
 LARGEST_MANIFEST = 1 << 28
-"""What a manifest is read up to, and one byte more, so that one that is too large is seen to be."""
+"""The largest manifest in bytes. One byte more is read, to detect a manifest that is too large."""
 
 
-# A read makes room for all that it may return, before it knows how little there is.
+# Bytes of one read. A read allocates its full size first, even for a small file.
 _READ_BYTES = 1 << 16
 
 
 def read_whole(file: Readable, most: int) -> bytes:
-    """Return the content of a file, of which at most so many bytes are read. Raises `OSError`."""
+    """Return the content of a file, at most `most` bytes. Raises `OSError`."""
     found = bytearray()
     while data := file.read(min(_READ_BYTES, most - len(found))):
         found += data
@@ -36,20 +36,21 @@ def read_whole(file: Readable, most: int) -> bytes:
 
 
 class MissingFileError(FileNotFoundError):
-    """A file of a snapshot is not there. Its text is what a sentence says of the file: `is missing`."""
+    """A file of a snapshot is missing. The text is to follow the file's name: `is missing`."""
 
     def __init__(self, wrong: str = "is missing") -> None:
         super().__init__(wrong)
 
 
 class NotAFileError(MissingFileError):
-    """In the place of a file is something else. Its text says what, such as `is a folder, not a file`."""
+    """Something else has the name of a file. The text says what: `is a folder, not a file`."""
 
 
 class Survey(NamedTuple):
-    """What lies at a destination: each manifest, or why there is none to be read, and what `latest` names.
+    """The content of a destination: the manifests, or errors for those that can't be read, and `latest`.
 
-    `sizes` returns the names and sizes of the files of a snapshot, where that is known without reading them.
+    `manifests` pairs IDs with them, and `latest` is the ID that `latest` names. `sizes` returns the names and
+    sizes of a snapshot's files, if they are known without reading them.
     """
 
     manifests: Iterable[tuple[str, bytes | SnapshotError]]
@@ -58,9 +59,9 @@ class Survey(NamedTuple):
 
 
 class Resource:
-    """A context manager for those who read more than once: what is opened for one read serves the next.
+    """A context manager that keeps connections open between reads. It may be entered more than once.
 
-    Nothing stays open without it, or once it is left. It may be entered more than once.
+    Reading also works without entering it. Then nothing stays open.
     """
 
     def __enter__(self) -> Self:
@@ -76,72 +77,72 @@ class Resource:
 
 
 class SnapshotFiles(Resource, ABC):
-    """The files of one snapshot, or of a run whose ledger was kept."""
+    """The files of one snapshot, or of a refused run."""
 
     path: Path | None = None
-    """The folder that they are in; None where they are in none."""
+    """The folder of the files, or None if they are not in a folder."""
 
     @property
     @abstractmethod
     def location(self) -> str:
-        """Where they are, as a person would name it."""
+        """The place of the files, as messages name it."""
 
     @property
     @abstractmethod
     def called(self) -> str:
-        """What they lie under: the id of the snapshot, if nobody has renamed it."""
+        """The name that the files are under: the ID of the snapshot, unless it was renamed."""
 
     @abstractmethod
     def manifest(self) -> bytes:
-        """Return the bytes of manifest.json. Raises `SnapshotError` where there is none to be read."""
+        """Return the bytes of manifest.json. Raises `SnapshotError` if it can't be read."""
 
     @abstractmethod
     def names(self) -> list[str]:
         """Return the names of the files, sorted.
 
-        Raises `OSError`, and `SnapshotError` where the snapshot was removed meanwhile.
+        Raises `OSError`, and `SnapshotError` if the snapshot was removed in the meantime.
         """
 
     @abstractmethod
     def open(self, name: str) -> AbstractContextManager[Readable]:
-        """Return a file to be read from its start to its end.
+        """Open a file for reading from its start to its end.
 
-        Raises `OSError`, `MissingFileError` where there is none.
+        Raises `OSError`, and `MissingFileError` if there is no such file.
         """
 
     def place_of(self, name: str) -> str:
-        """Return a file as a person would name it."""
+        """Return the name of a file for messages."""
         return f"{self.location}/{name}"
 
 
 class Source(Resource, ABC):
-    """A destination that is read. It may list what is there once, and not look again."""
+    """Reads a destination. It may list the content only once."""
 
     @property
     @abstractmethod
     def location(self) -> str:
-        """The destination as a person would name it."""
+        """The destination, as messages name it."""
 
     @abstractmethod
     def ids(self) -> list[str]:
-        """Return the ids of the snapshots that have a manifest, sorted."""
+        """Return the IDs of the snapshots that have a manifest, sorted."""
 
     @abstractmethod
     def latest(self) -> str | None:
-        """Return the id that the destination calls its latest; None where it names none."""
+        """Return the ID that `latest` names, or None."""
 
     @abstractmethod
     def manifests(self, ids: Iterable[str]) -> Iterator[tuple[str, bytes | SnapshotError]]:
-        """Return the manifests of these snapshots, in this order, each read when it is asked for."""
+        """Iterate over these IDs and their manifests, in order. Each manifest is read when it is needed."""
 
     @abstractmethod
     def files(self, snapshot_id: str) -> SnapshotFiles:
-        """Return the files of a snapshot. Whether there is one is seen when they are read."""
+        """Return the files of a snapshot. Whether it exists is only known when they are read."""
 
     @abstractmethod
     def refused(self) -> list[str]:
-        """Return the ids of the runs that were not published and whose ledger is kept, sorted."""
+        """Return the IDs of the refused runs whose ledger is kept, sorted."""
 
     @abstractmethod
     def refused_files(self, run_id: str) -> SnapshotFiles:
-        """Return the files of such a run."""
+        """Return the files of a refused run."""

@@ -1,4 +1,4 @@
-"""Destinations that are read side by side, over one connection to each bucket."""
+"""Opens several destinations for reading, with one client for each bucket."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Sources:
-    """Opens destinations to be read, in any thread. What is opened of a bucket stays open until `close`."""
+    """Opens destinations for reading, in any thread. Buckets stay open until `close`."""
 
     def __init__(self, settings: Settings | None = None) -> None:
         self._settings = settings
@@ -29,9 +29,9 @@ class Sources:
         self._closed = False
 
     def open(self, dest: str | os.PathLike[str]) -> Source:
-        """Return what reads a destination, once its bucket, if it has one, is open. Blocks.
+        """Return the source that reads a destination. If it is in a bucket, open that first.
 
-        Raises `SettingsError` and `CredentialsError`.
+        Raises `SettingsError` and `CredentialsError`. Blocks.
         """
         place = checked_place(dest)
         if not is_in_s3(place):
@@ -41,7 +41,7 @@ class Sources:
         return S3Source(self._bucket(place), place)
 
     def close(self) -> None:
-        """Close what is open, as soon as nobody reads from it any more. Blocks."""
+        """Close the buckets as soon as nobody reads from them any more. Blocks."""
         with self._mutex:
             self._closed = True
             self._kept.close()
@@ -57,7 +57,7 @@ class Sources:
                 return known
             opening = partial(open_place, self._settings or plain_settings(), place)
             made = SharedBucket(partial(in_own_loop, opening))
-            # Who was cancelled may come after the end, and has to close what it opens by itself.
+            # A cancelled caller's thread may get here after `close`. Then it closes its bucket itself.
             if not self._closed:
                 self._kept.enter_context(made)
             self._buckets[bucket] = made

@@ -1,4 +1,4 @@
-"""Standard output, which the records go to. The ledger and the manifest go nowhere."""
+"""The store of standard output. It writes the records, and drops the ledger and the manifest."""
 
 from __future__ import annotations
 
@@ -27,13 +27,16 @@ if TYPE_CHECKING:
     from poolcensus.storage.base import LatestChoice
 
 
-# A pipe that is ready takes this much without blocking, by POSIX.
+# By POSIX, a pipe that is ready takes this many bytes without blocking.
 _SLICE_BYTES = select.PIPE_BUF
 _POLL_MILLISECONDS = 100
 
 
 class StreamStore(Store):
-    """A binary stream, `sys.stdout.buffer` as a rule. It is flushed, never closed."""
+    """A store that writes to a binary stream, usually `sys.stdout.buffer`.
+
+    It is flushed, but never closed.
+    """
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -69,7 +72,7 @@ class StreamStore(Store):
 
 
 class StreamedFiles(SnapshotFiles):
-    """What can be read again of a snapshot that went to standard output: nothing."""
+    """The files of a snapshot that went to standard output. None of them can be read again."""
 
     def __init__(self, snapshot_id: str) -> None:
         self._id = snapshot_id
@@ -135,11 +138,11 @@ class _Nowhere(DraftFile):
 
 
 class _Output:
-    """Writes in a worker thread that a reader who stops reading can't hold for ever.
+    """Writes in a worker thread that does not block for ever if the reader stops reading.
 
-    A thread blocked in write(2) on a full pipe could not be cancelled, and the process would not end
-    before the reader does. So where there is a descriptor the thread waits for it with a timeout, writes
-    no more than it takes at once, and looks in between whether it is still wanted.
+    A thread that is blocked in write(2) on a full pipe can't be cancelled, and would keep the process alive
+    until the reader ends. So, if the stream has a descriptor, the thread polls it with a timeout, writes only
+    as much as it takes without blocking, and checks in between whether it should stop.
     """
 
     def __init__(self, stream: BinaryIO, name: str) -> None:
@@ -179,5 +182,5 @@ class _Output:
                 try:
                     rest = rest[os.write(fd, rest[:_SLICE_BYTES]) :]
                 except BlockingIOError:
-                    # Another writer of a shared, non-blocking pipe was faster.
+                    # Another writer has filled a shared, non-blocking pipe in the meantime.
                     continue

@@ -1,8 +1,8 @@
-"""A snapshot on its way into a folder.
+"""A draft in a folder.
 
-Commit order: fsync every data file, write and fsync the manifest, fsync the draft's folder, rename it
-into place, fsync the destination, then renew `latest`. A power cut at any point leaves the former
-snapshot or the new one, never a part.
+Commit order: fsync every data file, write and fsync the manifest, fsync the draft's folder, rename it to its
+final name, fsync the destination, then update `latest`. A power failure at any point leaves the complete
+snapshot or none, never a part.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ _log = logging.getLogger("poolcensus")
 
 
 class Modes(NamedTuple):
-    """What files and folders may be used by."""
+    """The permissions of files and folders."""
 
     file: int
     folder: int
 
 
 class FolderDraft(Draft):
-    """A hidden folder in `dest`, whose `lock` this run holds."""
+    """A draft as a hidden folder in `dest`. The run holds the `lock` of `dest`."""
 
     def __init__(
         self, snapshot_id: str, dest: Path, modes: Modes, lock: FolderLock, calls: OneAtATime
@@ -82,7 +82,7 @@ class FolderDraft(Draft):
         await self._calls.run(self._append, additions)
 
     async def suspend(self) -> None:
-        # At once, and its files are closed by whoever leaves the store: a call may hang on the disk.
+        # Don't close the files here, since a call may hang on the disk. Leaving the store closes them.
         if not self._published:
             self._abandoned = self._suspended = True
 
@@ -90,7 +90,7 @@ class FolderDraft(Draft):
         try:
             await self._calls.run(self._commit, manifest, latest)
         except anyio.get_cancelled_exc_class():
-            # The snapshot is whole but for a few system calls: they are given the time that an abort has.
+            # The commit needs only a few more system calls. Wait for them as long as for an abort.
             await self._calls.finish(lambda: None)
             raise
 
@@ -98,12 +98,12 @@ class FolderDraft(Draft):
         return await self._calls.run(self._refuse, record)
 
     async def abort(self) -> None:
-        # Seen by a call that is still running for a caller that was cancelled.
+        # Set first: a call may still be running whose caller was cancelled, and looks at this.
         self._abandoned = True
         await self._calls.finish(self.discard)
 
     def make(self) -> None:
-        """Make the draft's folder. Blocks."""
+        """Create the draft's folder. Blocks."""
         with explained("write", self._final):
             if exists(self._final):
                 raise FileExistsError(errno.EEXIST, "there is a snapshot of this id already")
@@ -113,7 +113,7 @@ class FolderDraft(Draft):
             self._folder.chmod(self._modes.folder)
 
     def try_writing(self) -> None:
-        """Write a file to the device, as every file of a snapshot is. Blocks."""
+        """Write and flush a file, to try what is done for each file of a snapshot. Blocks."""
         fd = self._create(JOURNAL_NAME)
         path = self._folder / JOURNAL_NAME
         with explained("write", path):
@@ -135,7 +135,7 @@ class FolderDraft(Draft):
         names = list(self._files)
         self._close_files()
         if self._made and not self._published and not self._suspended:
-            # By their names: to look for them takes a file descriptor, of which there may be none.
+            # Remove the known files first: listing the folder takes a descriptor, and there may be none left.
             with contextlib.suppress(OSError):
                 for name in names:
                     (self._folder / name).unlink()
@@ -147,7 +147,7 @@ class FolderDraft(Draft):
         for addition in additions:
             if not isinstance(addition.file, _FolderFile):
                 raise TypeError("an addition is for a file of this draft")
-            # Who gives the draft up doesn't wait for the rest.
+            # Once the draft is given up, don't write the rest.
             if not self._abandoned and (data := addition.data()):
                 addition.file.write(data)
 
@@ -190,7 +190,7 @@ class FolderDraft(Draft):
                 error.filename,
             )
         except OSError as error:
-            # It is published, whatever becomes of what comes after.
+            # The snapshot is published, so this is only a warning.
             _log.warning(
                 "snapshot %s is published in %s, but `%s` may still name the snapshot before it: %s",
                 self.snapshot_id,
@@ -206,7 +206,7 @@ class FolderDraft(Draft):
         try:
             self._keep_ledger(kept, record)
         finally:
-            # After the rename there is nothing left of it.
+            # This does nothing if the folder was renamed.
             self.discard()
         with contextlib.suppress(OSError):
             sync_folder(self._dest)
@@ -226,7 +226,7 @@ class FolderDraft(Draft):
         if self._abandoned:
             raise DestinationError(f"the ledger of {self.snapshot_id} was given up before it was kept")
         self._lock.check()
-        # That of the same run, where it was interrupted and has been resumed twice.
+        # The same run may have been refused before, if it was interrupted and resumed twice.
         shutil.rmtree(kept, ignore_errors=True)
         with explained("rename", self._folder):
             rename(self._folder, kept)
@@ -250,21 +250,21 @@ class FolderDraft(Draft):
         self._published = True
 
     def _remove(self, name: str) -> None:
-        # A close that fails tells of what was not written, which is not wanted any more.
+        # Ignore a failing close: the data is not needed any more.
         with contextlib.suppress(OSError):
             os.close(self._files.pop(name))
         with explained("remove", self._folder / name):
             (self._folder / name).unlink()
 
     def _complete(self, name: str) -> None:
-        """Flush and close a file. Raises `DestinationError` where it was removed, or replaced by another."""
+        """Flush and close a file. Raises `DestinationError` if it was removed or replaced."""
         path, file = self._folder / name, self._files[name]
         with explained("flush", path):
             sync_file(file)
-            # What is written to a descriptor goes nowhere once the file has lost its name. While it is open,
-            # the file has one number on every file system.
+            # If the file was removed, what was written to the descriptor is lost. Compare now: while the file
+            # is open, its inode number is stable on every file system.
             is_there = names_file(path, os.fstat(file))
-            # Forgotten before the close: a failed close has closed, and the number may be someone else's.
+            # Forget the descriptor before closing it. Even a failing close frees its number for another file.
             os.close(self._files.pop(name))
         if not is_there:
             raise DestinationError(

@@ -1,4 +1,4 @@
-"""Folders and files as a commit needs them: made with a mode, written whole, flushed to the device."""
+"""Operations on files and folders for a commit: create with a mode, write completely, flush to the device."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from poolcensus.temporary import file_replacing
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# What is no file, in words.
+# Words for what is not a regular file.
 _OTHERS: Final = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a named pipe",
@@ -25,31 +25,31 @@ _OTHERS: Final = {
     stat.S_IFBLK: "a device",
     stat.S_IFSOCK: "a socket",
 }
-# What opening a socket, or a device that is not there, fails with: https://man7.org/linux/man-pages/man2/open.2.html
+# Errors of opening a socket, or a device that does not exist: https://man7.org/linux/man-pages/man2/open.2.html
 # (macOS has EOPNOTSUPP for sockets).
 _NOT_OPENED: Final = frozenset({errno.ENXIO, errno.ENODEV, errno.EOPNOTSUPP})
-# On macOS fsync leaves in the drive's cache what it has flushed, where a power cut loses it:
+# On macOS, fsync leaves the data in the drive's cache, where a power failure loses it:
 # https://developer.apple.com/library/archive/documentation/System/Conceptual/ManPages_iPhoneOS/man2/fsync.2.html
 _FULL_SYNC: Final[int | None] = getattr(fcntl, "F_FULLFSYNC", None)
-# What file systems say that can't flush a folder: there is nothing to be had from them. The last two are one
-# number on Linux, and two on macOS.
+# Errors of file systems that can't flush a folder, which are ignored. The last two have the same value on
+# Linux, but not on macOS.
 _NO_SYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP})
-# What those say, besides, that don't know of the drive's cache.
+# Errors of file systems that can't flush the drive's cache, either.
 _NO_FULL_SYNC: Final = _NO_SYNC | {errno.ENOTTY}
 _ROOT: Final = 0
-# Descriptors as paths. On Linux each is a link to what is open; on macOS it is not, and nothing can be made
-# beside it.
+# The folder of descriptors as paths. On Linux each is a link to the open file. On macOS it is not, and no
+# file can be created beside it.
 _DESCRIPTORS: Final = Path("/dev/fd")
 
 
 def open_file(path: Path, *, buffering: int = -1) -> IO[bytes]:
-    """Open a file to be read, and nothing but a file: a pipe would be waited for, a device has no end.
+    """Open a regular file for reading. Anything else is refused: a pipe could block, a device may be endless.
 
-    Raises `OSError`: `MissingFileError` where there is none, `NotAFileError` where there is something else.
+    Raises `OSError`: `MissingFileError` if there is no file, and `NotAFileError` if there is something else.
     """
     try:
-        # What it is can be told of the descriptor alone: what is looked at by its name may be another thing
-        # when it is opened.
+        # Open first, and check the descriptor. Between a check of the name and the opening, it could be
+        # replaced.
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except FileNotFoundError as error:
         raise MissingFileError from error
@@ -73,7 +73,7 @@ def _check_file(fd: int) -> None:
 
 
 def make_folders(path: Path, mode: int) -> None:
-    """Make `path` and the parents it lacks, each with `mode`, and make them last. Raises `OSError`."""
+    """Create `path` and its missing parents with `mode`, and flush them to the device. Raises `OSError`."""
     missing = []
     while not is_folder(path):
         missing.append(path)
@@ -84,7 +84,7 @@ def make_folders(path: Path, mode: int) -> None:
         try:
             folder.mkdir(mode)
         except FileExistsError:
-            # Someone else may have made it meanwhile.
+            # Another process may have created it.
             if not is_folder(folder):
                 raise NotADirectoryError(errno.ENOTDIR, f"{folder} is not a folder") from None
         else:
@@ -102,13 +102,13 @@ def sync_folder(path: Path) -> None:
         if error.errno not in _NO_SYNC:
             raise
     finally:
-        # Nothing was written to it: what there was to flush, has been.
+        # Nothing was written through this descriptor, so an error while closing loses nothing.
         with suppress(OSError):
             os.close(fd)
 
 
 def sync_file(fd: int) -> None:
-    """Flush what has been written to a file to the device, past the device's own cache. Raises `OSError`."""
+    """Flush a file to the device, and the device's own cache if possible. Raises `OSError`."""
     os.fsync(fd)
     if _FULL_SYNC is not None:
         try:
@@ -119,7 +119,7 @@ def sync_file(fd: int) -> None:
 
 
 def names_file(path: Path, status: os.stat_result) -> bool:
-    """Whether the path itself, and no link, names the file whose status this is. Raises `OSError`."""
+    """Return whether the path is the file with this status, not a link to it. Raises `OSError`."""
     try:
         return os.path.samestat(status, path.stat(follow_symlinks=False))
     except FileNotFoundError:
@@ -127,7 +127,7 @@ def names_file(path: Path, status: os.stat_result) -> bool:
 
 
 def write_all(fd: int, data: bytes) -> None:
-    """Write all of `data`, however little the system takes at a time. Raises `OSError`."""
+    """Write all of `data`, even if the system takes less at a time. Raises `OSError`."""
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(fd, rest) :]
@@ -135,11 +135,10 @@ def write_all(fd: int, data: bytes) -> None:
 
 @contextmanager
 def replaced_file(path: Path, mode: int) -> Iterator[BinaryIO]:
-    """Yield a file that takes the place of `path`, with `mode`, once the block has ended without an error.
+    """Yield a file that atomically replaces `path` if the block ends without an error. It gets `mode`.
 
-    Until then it has a hidden name in the same folder, and `path` is what it was. What `path` is a link to is
-    replaced, and not the link. What is no regular file, such as a pipe or a device, is written to as it
-    stands. Raises `OSError`.
+    Until then, it has a hidden name in the same folder. If `path` is a link, its target is replaced. Anything
+    but a regular file, such as a pipe or a device, is written in place. Raises `OSError`.
     """
     target = replaceable(path)
     if target is None:
@@ -155,27 +154,27 @@ def replaced_file(path: Path, mode: int) -> Iterator[BinaryIO]:
 
 
 def replaceable(path: Path) -> Path | None:
-    """Return the file that another can take the place of under this name, past all links, or None.
+    """Follow all links, and return the file that can be replaced, or None.
 
-    There is none where it names a pipe, a device or a descriptor of this process: these are written to.
-    Raises `OSError`, also for a link that anybody may have put there.
+    Return None for a pipe, a device or a descriptor of this process, which have to be written in place.
+    Raises `OSError`, also for a link that anybody could have created.
     """
     named = _past_links(path)
-    # As it is named: what /dev/stdout leads to has no name of its own where it is a pipe.
+    # Check `path` itself: if /dev/stdout leads to a pipe, the pipe has no name of its own.
     if exists(path) and not is_file(path):
         return None
-    # What has its name by now is replaced, and not followed, if it is another link.
+    # Only the parent is resolved. If the name has become a link in the meantime, the link itself is replaced.
     target = Path(os.path.realpath(named.parent)) / named.name
     return None if target.parent == _DESCRIPTORS else target
 
 
 def _past_links(path: Path) -> Path:
-    """Return what a name leads to. Of links that go in a circle, that is one of them."""
+    """Follow links, and return the last name. If links form a circle, return one of them."""
     seen: set[Path] = set()
     while path not in seen and is_link(path):
         seen.add(path)
-        # As https://docs.kernel.org/admin-guide/sysctl/fs.html#protected-symlinks has it, which the system
-        # may not, and which does not count where a link is read and not followed.
+        # The rule of https://docs.kernel.org/admin-guide/sysctl/fs.html#protected-symlinks. The system may
+        # not have it, and does not apply it to reading a link.
         is_foreign = path.lstat().st_uid not in {os.geteuid(), _ROOT}
         if is_foreign and path.parent.stat().st_mode & stat.S_IWOTH:
             raise PermissionError(

@@ -1,4 +1,4 @@
-"""Having `latest` name the newest snapshot of a folder: a link, or `latest.json` where there are no links."""
+"""Updates `latest` of a folder: a symbolic link, or `latest.json` if the file system has no links."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
 
     from poolcensus.storage.base import LatestChoice
 
-# What file systems without symbolic links say, such as exFAT, SMB shares and FUSE mounts of buckets.
+# Errors of file systems without symbolic links, such as exFAT, SMB shares and FUSE mounts of buckets.
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
 class ForeignLatestError(FileExistsError):
-    """What is called `latest` was put there by somebody else: runs put nothing there but links."""
+    """What has the name `latest` was not created by a run, since runs create only links there."""
 
 
 def renew_latest(dest: Path, snapshot_id: str, choice: LatestChoice, file_mode: int) -> None:
-    """Have `latest` name what is chosen once `snapshot_id` is published, and `latest.json` if it is there.
+    """Make `latest`, and `latest.json` if it exists, name the chosen snapshot after a commit.
 
-    Blocks. Raises ForeignLatestError where something else is in its place; `OSError`.
+    `snapshot_id` is the published snapshot. Raises `ForeignLatestError` if something else has the name
+    `latest`, or `OSError`. Blocks.
     """
-    # Not the new one where a merge, or a clock that went back, publishes behind the newest, or where its own
-    # clock went ahead. It is named anew all the same: a run that was killed may have published it and not
-    # come as far as `latest`.
+    # The choice may be another snapshot, after a merge or if a clock is wrong. It is written even if it has
+    # not changed: a run that was killed may have published it without updating `latest`.
     choice.start(published_ids(dest), latest_in(dest))
     while ids := choice.next():
         for each in ids:
@@ -48,7 +48,7 @@ def renew_latest(dest: Path, snapshot_id: str, choice: LatestChoice, file_mode: 
         sync_folder(dest)
         return
     made = dest / f"{LATEST_PREFIX}{snapshot_id}"
-    # One that was copied from a bucket stays beside the link, for those who read it.
+    # A `latest.json` that was copied from a bucket is kept up to date beside the link.
     needs_file = named_in_file(dest) is not None
     try:
         with _removed_on_error(made):
@@ -72,19 +72,19 @@ def _removed_on_error(made: Path) -> Iterator[None]:
 
 
 def _check_that_it_is_ours(latest: Path) -> None:
-    """Raise ForeignLatestError unless it is a link, or not there."""
+    """Raise ForeignLatestError unless `latest` is a link or does not exist."""
     if os.path.lexists(latest) and not is_link(latest):
         raise ForeignLatestError(errno.EEXIST, "no run has made it", str(latest))
 
 
 def _link(dest: Path, made: Path, newest: str) -> bool:
-    """Have the link `latest` name the newest snapshot, and return whether there are links here."""
+    """Make the link `latest` name the newest snapshot. Return whether the file system has links."""
     try:
         try:
             made.symlink_to(newest)
         except FileExistsError:
-            # No other run has this name. A network file system may have made the link, lost the reply and
-            # been asked for it once more.
+            # The name is this run's. A network file system may have created the link, lost the reply and
+            # repeated the request.
             made.unlink(missing_ok=True)
             made.symlink_to(newest)
     except OSError as error:
@@ -97,7 +97,7 @@ def _link(dest: Path, made: Path, newest: str) -> bool:
 
 
 def _write(path: Path, data: bytes, mode: int) -> None:
-    """Make a file and flush it to the device. Raises `OSError`."""
+    """Create a file and flush it to the device. Raises `OSError`."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         os.fchmod(fd, mode)

@@ -1,4 +1,4 @@
-"""The lock of a folder: a file that one run holds with flock, and that says whose it is."""
+"""The lock of a folder: a file that a run locks with flock, and that names the run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from poolcensus.storage.naming import LOCK_NAME
 if TYPE_CHECKING:
     from pathlib import Path
 
-# A process that waits for a core may take tens of milliseconds between two system calls.
+# Seconds in which a run writes its name into its lock. On a busy machine, tens of milliseconds may pass
+# between two system calls.
 _NAMED_WITHIN = 0.5
 _BETWEEN_READS = 0.01
 _FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -30,7 +31,7 @@ _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class FolderLock:
-    """The lock of the folder `dest`. Everything blocks."""
+    """The lock of the folder `dest`. All methods block."""
 
     def __init__(self, dest: Path, file_mode: int) -> None:
         self._dest = dest
@@ -40,11 +41,11 @@ class FolderLock:
 
     @property
     def held(self) -> bool:
-        """Whether it was taken here, and not let go of since."""
+        """Whether this object holds the lock."""
         return self._fd is not None
 
     def acquire(self) -> None:
-        """Take the lock. Raises `DestinationLockedError` where a run holds it, and `DestinationError`."""
+        """Take the lock. Raises `DestinationLockedError` if another run holds it, and `DestinationError`."""
         with explained("lock", self._file):
             _check_kind("lock", self._file)
             fd = self._open()
@@ -59,12 +60,12 @@ class FolderLock:
             try:
                 write_all(fd, dumps({"host": this.host, "pid": this.pid, "started_at": this.started_text}))
             except OSError as error:
-                # The lock is taken all the same. Whoever prunes a full disk makes room there.
+                # On a full disk, the lock is held without a name, so that `prune` can make room.
                 if error.errno not in _NO_ROOM:
                     raise
 
     def check(self) -> None:
-        """Raise `DestinationError` where somebody has taken the lock away."""
+        """Raise `DestinationError` if the lock was removed."""
         with explained("read", self._file):
             if self._fd is None or not names_file(self._file, os.fstat(self._fd)):
                 raise DestinationError(
@@ -73,18 +74,18 @@ class FolderLock:
                 )
 
     def release(self) -> None:
-        """Let go of the lock, if it is held."""
-        # The file stays: were it unlinked, a run that had opened it before would have to begin anew.
+        """Release the lock, if it is held."""
+        # The file stays. If it were unlinked, a run that has just opened it would have to start over.
         fd, self._fd = self._fd, None
         if fd is not None:
-            # The lock is gone with the descriptor, which a close that fails has closed all the same.
+            # Closing the descriptor releases the lock, even if the close reports an error.
             with contextlib.suppress(OSError):
                 os.ftruncate(fd, 0)
             with contextlib.suppress(OSError):
                 os.close(fd)
 
     def remove(self) -> LockHolder | None:
-        """Remove the lock that somebody else holds; see `Repository.unlock`."""
+        """Remove the lock of another run. See `Repository.unlock`."""
         with explained("unlock", self._file):
             _check_kind("unlock", self._file)
             if not is_folder(self._dest):
@@ -122,7 +123,7 @@ class FolderLock:
         try:
             fd = os.open(self._file, _FLAGS | os.O_CREAT | os.O_EXCL, self._file_mode)
         except FileExistsError:
-            # Another user's in a shared folder, perhaps: its mode is not ours to change.
+            # Leave the mode: the file may belong to another user, in a shared folder.
             return self._open_existing("lock")
         os.fchmod(fd, self._file_mode)
         return fd
@@ -145,12 +146,15 @@ def _user(uid: int) -> str:
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
-        # As chown takes it, too. In a container, users have no names.
+        # In a container, users may have no names. chown takes the number, too.
         return str(uid)
 
 
 def _named_holder(fd: int) -> LockHolder:
-    """Return who holds a lock that may have been taken just now: a run names itself in it right after."""
+    """Return the holder of a lock.
+
+    Wait a moment if the lock is empty: a run writes its name after taking it.
+    """
     until = time.monotonic() + _NAMED_WITHIN
     while not (holder := _holder(fd)).in_brackets and time.monotonic() < until:
         time.sleep(_BETWEEN_READS)
@@ -165,7 +169,7 @@ def _holder(fd: int) -> LockHolder:
 
 
 def _check_kind(doing: str, file: Path) -> None:
-    """Raise `DestinationError` for what has the lock's name and is none, and `OSError`."""
+    """Raise `DestinationError` if something else than a file has the lock's name, and `OSError`."""
     if is_link(file):
         kind = "a symbolic link"
     elif not exists(file) or is_file(file):

@@ -1,4 +1,4 @@
-"""Reading snapshots in a folder. Everything here blocks."""
+"""Reads snapshots in a folder. All functions and methods block."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 
 
 class LocalFiles(SnapshotFiles):
-    """The files of a snapshot in the folder `path`, which was there where it `is_listed`."""
+    """The files of a snapshot in the folder `path`.
+
+    `is_listed` says that the folder existed before, so that a missing one was removed.
+    """
 
     path: Path
 
@@ -70,7 +73,7 @@ class LocalFiles(SnapshotFiles):
 
 
 class LocalSource(Source):
-    """The snapshots in the folder `dest`. It holds nothing open."""
+    """The snapshots in the folder `dest`. Keeps no file open."""
 
     def __init__(self, dest: Path) -> None:
         self._dest = dest
@@ -101,7 +104,7 @@ class LocalSource(Source):
             return []
         except OSError as error:
             raise SnapshotError(f"{self._dest} can't be read: {reason_of(error)}") from error
-        # One that can't be looked at is told of by who reads it.
+        # A folder that can't be examined is included, so that reading it reports the error.
         return sorted(
             each.name.removeprefix(REFUSED_PREFIX) for each in found if may_exist(each / REFUSED_NAME)
         )
@@ -111,12 +114,12 @@ class LocalSource(Source):
 
 
 def published_ids(dest: Path) -> list[str]:
-    """Return the ids of the snapshots in `dest`, sorted. Raises `OSError`.
+    """Return the IDs of the snapshots in `dest`, sorted. Raises `OSError`.
 
-    A symbolic link to a snapshot is one: it was put there to be read.
+    A symbolic link to a snapshot counts as a snapshot, since somebody has put it there to be read.
     """
     return sorted(
-        # What can't be looked at, as in a folder that another user keeps to himself, may be a snapshot.
+        # A folder that can't be examined, such as another user's private one, may be a snapshot.
         entry.name
         for entry in dest.iterdir()
         if is_snapshot_id(entry.name) and may_exist(entry / MANIFEST_NAME)
@@ -124,9 +127,9 @@ def published_ids(dest: Path) -> list[str]:
 
 
 def latest_in(dest: Path) -> str | None:
-    """Return the id of the snapshot that `latest` leads to, or `latest.json` names, None for all else."""
+    """Return the ID of the snapshot that `latest` links to or `latest.json` names, or None."""
     try:
-        # Of links that go in a circle, Path.resolve raises a RuntimeError before Python 3.13.
+        # Not Path.resolve, which before Python 3.13 raises a RuntimeError for links in a circle.
         name = os.path.basename(os.path.realpath(dest / LATEST))  # noqa: PTH119 - see above
     except OSError:
         return None
@@ -134,7 +137,7 @@ def latest_in(dest: Path) -> str | None:
 
 
 def named_in_file(dest: Path) -> str | None:
-    """Return the id of the snapshot that `latest.json` names, None for all else."""
+    """Return the ID of the snapshot that `latest.json` names, or None."""
     try:
         with open_file(dest / LATEST_NAME) as raw:
             return named(read_whole(raw, LARGEST_MANIFEST))
@@ -143,10 +146,10 @@ def named_in_file(dest: Path) -> str | None:
 
 
 def survey(dest: Path) -> Survey:
-    """Return what stands in `dest`, each manifest read when it is taken. Raises `SnapshotError`.
+    """Return a survey of `dest`, for removing snapshots. Manifests are read when they are iterated over.
 
-    That is for who removes snapshots. A symbolic link is none here: it may lead to anybody's snapshot, which
-    is not removed, and does not count among those that are kept. What lacks its manifest is told of.
+    Unlike for reading, a symbolic link does not count as a snapshot: it may lead to a snapshot elsewhere,
+    which must not be removed. Folders without a manifest are reported. Raises `SnapshotError`.
     """
     try:
         names = sorted(entry.name for entry in dest.iterdir() if is_snapshot_id(entry.name))
@@ -164,9 +167,9 @@ def _sizes_in(path: Path) -> dict[str, int]:
 
 
 def read_manifest(path: Path, *, is_listed: bool = True) -> bytes | SnapshotError:
-    """Return the manifest of the snapshot in the folder `path`, or what says why there is none.
+    """Return the manifest of the snapshot in the folder `path`, or the error that says why it can't be read.
 
-    A folder that is gone was removed where it `is_listed`, and else there was none.
+    With `is_listed`, a missing folder was removed during reading. Otherwise, it never existed.
     """
     file = path / MANIFEST_NAME
     try:

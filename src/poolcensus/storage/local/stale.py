@@ -1,4 +1,4 @@
-"""Stale folders of interrupted runs and removals: to be resumed, or to be removed."""
+"""Stale folders of interrupted runs and removals, which are resumed or removed."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ _FORMER_PREFIX = ".former-"
 
 
 class StaleDrafts:
-    """The hidden names in a folder of snapshots. Whoever touches them holds the folder's lock.
+    """The hidden entries in a folder of snapshots. Changing them requires the folder's lock.
 
-    Everything blocks.
+    All methods block.
     """
 
     def __init__(self, dest: Path) -> None:
         self._dest = dest
 
     def interrupted(self) -> list[InterruptedRun]:
-        """Return the interrupted runs that had finished a target, or may have, the newest first.
+        """Return the interrupted runs that have finished a target, or may have, the newest first.
 
         Raises `OSError`.
         """
@@ -55,9 +55,9 @@ class StaleDrafts:
         return found
 
     def resumable(self) -> frozenset[str]:
-        """Return the names of what the newest interrupted run left that can be resumed.
+        """Return the names of the folders of the newest interrupted run that can be resumed.
 
-        With them those of newer ones that can't be read now. Raises `OSError`.
+        Also return those of newer runs that can't be read now. Raises `OSError`.
         """
         kept: set[str] = set()
         for run in self.interrupted():
@@ -68,8 +68,8 @@ class StaleDrafts:
         return frozenset(kept)
 
     def set_aside(self, run: InterruptedRun) -> list[Path]:
-        """Rename what a run left, and return it, the newest first. Raises `DestinationError`."""
-        # The draft's own name is that of the run that resumes.
+        """Rename the folders of a run, and return them, the newest first. Raises `DestinationError`."""
+        # The run that resumes needs the draft's name for its own draft.
         left = (*run.journals, *run.unreadable)
         kept = [each for each in left if each.name.startswith(_FORMER_PREFIX)]
         kept.sort(key=_number_of_former, reverse=True)
@@ -82,16 +82,16 @@ class StaleDrafts:
         return kept
 
     def _next_former(self, snapshot_id: str) -> Path:
-        """Return a name that nothing has: some of a run's may have damaged journals."""
+        """Return an unused name. Folders with damaged journals, which are not listed, may have some names."""
         prefix = f"{_FORMER_PREFIX}{snapshot_id}."
         there = (each for each in self._dest.iterdir() if each.name.startswith(prefix))
         number = max(map(_number_of_former, there), default=0) + 1
         return self._dest / f"{prefix}{number}"
 
     def sweep(self, kept: frozenset[str] = frozenset()) -> None:
-        """Remove what dead runs left, but for the names in `kept`.
+        """Remove what dead runs have left, except the names in `kept`.
 
-        Whoever made it is dead, for this run holds the lock. What can't be removed is told of in the log.
+        Since this run holds the lock, whoever created it is dead. What can't be removed is logged.
         """
         with contextlib.suppress(OSError):
             for entry in list(self._dest.iterdir()):
@@ -105,7 +105,7 @@ class StaleDrafts:
                         entry.unlink()
 
     def forget_refused(self, but: str = "") -> None:
-        """Remove the ledgers of runs that were not published, but for the name `but`."""
+        """Remove the kept ledgers of refused runs, except the one with the name `but`."""
         with contextlib.suppress(OSError):
             for entry in list(self._dest.iterdir()):
                 if entry.name != but and _is_snapshot_after(REFUSED_PREFIX, entry.name):
@@ -117,7 +117,7 @@ def _number_of_former(folder: Path) -> int:
 
 
 def _stale_id(name: str) -> str | None:
-    """Return the snapshot id in the name of what an interrupted run leaves, None for other names."""
+    """Return the snapshot ID in the name of an interrupted run's folder, or None for other names."""
     snapshot_id = name.removeprefix(DRAFT_PREFIX)
     if name.startswith(_FORMER_PREFIX):
         snapshot_id, _, number = name.removeprefix(_FORMER_PREFIX).rpartition(".")
@@ -143,9 +143,9 @@ def _left_by(snapshot_id: str, folders: Iterable[Path]) -> InterruptedRun:
 
 
 def _first_line(journal: Path) -> bytes | None:
-    """Return the first line of a draft's journal; None where it has none, or had finished no target.
+    """Return the first line of a journal, or None if there is no journal, or it has no finished target.
 
-    Raises `OSError` where it may have, and can't be read.
+    Raises `OSError` if it can't be read.
     """
     try:
         lines = open_file(journal)
@@ -164,7 +164,7 @@ def _first_line(journal: Path) -> bytes | None:
 def _remove(entry: Path) -> None:
     shutil.rmtree(entry, ignore_errors=True)
     try:
-        # A link is none of ours. What is left of a folder says why.
+        # Runs create no links, so leave those. If a folder still exists, try again to learn the reason.
         if is_folder(entry) and not is_link(entry):
             shutil.rmtree(entry)
     except OSError as error:

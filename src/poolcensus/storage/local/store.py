@@ -1,4 +1,4 @@
-"""A folder that snapshots are written to, and removed from."""
+"""The store of a folder: writes snapshots, and removes them."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ _T = TypeVar("_T")
 
 
 class FolderStore(Repository):
-    """A folder, made with its parents where it is missing, unless it `must_exist`.
+    """A folder. It is created with its parents if missing, unless it `must_exist`.
 
-    `file_mode` and `folder_mode` hold for everything the store makes, whatever the umask is. Folders
-    that are already there keep their modes.
+    `file_mode` and `folder_mode` apply to everything that the store creates, whatever the umask. Existing
+    folders keep their modes.
 
-    Entering removes nothing. What dead runs left is removed when a draft is made, but for the newest that can
-    be resumed: it stays until a run publishes, since one that fails before that would leave neither. So
-    the disk has to have room for two runs that were not published, and no more of them pile up.
+    Entering removes nothing. The drafts of dead runs are removed when a draft is created, except the newest
+    that can be resumed. That one stays until a run publishes, since a run that fails earlier would leave
+    neither. So the disk needs room for two unpublished runs, and no more of them accumulate.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class FolderStore(Repository):
             raise RuntimeError("the store is already in use")
         with explained("read" if self.must_exist else "make", self.dest):
             if (snapshot := snapshot_around(self.dest)) is not None:
-                # What is put there would be damage to it, and be removed with it.
+                # Snapshots there would damage that snapshot, and be removed with it.
                 raise inside_snapshot(self.dest, snapshot)
             if not self.must_exist:
                 make_folders(self.dest, self._modes.folder)
@@ -157,12 +157,13 @@ class FolderStore(Repository):
                 draft.discard()
         finally:
             if self._lock.held and not had_lock:
-                # While it is held: who has opened it meanwhile sees that it is gone, and says so.
+                # Unlink the lock while holding it. A run that has opened it in the meantime notices that it
+                # is gone, and reports it.
                 with suppress(OSError):
                     lock.unlink()
             self._release()
             for folder in missing:
-                # One that somebody has used meanwhile stays.
+                # This fails, and the folder stays, if somebody has used it in the meantime.
                 with suppress(OSError):
                     folder.rmdir()
 
@@ -171,7 +172,7 @@ class FolderStore(Repository):
             return self._stale.interrupted()
 
     def _sweep(self, keep: Iterable[Path] | None) -> None:
-        # Where it can't be told what is to be kept, nothing is removed: another run looks again.
+        # If it can't be determined what to keep, remove nothing. Another run will try again.
         with suppress(OSError):
             kept = self._stale.resumable() if keep is None else frozenset(each.name for each in keep)
             self._stale.sweep(kept)
@@ -184,8 +185,8 @@ class FolderStore(Repository):
         self._lock.check()
         if is_link(folder):
             raise DestinationError(f"can't remove {folder}: it is a symbolic link")
-        # In one step out of every reader's sight, and for good before the first file goes: after a power cut
-        # there is the whole snapshot or none.
+        # Hide the snapshot from readers in one step, and make that durable before the first file is removed.
+        # After a power failure, the snapshot is complete or gone.
         try:
             rename(folder, hidden)
         except OSError as error:

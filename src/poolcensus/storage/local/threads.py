@@ -1,4 +1,7 @@
-"""Blocking calls for a folder, one at a time, in worker threads that a hanging disk may hold."""
+"""Makes blocking calls for a folder in worker threads, one at a time.
+
+A hanging disk may block such a thread.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +24,10 @@ _Ts = TypeVarTuple("_Ts")
 
 
 class OneAtATime:
-    """Makes one call at a time: the order of the system calls is what a commit promises.
+    """Makes one call at a time, since a commit depends on the order of the system calls.
 
-    The limiter keeps waiting calls out of the threads; the mutex holds where a caller has left its call
-    running.
+    The limiter lets calls wait without occupying threads. The mutex also waits for a call whose caller was
+    cancelled.
     """
 
     def __init__(self) -> None:
@@ -33,10 +36,10 @@ class OneAtATime:
         self._left: deque[Callable[[], None]] = deque()
 
     async def run(self, call: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
-        """Return the result of a blocking `call`, made in a worker thread while no other one runs.
+        """Make a blocking `call` in a worker thread, while no other call runs, and return its result.
 
-        A caller that is cancelled does not wait, for a disk may hang. A call that has begun ends by itself,
-        and one that has not is never made.
+        If the caller is cancelled, it does not wait, since the disk may hang. A call that has begun goes on
+        to its end, and one that has not begun is not made.
         """
         wanted = True
 
@@ -55,10 +58,10 @@ class OneAtATime:
             wanted = False
 
     async def finish(self, call: Callable[[], None]) -> None:
-        """Make a blocking `call`, which raises nothing, after what is under way.
+        """Make a blocking `call`, which must not raise, after the call in progress.
 
-        It is made even where the caller is cancelled. Waits for `ABORT_SECONDS` at most: where the disk hangs
-        for longer, the call is made when it goes on.
+        It is made even if the caller is cancelled. Waits at most `ABORT_SECONDS`. If the disk hangs for
+        longer, the call is made once it responds.
         """
         loop = asyncio.get_running_loop()
         ended = anyio.Event()
@@ -67,7 +70,7 @@ class OneAtATime:
             try:
                 call()
             finally:
-                # The loop may have ended meanwhile.
+                # The loop may have been closed.
                 with suppress(RuntimeError):
                     loop.call_soon_threadsafe(ended.set)
 
@@ -76,22 +79,22 @@ class OneAtATime:
                 make()
             self._make_left()
 
-        # Of its own: the thread of a pool would not begin what is not waited for any more.
+        # Not a thread of the pool, which would not start a call whose caller no longer waits.
         thread = threading.Thread(target=alone, name="poolcensus clearing up", daemon=True)
         try:
             thread.start()
         except RuntimeError:
-            # The system has no thread left, and what this releases would be held as long as the process is.
+            # No thread can be started. Without the call, its resources would be held until the process ends.
             self._left.append(make)
             self._make_left()
         with anyio.move_on_after(ABORT_SECONDS, shield=True):
             await ended.wait()
 
     def _make_left(self) -> None:
-        """Make the calls that have no thread of their own, unless another is under way, whose thread will."""
+        """Make the calls that got no thread. If a call is in progress, its thread makes them instead."""
         while self._left and self._mutex.acquire(blocking=False):
             try:
-                # Another thread may have made it before this one had the mutex.
+                # Another thread may have made the call before this one got the mutex.
                 if self._left:
                     self._left.popleft()()
             finally:

@@ -1,1 +1,1 @@
-"""Objects in a bucket of S3, or of a service like it."""
+"""Snapshots in a bucket of Amazon S3 or a compatible service."""

@@ -1,4 +1,4 @@
-"""A bucket opened by settings alone, with the caller's credentials."""
+"""Opens a bucket from settings alone, with the caller's credentials."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 async def open_place(settings: Settings, place: str) -> AsyncIterator[Bucket]:
     """Open the bucket of `place`, an `s3://BUCKET/PREFIX`. Makes no call to S3.
 
-    Raises `SettingsError` where the SDK's configuration can't be used, and `CredentialsError`.
+    Raises `SettingsError` if the SDK's configuration can't be used, and `CredentialsError`.
     """
     name, _ = split_place(place)
     with first_reason_raised():

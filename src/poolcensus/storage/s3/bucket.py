@@ -1,4 +1,4 @@
-"""A bucket of Amazon S3: what a destination needs of it, as operations of S3."""
+"""Implements the interface `Bucket` with the operations of Amazon S3."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _BODY_ATTEMPTS = 3
 _LARGEST_SKEW = 15 * 60.0
-# Dates have whole seconds, and the hosts of a service differ by a little.
+# Dates in headers have whole seconds, and the clocks of a service's hosts differ a little.
 _SECONDS_ARE_WHOLE = 5.0
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/", re.ASCII)
 
@@ -39,7 +39,7 @@ _UPLOAD_MARKERS = {"KeyMarker": "NextKeyMarker", "UploadIdMarker": "NextUploadId
 
 
 class S3Bucket:
-    """A bucket of S3: see `poolcensus.storage.s3.objects.Bucket`."""
+    """A bucket of S3. See `poolcensus.storage.s3.objects.Bucket`."""
 
     def __init__(self, calls: BucketCalls, encryption: Mapping[str, str]) -> None:
         self._calls = calls
@@ -57,7 +57,7 @@ class S3Bucket:
                 except ClientError as error:
                     if code_of(error) != "InvalidRange":
                         raise
-                # An empty object has no range at all.
+                # A range request for an empty object fails, even from byte 0.
                 return StoredObject(b"", "", None) if start > 0 else await self._read(key, size, {})
         except ClientError as error:
             if code_of(error) in _GONE:
@@ -80,7 +80,7 @@ class S3Bucket:
             broken |= _CONDITION
         if if_match is not None:
             conditions["IfMatch"] = if_match
-            # What should match and is gone is not the one either.
+            # If the object is gone, the condition does not hold, either.
             broken |= _CONDITION | _GONE
         reply = await self._calls.call(
             "write",
@@ -123,15 +123,15 @@ class S3Bucket:
                 for folder in found:
                     if after < folder < before:
                         yield folder.removeprefix(prefix).removesuffix("/")
-                # Files beside the folders fill pages too.
+                # Objects beside the folders are on the pages, too.
                 if any(
                     key >= before for key in (*found, *(each["Key"] for each in page.get("Contents", ())))
                 ):
                     return
 
     async def folders_of_uploads(self, prefix: str, beginning: str) -> list[str]:
-        # From the prefix alone: services beside S3 find nothing after a marker that is no upload's key, or
-        # list every upload and no folders.
+        # Without a start marker. With one that is not an upload's key, some compatible services find nothing,
+        # or list all uploads instead of folders.
         asked = {"Delimiter": "/"}
         found: set[str] = set()
         async with aclosing(
@@ -217,7 +217,7 @@ class S3Bucket:
                 body = await read_body(reply["Body"], size, at_least=min(size, stated))
                 break
             except (ResponseStreamingError, ReadTimeoutError):
-                # The SDK's own attempts end where the body begins.
+                # The SDK does not retry once the body has begun.
                 attempts_left -= 1
                 if not attempts_left:
                     raise
@@ -237,7 +237,7 @@ async def _crc32(data: bytes) -> str:
 
 
 def _length_of(content_range: str) -> int:
-    """Return how long a reply is by its Content-Range, 0 where it has none."""
+    """Return the length of a reply by its Content-Range header, or 0 without one."""
     found = _RANGE.match(content_range)
     return int(found[2]) - int(found[1]) + 1 if found else 0
 
@@ -247,13 +247,13 @@ def _age(date: str, modified: str) -> float | None:
         now, written = _moment(date), _moment(modified)
     except ValueError:
         return None
-    # S3 refuses the signatures of clocks that are further off: such a date is not that of its clock.
+    # S3 refuses signatures if the clocks differ by more, so such a date is not from its clock.
     if abs(now - time.time()) > _LARGEST_SKEW or written > now + _SECONDS_ARE_WHOLE:
         return None
     return max(0.0, now - written)
 
 
 def _moment(text: str) -> float:
-    """Return the epoch seconds of a date in a header. Raises `ValueError`."""
+    """Return a date of a header in epoch seconds. Raises `ValueError`."""
     found = parsedate_to_datetime(text)
     return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp()

@@ -1,4 +1,4 @@
-"""Calls of the operations of S3 on one bucket, with credentials that are renewed and errors that explain."""
+"""Calls the operations of S3 for one bucket, renews credentials, and explains errors."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from poolcensus.storage.s3.credentials import S3Credentials
     from poolcensus.storage.s3.http import Client
 
-# All attempts of a call together: there is no end to what drips otherwise.
+# Seconds for all attempts of a call together. Otherwise, a reply that trickles in could take for ever.
 LONGEST_CALL = 300.0
 
 
 class BucketCalls:
-    """Calls an operation of the SDK's client for one bucket.
+    """Calls operations of the SDK's client for one bucket.
 
-    `constants` are what every call says beside the bucket's name.
+    `constants` is the parameters of every call, besides the name of the bucket.
     """
 
     def __init__(
@@ -55,7 +55,10 @@ class BucketCalls:
         /,
         **parameters: object,
     ) -> Mapping[str, Any] | None:
-        """Return the reply of an operation; None where its error has a code in `none_for`."""
+        """Call an operation. Return its reply, or None for an error whose code is in `none_for`.
+
+        Raises `DestinationError`. Its message says that `doing` was not possible for the object `key`.
+        """
         try:
             with anyio.fail_after(LONGEST_CALL):
                 return await self.send(operation, **parameters)
@@ -71,12 +74,12 @@ class BucketCalls:
     ) -> AsyncGenerator[Mapping[str, Any], None]:
         """Yield the pages of a listing.
 
-        `markers` maps parameters to the fields of a page that have their values for the next.
+        `markers` maps parameters to the fields of a page that contain their values for the next page.
         """
         after: dict[str, str] = {}
         while True:
             page = await self.call("list", prefix, operation, **{"Prefix": prefix, **asked, **after})
-            # Every page says whether it is the last: a reply that doesn't is somebody else's.
+            # Every page of S3 says whether it is the last. A reply that doesn't is not from S3.
             if page is None or "IsTruncated" not in page:
                 raise self.not_s3("list", prefix)
             yield page
@@ -87,16 +90,16 @@ class BucketCalls:
                 raise self.not_s3("list", prefix)
 
     async def send(self, operation: str, /, **parameters: object) -> Mapping[str, Any]:
-        """Return the reply of an operation, renewing credentials that have expired.
+        """Return the reply of an operation. If the credentials have expired, renew them and repeat the call.
 
-        Raises what the SDK raises, and bounds no time.
+        Raises the errors of the SDK, and sets no time limit.
         """
         try:
             return await self._send_once(operation, parameters)
         except ClientError as error:
             if code_of(error) not in EXPIRED:
                 raise
-        # Renewed by their own expiry as a rule; a service may see it earlier.
+        # Normally credentials are renewed before they expire, but the service may see them expire earlier.
         self._credentials.expired()
         body = parameters.get("Body")
         if isinstance(body, io.BytesIO):
@@ -104,20 +107,23 @@ class BucketCalls:
         return await self._send_once(operation, parameters)
 
     def required(self, reply: Mapping[str, Any] | None, name: str, doing: str, key: str) -> str:
-        """Return a field of a reply. One that lacks it is none of S3's, whatever its status is."""
+        """Return a required field of a reply.
+
+        Raises `DestinationError` without it: then it is not from S3.
+        """
         if reply is None or reply.get(name) is None:
             raise self.not_s3(doing, key)
         return str(reply[name])
 
     def not_s3(self, doing: str, key: str) -> DestinationError:
-        """Return the error for a reply that is none of S3's."""
+        """Return the error for a reply that is not from S3."""
         return DestinationError(f"can't {doing} {self._url(key)}: {NOT_S3.why}", advice=NOT_S3.advice)
 
     def explained(self, doing: str, key: str, operation: str, error: Exception) -> DestinationError:
-        """Return the error of a destination for one of the SDK's: what could not be done, and why."""
+        """Turn an error of the SDK into a `DestinationError` that says what could not be done, and why."""
         owner = self._constants.get("ExpectedBucketOwner")
         reason = refusal_reason(error, operation, bucket=self.name, owner=owner)
-        # Which object was asked for first says nothing where there is none.
+        # If there is no bucket, don't mention the object.
         without = isinstance(error, ClientError) and code_of(error) in NO_BUCKET
         place = f"s3://{self.name}" if without else self._url(key)
         problem = f"can't {doing} {place}: {reason.why}"

@@ -1,4 +1,4 @@
-"""Opening a bucket of Amazon S3 through the SDK's asynchronous client. Imports that SDK when opened."""
+"""Opens a bucket with the SDK's asynchronous client, which is imported only then."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def open_bucket(settings: Settings, session: CallerSession, name: str) -> AsyncIterator[Bucket]:
-    """Open a client for the bucket called `name`, as the caller. Makes no call.
+    """Open a client for the bucket `name`, with the caller's credentials. Makes no call.
 
-    Raises SettingsError where the SDK's configuration can't be used. On leaving, every connection is closed.
+    On leaving, all connections are closed. Raises SettingsError if the SDK's configuration can't be used.
     """
     credentials = S3Credentials(session.credentials)
     tls = await session.trust.context()
@@ -48,13 +48,13 @@ async def open_bucket(settings: Settings, session: CallerSession, name: str) -> 
     finally:
         with anyio.move_on_after(LONGEST_CLOSE, shield=True):
             await client.close()
-            # What is closed says so in the loop's next turn.
+            # Connections finish closing in the next turn of the loop.
             await asyncio.sleep(0)
 
 
 def _open_client(settings: Settings, sdk: Sdk, credentials: S3Credentials, tls: ssl.SSLContext) -> Client:
-    # It has no connection yet and belongs to no loop. Making one takes files and a good 100 ms, which the
-    # SDK spends inside its coroutine: so that runs in a loop of this thread.
+    # Creating a client reads files and takes about 100 ms, which the SDK spends inside a coroutine. So it
+    # runs in a loop of this thread. The client has no connections yet, and is not bound to that loop.
     from poolcensus.storage.s3.http import new_client  # noqa: PLC0415 - loads the asynchronous SDK
 
     async def _enter_in_thread() -> Client:
@@ -81,7 +81,7 @@ def _open_client(settings: Settings, sdk: Sdk, credentials: S3Credentials, tls: 
         raise SettingsError(f"no client for S3 can be made: {without_passwords(str(error))}") from None
     except CensusError:
         raise
-    # The SDK trips over sections and models of any shape in as many ways: AttributeError, KeyError and more.
+    # On malformed sections and models, the SDK raises AttributeError, KeyError and others.
     except Exception as error:  # noqa: BLE001 - the SDK raises anything on a malformed section
         raise SettingsError(
             "no client for S3 can be made: the endpoint URL, or the profile's section in your AWS config, is"

@@ -1,4 +1,4 @@
-"""The caller's credentials, as the SDK's client for S3 asks for them."""
+"""Provides the caller's credentials to the SDK's client for S3."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ if TYPE_CHECKING:
 
 
 class _CallerSource(Protocol):
-    """Where the caller's credentials come from, and who is told that they have expired."""
+    """The source of the caller's credentials."""
 
     async def get(self) -> Credentials: ...
     def expired(self, credentials: Credentials) -> None: ...
 
 
-# Each call has its own, where many go on side by side.
+# The credentials of the current call. Concurrent calls may have different ones.
 _USED: ContextVar[Credentials | None] = ContextVar("the credentials of a call to S3", default=None)
 
 
 class S3Credentials:
-    """The caller's credentials as the SDK asks for them, once for each signature."""
+    """The caller's credentials. The SDK asks for them before each signature."""
 
     def __init__(self, source: _CallerSource) -> None:
         self._source = source
@@ -34,6 +34,6 @@ class S3Credentials:
         return ReadOnlyCredentials(used.access_key_id, used.secret_access_key, used.session_token)
 
     def expired(self) -> None:
-        """Note that the service says that those of the present task's last call have expired."""
+        """Report that the service refused the credentials of this task's last call as expired."""
         if (used := _USED.get()) is not None:
             self._source.expired(used)

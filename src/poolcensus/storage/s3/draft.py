@@ -1,10 +1,11 @@
-"""A snapshot on its way into a bucket.
+"""A draft in a bucket.
 
-Commit order: complete every data file, send the manifest as an upload, confirm the lock, complete that
-upload, then renew `latest.json`. Completing an upload is atomic and aborting it is final: a run that was
-taken for dead can't publish any more once its successor, which aborts every upload, has cleared up. Where
-the service can't decide whether it may complete the upload, that one is aborted, and a new one takes the same
-steps, with the lock confirmed anew.
+Commit order: complete every data file, send the manifest as a multipart upload, confirm the lock, complete
+that upload, then update `latest.json`.
+
+Completing an upload is atomic, and aborting it is final. So a run that was taken for dead can't publish any
+more once its successor has aborted all uploads. If the service can't decide whether to complete the upload,
+it is aborted, and the steps are repeated with a new upload.
 """
 
 from __future__ import annotations
@@ -35,20 +36,22 @@ if TYPE_CHECKING:
 _log = logging.getLogger("poolcensus")
 
 _REHEARSAL_NAME = ".trial"
-# Listings of S3 are never late. Where another service's are, a moment is nothing beside the time of a lease.
+# Looks at a listing. Listings of S3 are never stale; those of other services may be, and a few seconds don't
+# matter compared with the time of a lease.
 _LOOKS = 3
 _SECONDS_BETWEEN_LOOKS = 1.0
 
-# Nobody waits for a run that was not cancelled, and the SDK gives up a call after some ten seconds: twice as
-# long, and more, that an outage may last until it is known what is published.
+# Seconds to find out whether the snapshot is published, if the service can't be reached. The SDK gives up a
+# call after some ten seconds, so there is time for two more. Only a run that was not cancelled waits for so
+# long.
 _LONGEST_SETTLING = 30.0
 
-# How many uploads follow one that met a conflict: S3 wants each of them begun anew.
+# New uploads after one that met a conflict. S3 requires a new upload for each attempt.
 _MORE_UPLOADS = 3
 
 
 class Uploading(Protocol):
-    """The store of a draft, as far as the draft knows it."""
+    """The part of a store that its drafts use."""
 
     bucket: Bucket
     lease: Lease
@@ -57,14 +60,14 @@ class Uploading(Protocol):
 
     @property
     def location(self) -> str:
-        """The destination as a person would name it."""
+        """The destination, as messages name it."""
 
     async def forget_refused(self) -> None:
-        """Delete the ledgers of earlier runs that were not published."""
+        """Delete the kept ledgers of earlier refused runs."""
 
 
 class BucketDraft(Draft):
-    """Uploads that are under way below a snapshot id."""
+    """A draft as uploads and objects under a snapshot ID."""
 
     def __init__(self, store: Uploading, snapshot_id: str, folder: str) -> None:
         super().__init__(snapshot_id)
@@ -77,9 +80,9 @@ class BucketDraft(Draft):
         self._manifest: Upload | None = None
         self._published = False
         self._ended = False
-        # Whether there is nothing to be cleared up any more, or nothing that could be.
+        # Whether nothing remains to be cleaned up, or nothing that can be.
         self._settled = False
-        # What to renew `latest` by, where only clearing up finds out that the snapshot is published.
+        # For updating `latest`, if only the clean-up finds out that the snapshot is published.
         self._choice: LatestChoice | None = None
         self._unsure = False
 
@@ -113,7 +116,7 @@ class BucketDraft(Draft):
         self.check_open()
         kept = False
         try:
-            # Under its id, where it would be published. Without a manifest it is no snapshot.
+            # In the snapshot's own folder. Without a manifest, it is not a snapshot.
             for name, file in self._files.items():
                 if name.startswith(TARGETS_NAME):
                     await file.complete()
@@ -137,7 +140,7 @@ class BucketDraft(Draft):
             raise
 
     async def _renew_latest_in_time(self, choice: LatestChoice) -> None:
-        # Whoever was cancelled has published all the same.
+        # The snapshot is published, although the caller was cancelled.
         with anyio.move_on_after(ABORT_SECONDS, shield=True) as limit:
             await self._try_to_renew_latest(choice)
         if limit.cancelled_caught:
@@ -165,18 +168,18 @@ class BucketDraft(Draft):
     async def abort(self) -> None:
         if self._published or self._settled:
             return
-        # Seen by a call that is still running for someone else.
+        # Set first: a call may still be running in another task, and looks at this.
         self._ended = True
         if self._touched:
             await self._try_to_discard()
-        # Not where it was cancelled: whoever leaves the store tries once more.
+        # Not reached if this was cancelled. Then leaving the store tries once more.
         self._settled = True
         if self._choice is not None and self.published:
             await self._renew_latest_in_time(self._choice)
 
     def tell_if_unsure(self) -> None:
-        """Warn where a commit was cancelled, and nobody could tell what came of it."""
-        # Where it was an error that ended the commit, that says so.
+        """Log a warning if a commit was cancelled, and it is not known whether the snapshot is published."""
+        # If the commit ended with an error, that says so.
         if self._unsure and self._choice is not None:
             _log.warning(
                 "it can't be told whether snapshot %s is published in %s: the run was ended before the"
@@ -186,9 +189,9 @@ class BucketDraft(Draft):
             )
 
     async def rehearse(self) -> None:
-        """Take the steps of a commit with an object that goes at once. Raises `DestinationError`.
+        """Try the steps of a commit with an object that is deleted at once. Raises `DestinationError`.
 
-        What the service can't do, or the caller may not, is better known now than when all is collected.
+        So missing permissions, or features that the service lacks, are known before anything is collected.
         """
         try:
             await self._rehearse(self._folder + _REHEARSAL_NAME)
@@ -220,7 +223,11 @@ class BucketDraft(Draft):
             )
 
     async def _check_found(self, upload: Upload) -> None:
-        """Refuse a service on which a sweep does not find an upload, which then could be completed later."""
+        """Raise `DestinationError` if the service doesn't list the upload.
+
+        A later run could then not abort the upload, and this one might complete it after it was taken for
+        dead.
+        """
 
         async def found() -> bool:
             if upload in await uploads_of_snapshots(self.bucket, self._store.prefix):
@@ -240,7 +247,7 @@ class BucketDraft(Draft):
             raise RuntimeError("the draft has ended")
 
     async def begin(self, key: str) -> Upload:
-        """Return an upload that goes with the draft."""
+        """Begin an upload that belongs to the draft."""
         self._touched = True
         upload = await self.bucket.begin(key)
         if self._ended:
@@ -249,7 +256,7 @@ class BucketDraft(Draft):
         return upload
 
     async def put(self, key: str, data: bytes) -> None:
-        """Write an object that goes with the draft."""
+        """Write an object that belongs to the draft."""
         self._touched = True
         await self.bucket.put(key, data)
 
@@ -266,7 +273,7 @@ class BucketDraft(Draft):
         try:
             await self._publish(manifest)
         except DestinationError as error:
-            # All that was lost may be the reply of the call that published it.
+            # The call may have published the snapshot, and only its reply was lost.
             with anyio.move_on_after(_LONGEST_SETTLING):
                 await self.abort()
                 while self._unsure:
@@ -282,9 +289,9 @@ class BucketDraft(Draft):
                 raise
 
     async def _write_new(self, key: str, data: bytes, check: Callable[[Upload], Awaitable[None]]) -> bool:
-        """Write an object by an upload. False where that is gone, or where there is an object already.
+        """Write a new object by a multipart upload. Return False if the upload is gone, or the object exists.
 
-        `check` is called with each upload that is about to be completed.
+        `check` is called with each upload before it is completed.
         """
         more = _MORE_UPLOADS
         while True:
@@ -301,8 +308,8 @@ class BucketDraft(Draft):
                 if not more:
                     raise
             more -= 1
-            # What was in the way may be a first try of that call, which can complete nothing from then on:
-            # there is an object by now, or only a new upload becomes one.
+            # The conflict may be with the call's own first try. After the abort, that can no longer complete
+            # the upload: either the object exists by now, or a new upload has to create it.
             await self.bucket.abort(upload)
             if await self.bucket.size_of(key) is not None:
                 return False
@@ -330,7 +337,7 @@ class BucketDraft(Draft):
         if self._manifest is not None:
             self._unsure = True
             await self.bucket.abort(self._manifest)
-            # It is settled now: nothing can complete that upload any more.
+            # Now it is certain, since nothing can complete the upload any more.
             self._published = await self.bucket.size_of(self._folder + MANIFEST_NAME) is not None
             self._unsure = False
             if self._published:
@@ -343,7 +350,7 @@ class BucketDraft(Draft):
 
 
 async def _soon(found: Callable[[], Awaitable[bool]]) -> bool:
-    """Return whether something is found, by one of a few looks."""
+    """Call `found` up to three times, with pauses. Return whether it returned true."""
     for look in range(_LOOKS):
         if look:
             await anyio.sleep(_SECONDS_BETWEEN_LOOKS)
@@ -370,7 +377,7 @@ class _BucketFile(DraftFile):
         if self._held_bytes < size:
             await checkpoint()
             return
-        # Of one size: some services take no others.
+        # All parts have the same size, which some services require.
         data = b"".join(self._held)
         full = len(data) - len(data) % size
         self._held, self._held_bytes = [data[full:]], len(data) - full
@@ -378,7 +385,7 @@ class _BucketFile(DraftFile):
             await self._send(data[start : start + size])
 
     async def complete(self) -> None:
-        """Make an object of what was appended."""
+        """Create the object from the data that was appended."""
         rest = b"".join(self._held)
         if self._upload is None:
             await self._draft.put(self._key, rest)

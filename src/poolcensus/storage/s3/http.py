@@ -1,9 +1,9 @@
-"""How requests to S3 leave, where the SDK's own way would not be safe.
+"""Sends requests to S3 with the asynchronous SDK, where its own way would not be safe.
 
-The asynchronous SDK checks no host names against certificates, no certificates at all behind a proxy, and
-follows redirects, which would take the session token to another origin.
+The SDK does not check host names against certificates, checks no certificates behind a proxy, and follows
+redirects, which would send the session token to another origin.
 
-Importing this imports the asynchronous SDK: only what uses S3 does.
+Importing this module imports the asynchronous SDK. Only code that uses S3 does so.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ if TYPE_CHECKING:
 
 _ANY_REGION = "us-east-1"
 _ATTEMPTS = 5
-# Statuses that say something by themselves: that access is denied, and that there is no such object.
+# Statuses that have a meaning without a body: access is denied, and there is no such object.
 _BELIEVED = frozenset({403, 404})
 
 
 class Client(Protocol):
-    """The SDK's client, which has no types. Its operations are methods."""
+    """The SDK's client, which has no types. Its operations are methods with the operations' names."""
 
     meta: _Meta
 
@@ -53,14 +53,14 @@ class _Meta(Protocol):
 
 
 class Body(Protocol):
-    """What is used of a reply's body."""
+    """The part of a reply's body that is used here."""
 
     def read(self, size: int) -> Awaitable[bytes]: ...
     def close(self) -> None: ...
 
 
 class _Signing(AioCredentials):  # type: ignore[misc] # the SDK has no types
-    """Credentials that the SDK asks for anew before each signature."""
+    """Credentials that are requested again before each signature."""
 
     def __init__(self, current: Callable[[], Awaitable[ReadOnlyCredentials]]) -> None:
         super().__init__("none", "none")
@@ -71,7 +71,7 @@ class _Signing(AioCredentials):  # type: ignore[misc] # the SDK has no types
 
 
 class _Unredirected:
-    """aiohttp's session, whose requests follow no redirect. The SDK finds a bucket's region by itself."""
+    """An aiohttp session that follows no redirects. The SDK itself finds the region of a bucket."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
@@ -95,18 +95,19 @@ class _Connections(AIOHTTPSession):  # type: ignore[misc] # the SDK has no types
         response = await super().send(request)
         moved = 300 < response.status_code < 400 and response.status_code != 304
         if moved and request.method == "HEAD" and "x-amz-bucket-region" not in response.headers:
-            # The SDK would ask where the bucket is, be sent elsewhere again, and ask again without an end.
+            # The SDK would ask for the bucket's region, be redirected again, and repeat this without end.
             raise RedirectedError
         if response.status_code >= 300:
             body = await _error_body(request, response)
-            # The SDK takes the status for the code where it finds none, and so a page for a word of S3.
+            # Without an error code, the SDK uses the status as the code, and so mistakes a page for S3's
+            # reply.
             is_page = request.method != "HEAD" and body and b"Code>" not in body
             if is_page and response.status_code in _BELIEVED:
                 raise PageError(status=response.status_code)
         elif request.method == "DELETE" and not await _is_bare(response):
             raise ForeignReplyError
         elif request.method == "HEAD" and _is_page(response):
-            # What asks whether an object is there has no body to be looked at.
+            # A reply to HEAD has no body that could be checked.
             raise ForeignReplyError
         return response
 
@@ -115,7 +116,7 @@ class _Connections(AIOHTTPSession):  # type: ignore[misc] # the SDK has no types
 
 
 async def _is_bare(response: AWSResponse) -> bool:
-    """Whether a reply says that something is deleted: by 204, or by 200 and no body as other services do."""
+    """Return whether a reply confirms a deletion: by 204, or by 200 without a body, as some services do."""
     if response.status_code == 204:
         return True
     return response.status_code == 200 and not _is_page(response) and not await response.content
@@ -127,7 +128,7 @@ def _is_page(response: AWSResponse) -> bool:
 
 
 async def _error_body(request: AWSPreparedRequest, response: AWSResponse) -> bytes:
-    """Return the body of an error. Of an object the SDK would read it only where it tries no more."""
+    """Return the body of an error. The SDK itself would read it only after its last attempt."""
     try:
         return cast("bytes", await response.content)
     except TimeoutError as error:
@@ -146,17 +147,17 @@ def new_client(
     connect_timeout: float,
     read_timeout: float,
 ) -> AbstractAsyncContextManager[Client]:
-    """Return a client of S3 that is not open yet. Blocks: it reads the SDK's configuration and its models.
+    """Return a client of S3 that is not open yet. Blocks, since it reads the SDK's configuration and models.
 
-    `credentials` gives those of the moment. Raises what botocore raises where the configuration is of no use.
+    `credentials` returns the current credentials. Raises the errors of botocore for a wrong configuration.
     """
     session = AioSession(profile=profile)
     read_fast(session)
     set_region(session)
-    # Times stay text: one that is malformed, and is not used, would be a ValueError.
+    # Times stay text. Otherwise, a malformed time that is not even used would raise a ValueError.
     session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=str)
     session.get_component("event_emitter").register_last("before-call.s3", _send_at_once)
-    # Else the SDK would walk the chain once more. It has no public way for credentials that renew.
+    # Otherwise the SDK would go through its credential chain again.
     session._credentials = _Signing(credentials)  # noqa: SLF001 - there is no public way
     config = AioConfig(
         http_session_cls=partial(_Connections, tls),
@@ -165,8 +166,8 @@ def new_client(
         read_timeout=read_timeout,
         max_pool_connections=CONNECTIONS,
         retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
-        # Stated for each body by whoever sends it: the SDK's own way holds up the event loop, and is sent
-        # as a trailer, which many a service beside S3 can't read.
+        # The senders of bodies compute the checksums. The SDK would block the event loop for that, and send
+        # the checksum as a trailer, which many compatible services can't read.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
@@ -177,15 +178,15 @@ def new_client(
 
 
 def _send_at_once(params: dict[str, dict[str, str]], **_: object) -> None:
-    # The SDK asks before it sends a body, and waits without an end for a service that doesn't answer that.
+    # With "Expect: 100-continue", the SDK would wait without end for a service that ignores it.
     params["headers"].pop("Expect", None)
 
 
 async def read_body(body: Body, size: int, *, at_least: int) -> bytes:
-    """Return at most `size` bytes of a reply. Raises what botocore raises where the connection breaks.
+    """Return at most `size` bytes of a reply. Raises the errors of botocore if the connection breaks.
 
-    It has broken too where there are fewer bytes than `at_least`: a reply without a length just ends, and a
-    proxy may state that of what it has got.
+    Fewer bytes than `at_least` count as a broken connection, too: a reply without a length just ends, and a
+    proxy may state the length of what it has received.
     """
     found = bytearray()
     try:

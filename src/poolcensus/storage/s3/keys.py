@@ -1,4 +1,4 @@
-"""What the keys of a bucket mean: which snapshots there are, and what else lies under their ids."""
+"""Lists the snapshots and uploads of a bucket by their keys."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ if TYPE_CHECKING:
     from poolcensus.storage.s3.objects import Bucket, Upload
 
 
-# The characters on either side of the digits, with one of which an id begins.
+# The characters before and after the digits. IDs begin with a digit, so they sort between these.
 _BEFORE_IDS, _AFTER_IDS = "/", ":"
-# What the ids of runs begin with until the year 3000.
+# The first character of the IDs of runs until the year 3000.
 _IDS = "2"
 
 
 def split_place(place: str) -> tuple[str, str]:
-    """Return the bucket of an `s3://BUCKET/PREFIX`, and what the keys there start with."""
+    """Return the bucket of an `s3://BUCKET/PREFIX`, and the prefix of its keys, with a final slash."""
     bucket, _, prefix = place.removeprefix(SCHEME).partition("/")
     prefix = prefix.strip("/")
     return bucket, f"{prefix}/" if prefix else ""
 
 
 async def contents(bucket: Bucket, prefix: str) -> dict[str, dict[str, int]]:
-    """Return what there is under snapshot ids: for each id its objects' names and sizes.
+    """Return the names and sizes of the objects under each snapshot ID.
 
-    An id is that of a snapshot if it has a manifest; else a run is writing there, or has died. What else the
-    bucket holds may be large: it is passed over, a folder at a time.
+    An ID with a manifest is a snapshot. Without one, a run is writing there, or has died. The bucket may
+    contain many other objects, which are skipped folder by folder.
     """
     found: dict[str, dict[str, int]] = {}
 
     async def read(run: tuple[str, str]) -> None:
         first, last = run
         start = prefix + commonprefix([first, last])  # noqa: RUF071 - character by character is meant
-        # With the slash: some services pass over the whole folder where they begin after its name.
+        # With the slash. Some services skip the whole folder if the listing starts after its name.
         async with aclosing(bucket.entries(start, after=f"{prefix}{first}/")) as entries:
             async for entry in entries:
                 snapshot_id, name = place_of(entry.key, prefix)
@@ -57,7 +57,7 @@ async def contents(bucket: Bucket, prefix: str) -> dict[str, dict[str, int]]:
 
 
 async def uploads_of_snapshots(bucket: Bucket, prefix: str) -> list[Upload]:
-    """Return the multipart uploads under way of keys under snapshot ids."""
+    """Return the multipart uploads in progress under snapshot IDs."""
     return [
         upload
         for each in await bucket.folders_of_uploads(prefix, _IDS)
@@ -67,14 +67,14 @@ async def uploads_of_snapshots(bucket: Bucket, prefix: str) -> list[Upload]:
 
 
 async def _folders(bucket: Bucket, prefix: str) -> list[str]:
-    """Return the folders in which a snapshot may be, and others that begin with a digit."""
+    """Return the folders whose names begin with a digit, snapshots among them."""
     after, before = prefix + _BEFORE_IDS, prefix + _AFTER_IDS
     async with aclosing(bucket.folders(prefix, after=after, before=before)) as folders:
         return sorted([each async for each in folders])
 
 
 def _runs(folders: Iterable[str]) -> Iterable[tuple[str, str]]:
-    """Yield the first and the last of snapshot ids that follow each other without another folder between."""
+    """Yield the first and the last ID of each run of snapshot IDs without another folder between them."""
     for are_ids, run in groupby(folders, is_snapshot_id):
         if are_ids:
             ids = [*run]
@@ -82,11 +82,11 @@ def _runs(folders: Iterable[str]) -> Iterable[tuple[str, str]]:
 
 
 def published(found: Mapping[str, Mapping[str, int]]) -> list[str]:
-    """Return the ids of the snapshots among these `contents`."""
+    """Return the IDs with a manifest in the result of `contents`."""
     return [snapshot_id for snapshot_id, names in found.items() if MANIFEST_NAME in names]
 
 
 def place_of(key: str, prefix: str) -> tuple[str, str]:
-    """Return the snapshot id that a key is under, and its name there; two empty texts for all other keys."""
+    """Return the snapshot ID that a key is under, and its name there. For other keys, both are empty."""
     snapshot_id, _, name = key.removeprefix(prefix).partition("/")
     return (snapshot_id, name) if is_snapshot_id(snapshot_id) else ("", "")

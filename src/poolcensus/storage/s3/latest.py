@@ -1,4 +1,4 @@
-"""Having `latest.json` name the newest snapshot of a bucket, whoever else writes it."""
+"""Updates `latest.json` of a bucket, even if other runs write it at the same time."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from poolcensus.storage.base import LatestChoice
     from poolcensus.storage.s3.objects import Bucket
 
-# Each round is lost to another run that wrote meanwhile, and runs at one destination take turns.
+# Attempts. Each fails only if another run has written in between, and runs at one destination take turns.
 _ROUNDS = 4
 
 
 async def renew_latest(bucket: Bucket, prefix: str, place: str, choice: LatestChoice) -> None:
-    """Have `latest.json` name what is chosen. Raises `DestinationError`."""
+    """Make `latest.json` name the chosen snapshot. Raises `DestinationError`."""
     key = prefix + LATEST_NAME
     for _ in range(_ROUNDS):
-        # Read before the list is: whoever publishes after that also writes after it.
+        # Read it before listing. A run that publishes after the listing also writes `latest.json` after it.
         held = await bucket.get(key)
         ids = published(await contents(bucket, prefix))
         name = None if held is None else named(held.body)

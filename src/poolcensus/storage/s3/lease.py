@@ -1,10 +1,10 @@
-"""The lock of a destination in a bucket: an object that one run writes, and keeps writing while it lives.
+"""The lock of a destination in a bucket: an object that a run keeps rewriting while it is alive.
 
-Only conditional writes touch it, so that the service decides between runs. Whether a lease has lapsed is
-a matter of the service's clock: of how long ago the object was written when it was read. Where the service
-does not tell its time, whoever wants the lock watches it for as long as the lease is, by its own monotonic
-clock: each renewal writes other bytes, so that the ETag changes. The holder goes by its monotonic clock as
-well, from before it asked: it gives a lease up no later than others take it.
+It is only changed by conditional writes, so that the service decides between runs. A lease has lapsed if the
+object was written too long ago by the service's clock. If the service does not tell its time, a run that
+wants the lock watches the object for the length of the lease, by its own monotonic clock. Each renewal writes
+different bytes, which changes the ETag. The holder uses its monotonic clock as well, and counts from before
+the call that renewed the lease, so that it gives up the lease before others can take it.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ if TYPE_CHECKING:
 _log = logging.getLogger("poolcensus")
 
 LEASE_SECONDS = 120.0
-"""How long a lock outlives a run that has died."""
+"""Seconds after which the lock of a dead run lapses."""
 
 # Three renewals in a row may fail before the lock is lost.
 _RENEWALS_PER_LEASE = 4
-# Every five seconds of a lease of the usual length: a run that is alive is seen soon after it has renewed.
+# A look every five seconds, for a lease of the usual length. So a renewal is noticed soon.
 _LOOKS_PER_LEASE = 24
-# Several tries within a renewal's time, and not one after the other against a service that is in trouble.
+# Allows several attempts within the time of a renewal, without flooding a service that is in trouble.
 _RETRY_SECONDS = 2.0
-# What a lock says of itself is not waited for any longer: anybody who may write there may have written it.
+# A longer lease in a lock is not believed: anyone who can write to the bucket may have written it.
 _LONGEST_LEASE = 3600.0
-# Each round is lost to another run that took the lock or let go of it meanwhile.
+# Attempts. Each fails only if another run has taken or released the lock in between.
 _ROUNDS = 4
 
 
 class Lease:
-    """The lock at `key`, for as long as it is renewed. One task acquires, and one keeps it."""
+    """The lock at `key`. It is held for as long as it is renewed, by a task that runs `keep`."""
 
     def __init__(self, bucket: Bucket, key: str, place: str, *, seconds: float = LEASE_SECONDS) -> None:
         self._bucket = bucket
@@ -55,24 +55,24 @@ class Lease:
         self._until = 0.0
         self._asked = False
         self._failing = False
-        # What a write was to put there that may be carried out yet.
+        # The content of an abandoned write, which the service may still carry out.
         self._given_up: bytes | None = None
         self._one_at_a_time = anyio.Lock()
 
     @property
     def asked(self) -> bool:
-        """Whether the lock may be this run's: it has been asked for."""
+        """Whether this run has requested the lock, and so may hold it."""
         return self._asked
 
     async def acquire(self) -> None:
-        """Take the lock. Raises `DestinationLockedError` where another run holds it."""
+        """Take the lock. Raises `DestinationLockedError` if another run holds it."""
         self._holder = LockHolder.this_run()
         body = self._body()
         asked = anyio.current_time()
         for _ in range(_ROUNDS):
             held = await self._bucket.get(self._key)
             if held is not None and self._is_mine(held):
-                # The first try of a call that was tried again.
+                # The first try of a call that the SDK retried has taken the lock.
                 etag: str | None = held.etag
             else:
                 if held is not None:
@@ -90,20 +90,20 @@ class Lease:
         await self._check_conditions()
 
     async def keep(self) -> None:
-        """Renew the lock for ever. Raises `DestinationError` once it is lost."""
+        """Renew the lock until cancelled. Raises `DestinationError` once it is lost."""
         while True:
             await anyio.sleep(self._seconds / _RENEWALS_PER_LEASE)
             await self.confirm()
 
     async def confirm(self) -> None:
-        """Renew the lock now. Raises `DestinationError` where it is lost or can't be renewed."""
+        """Renew the lock now. Raises `DestinationError` if it is lost or can't be renewed."""
         while True:
             if await self._renewed():
                 return
             await anyio.sleep(_RETRY_SECONDS)
 
     async def release(self) -> None:
-        """Let go of the lock, if this run has it."""
+        """Release the lock, if this run holds it."""
         if not self._asked:
             return
         async with self._one_at_a_time:
@@ -125,10 +125,10 @@ class Lease:
             raise DestinationError("the run was ended before the service had answered it")
 
     async def _put(self, body: bytes, *, if_match: str | None) -> str | None:
-        """Write the lock where there is none, or where it has the ETag `if_match`. Return its ETag, or None.
+        """Write the lock if there is none, or if it has the ETag `if_match`. Return its ETag, or None.
 
-        Where the caller is cancelled, that has `ABORT_SECONDS` to come to its end: a write that is given up
-        may take the lock after it was looked for to be removed.
+        If the caller is cancelled, the write has `ABORT_SECONDS` to finish. An abandoned write could take the
+        lock after `release` has looked for it.
         """
         etag: str | None = None
         failure: CensusError | None = None
@@ -159,7 +159,10 @@ class Lease:
         return etag
 
     async def _renewed(self) -> bool:
-        """Whether the lock was renewed. False: try again soon."""
+        """Try to renew the lock, and return whether it was renewed.
+
+        Raises `DestinationError` if it is lost.
+        """
         async with self._one_at_a_time:
             asked = anyio.current_time()
             if asked >= self._until:
@@ -168,7 +171,8 @@ class Lease:
                     advice="run again",
                 )
             try:
-                # One that hangs must leave time for another; what comes back after the lease proves nothing.
+                # A call that hangs must leave time for another. A reply after the end of the lease is
+                # useless.
                 with anyio.fail_after(min(self._until - asked, self._seconds / _RENEWALS_PER_LEASE)):
                     body = self._body()
                     etag = await self._bucket.put(self._key, body, if_match=self._etag)
@@ -177,7 +181,7 @@ class Lease:
                         if held is not None and self._is_mine(held):
                             etag = held.etag
                             if held.body != body:
-                                # A renewal whose reply was lost: it may have come long ago.
+                                # An earlier renewal, whose reply was lost. It may be old, so renew again.
                                 self._etag = etag
                                 return False
             except (DestinationError, TimeoutError) as error:
@@ -197,7 +201,7 @@ class Lease:
             return True
 
     async def _check_conditions(self) -> None:
-        """Refuse a service that takes the condition and does not heed it: nothing keeps runs apart there."""
+        """Raise `DestinationError` if the service ignores conditions. Two runs could then have the lock."""
         if await self._put(self._body(), if_match=None) is None:
             return
         await self._bucket.delete(self._key)
@@ -232,7 +236,7 @@ class Lease:
         _log.warning("taking the lock of %s from a run that has died%s", self._place, holder.in_brackets)
 
     async def _watched(self, held: StoredObject, seconds: float) -> StoredObject | None:
-        """Return the lock once it has changed, at the latest after so many seconds; None once it is gone."""
+        """Watch the lock for at most `seconds`. Return it once it has changed, or None once it is gone."""
         found: StoredObject | None = held
         until = anyio.current_time() + seconds
         while (left := until - anyio.current_time()) > 0:
@@ -260,11 +264,11 @@ class Lease:
 
 
 async def remove_lock(bucket: Bucket, key: str, place: str) -> LockHolder | None:
-    """Remove the lock at `key`, and return whose it was; None where there is none.
+    """Remove the lock at `key`, and return its holder, or None if there is no lock.
 
-    A run that is alive loses it with its next renewal, at the latest before it publishes. Raises
-    `DestinationLockedError` where the lock is that of a process of this host which exists, or was renewed or
-    taken meanwhile.
+    A run that is still alive notices at its next renewal, at the latest before it publishes. Raises
+    `DestinationLockedError` if the holder is a process of this host that exists, or if the lock was renewed
+    or taken in the meantime.
     """
     held = await bucket.get(key)
     if held is None:

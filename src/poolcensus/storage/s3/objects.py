@@ -1,4 +1,4 @@
-"""What keeping snapshots in an object store takes: the words of those who write them and those who send."""
+"""The interface of a bucket, and its data types."""
 
 from __future__ import annotations
 
@@ -13,18 +13,17 @@ if TYPE_CHECKING:
 
 
 class ObjectEntry(msgspec.Struct, frozen=True):
-    """An object in a list."""
+    """An object in a listing."""
 
     key: str
     size: int
 
 
 class StoredObject(msgspec.Struct, frozen=True):
-    """What was read of an object.
+    """The content of an object, or of a range of it.
 
-    `age` is how long ago it was written, in seconds, by the clock of the service alone; None where the
-    service does not say, or not plausibly. `modified` is when that was, as the service says it, or an empty
-    text.
+    `age` is how many seconds ago the object was written, by the service's own clock, or None if the service
+    does not say so plausibly. `modified` is the time of the write as text from the service, or empty.
     """
 
     body: bytes
@@ -34,14 +33,14 @@ class StoredObject(msgspec.Struct, frozen=True):
 
 
 class Upload(msgspec.Struct, frozen=True):
-    """A multipart upload that is under way. Nobody sees anything of it before it is complete."""
+    """A multipart upload in progress. The object does not exist before the upload is completed."""
 
     key: str
     id: str
 
 
 class UploadedPart(msgspec.Struct, frozen=True):
-    """A part of an upload, as completing it has to name it."""
+    """A part of an upload, with the values that completing it requires."""
 
     number: int
     etag: str
@@ -49,18 +48,18 @@ class UploadedPart(msgspec.Struct, frozen=True):
 
 
 class ConflictError(DestinationError):
-    """The service did not decide about a write, for something else went on with the object meanwhile."""
+    """The service did not decide about a write because of a concurrent operation on the object."""
 
 
 class ExistsError(DestinationError):
-    """The service says that there is an object already that may not be replaced."""
+    """The object already exists, and must not be replaced."""
 
 
 class Bucket(Protocol):
-    """A bucket of S3, or of a service like it: strongly consistent, with conditional writes.
+    """A bucket of S3 or a compatible service, which is strongly consistent and has conditional writes.
 
-    Every call takes a bounded time and tries again what may work in a moment. What fails for good is a
-    `DestinationError` that says what to do about it.
+    Every call is limited in time, and retries transient failures. Other failures raise a `DestinationError`
+    that says what to do about it.
     """
 
     @property
@@ -68,65 +67,64 @@ class Bucket(Protocol):
         """The bucket's name."""
 
     async def get(self, key: str, *, start: int = 0, size: int = 1 << 20) -> StoredObject | None:
-        """Return at most `size` bytes of an object from `start`, or None where there is no object.
+        """Return at most `size` bytes of an object from `start`, or None if there is no object.
 
-        An object that does not reach beyond `start` gives no bytes.
+        If the object ends before `start`, the body is empty.
         """
 
     async def size_of(self, key: str) -> int | None:
-        """Return an object's bytes, or None where there is no object."""
+        """Return the size of an object in bytes, or None if there is no object."""
 
     async def put(
         self, key: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None
     ) -> str | None:
-        """Write an object and return its ETag, or None where the condition does not hold.
+        """Write an object and return its ETag, or None if the condition does not hold.
 
-        A call that was tried again may find the condition broken by its own first try.
+        If the call was retried, its own first try may be why the condition does not hold.
         """
 
     async def delete(self, key: str, *, if_match: str | None = None) -> None:
-        """Delete an object unless it is gone, or is not the one with the ETag `if_match`.
+        """Delete an object, if it exists and has the ETag `if_match`.
 
-        Where the service has no conditional deletes, it is deleted whatever its ETag is: look first. Raises
-        `ConflictError` where `if_match` could not be decided.
+        If the service has no conditional deletes, the ETag is ignored, so look at the object first. Raises
+        `ConflictError` if the service could not decide about `if_match`.
         """
 
     def entries(self, prefix: str, *, after: str = "") -> AsyncGenerator[ObjectEntry, None]:
-        """Return the objects whose keys start with `prefix` and come after `after`, by key.
+        """Iterate over the objects whose keys start with `prefix` and sort after `after`, in order of keys.
 
-        Asks for them as they are taken.
+        Pages are requested as they are needed.
         """
 
     def folders(self, prefix: str, *, after: str, before: str) -> AsyncGenerator[str, None]:
-        """Return the folders at `prefix`: what keys have between the prefix and the next slash.
+        """Iterate over the folders at `prefix`: the parts of keys between the prefix and the next slash.
 
-        The keys are those of the objects that come between `after` and `before`. How many there are in a
-        folder makes no difference.
+        Only keys between `after` and `before` count. The number of objects in a folder does not matter.
         """
 
     async def folders_of_uploads(self, prefix: str, beginning: str) -> list[str]:
-        """Return the folders at `prefix` that begin with `beginning`, by the multipart uploads under way."""
+        """Return the folders at `prefix` that start with `beginning` and have uploads in progress."""
 
     async def uploads(self, prefix: str) -> list[Upload]:
-        """Return the multipart uploads under way of keys that start with `prefix`."""
+        """Return the multipart uploads in progress whose keys start with `prefix`."""
 
     async def begin(self, key: str) -> Upload:
         """Begin a multipart upload."""
 
     async def send(self, upload: Upload, number: int, data: bytes) -> UploadedPart:
-        """Send a part. Numbers start with 1; all parts but the last have 5 MiB or more."""
+        """Send a part. Numbers start with 1. All parts except the last have at least 5 MiB."""
 
     async def complete(
         self, upload: Upload, parts: Sequence[UploadedPart], *, if_absent: bool = False
     ) -> bool:
-        """Turn an upload into an object, all at once.
+        """Turn an upload into an object, atomically.
 
-        False where the upload is not there any more. Raises `ExistsError` where `if_absent` does not hold. A
-        call that was tried again may owe either to its own first try.
+        Return False if the upload no longer exists. Raises `ExistsError` if `if_absent` does not hold. If the
+        call was retried, its own first try may be the reason for either.
 
-        Raises `ConflictError` where `if_absent` could not be decided. The upload is of no use any more, but
-        for an earlier try of the call, which may complete it yet.
+        Raises `ConflictError` if the service could not decide about `if_absent`. Then the upload can't be
+        completed by another call, but an earlier try of this one may still complete it.
         """
 
     async def abort(self, upload: Upload) -> None:
-        """Drop an upload and its parts, unless it is gone. From then on nothing can complete it."""
+        """Abort an upload, if it still exists. After that, nothing can complete it."""

@@ -1,4 +1,4 @@
-"""Reading snapshots in a bucket, in the event loop of whoever holds the bucket."""
+"""Reads snapshots in a bucket, in the event loop that the bucket belongs to."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 async def survey(bucket: Bucket, prefix: str) -> Survey:
-    """Return what stands under `prefix`. Raises `DestinationError` where the bucket can't be read."""
+    """Return a survey of the snapshots under `prefix`. Raises `DestinationError`."""
     there = await contents(bucket, prefix)
     found = await read_manifests(bucket, prefix, published(there))
     return Survey([*found.items()], await latest_in(bucket, prefix), there.__getitem__)
 
 
 async def latest_in(bucket: Bucket, prefix: str) -> str | None:
-    """Return the id that `latest.json` names, None where it names none. Raises `DestinationError`."""
+    """Return the ID that `latest.json` names, or None. Raises `DestinationError`."""
     held = await bucket.get(prefix + LATEST_NAME)
     return None if held is None else named(held.body)
 
@@ -39,19 +39,19 @@ async def sizes_of(bucket: Bucket, folder: str) -> dict[str, int]:
 
 
 async def read_manifest(bucket: Bucket, prefix: str, snapshot_id: str) -> bytes | SnapshotError:
-    """Return a manifest, or what says that it has just been removed. Raises `DestinationError`."""
+    """Return a manifest, or an error that says that it was just removed. Raises `DestinationError`."""
     key = f"{prefix}{snapshot_id}/{MANIFEST_NAME}"
     held = await bucket.get(key, size=LARGEST_MANIFEST + 1)
     return changed(f"{SCHEME}{bucket.name}/{key}") if held is None else held.body
 
 
 def changed(place: str) -> SnapshotError:
-    """Return the error for a file that is not what was listed, or what the last read of it found."""
+    """Return the error for a file that has changed since it was listed or last read."""
     return SnapshotError(f"{place} was removed or replaced while it was read")
 
 
 async def read_manifests(bucket: Bucket, prefix: str, ids: Iterable[str]) -> dict[str, bytes | SnapshotError]:
-    """Return what `read_manifest` does for these snapshots, by id, read side by side."""
+    """Call `read_manifest` concurrently for these snapshots, and return the results by ID."""
     ids = [*ids]
     found: dict[str, bytes | SnapshotError] = {}
 

@@ -1,4 +1,4 @@
-"""What S3 answers where it refuses or fails: which codes mean what, and what a person is told."""
+"""The error codes of S3 and errors of the SDK: what they mean, and the messages for them."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from poolcensus.errors import CallError
 
 
 class Reason(NamedTuple):
-    """Why a call failed, and what to do about it, both as clauses. They may have fields to be filled in."""
+    """Why a call failed, and what to do about it, both as clauses. They may contain format fields."""
 
     why: str
     advice: str | None = None
 
 
 NOT_S3 = Reason("what answered is not S3", "check the network and `endpoint_url`")
-"""What is said of a reply that S3 would not give."""
+"""The reason for a reply that S3 would not send."""
 
 UPLOAD_GONE = frozenset({"NoSuchUpload"})
 NO_BUCKET = frozenset({"NoSuchBucket"})
@@ -64,24 +64,24 @@ _IAM_ACTIONS = {
 
 
 class RedirectedError(BotoCoreError):  # type: ignore[misc] # the SDK has no types
-    """What answered sends its callers elsewhere, and does not say that a bucket is there."""
+    """The reply is a redirect that names no region of a bucket, so it is not from S3."""
 
     fmt = "redirected"
 
 
 class ForeignReplyError(BotoCoreError):  # type: ignore[misc] # the SDK has no types
-    """What answered is not S3, whatever its status is."""
+    """The reply is not from S3, whatever its status."""
 
     fmt = "not S3"
 
 
 class PageError(BotoCoreError):  # type: ignore[misc] # the SDK has no types
-    """What answered is not S3: its error has a body, and no error code in it."""
+    """The reply is not from S3: it is an error with a body that has no error code."""
 
     fmt = "not S3: HTTP {status}"
 
 
-# By code, or by status as text. In this order: a code says more than its status.
+# By error code, or by HTTP status as text. The first match counts.
 _REFUSALS: tuple[tuple[frozenset[str], Reason], ...] = (
     (
         frozenset({"InvalidObjectState"}),
@@ -132,7 +132,7 @@ _FAILURES: tuple[tuple[tuple[type[Exception], ...], Reason], ...] = (
         Reason("the SDK refuses the name of the bucket or of the object", "choose another destination"),
     ),
 )
-# That of a proxy, or of a web server where S3 was expected.
+# For a page of a proxy, or of a web server in place of S3.
 _PAGE = Reason(
     "what answered is not S3: HTTP {status} without an error code", "check the network and `endpoint_url`"
 )
@@ -140,18 +140,21 @@ _PAGE_FOR_NOW = Reason(
     "HTTP {status} without an error code, perhaps from a proxy", "check the network or run again later"
 )
 _PASSING = frozenset({429, 500, 502, 503, 504})
-# What OpenSSL makes of a peer whose first bytes are no record of TLS.
+# Reasons that OpenSSL gives if the first bytes of a peer are not TLS.
 _NO_TLS = frozenset(
     {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "UNKNOWN_PROTOCOL"}
 )
 
 
 def refusal_reason(error: Exception, operation: str, *, bucket: str, owner: str | None) -> Reason:
-    """Return why a call failed, and what to do. `owner` is the account that the bucket has to be of."""
+    """Return why a call failed, and what to do.
+
+    `owner` is the account that has to own the bucket, or None.
+    """
     if isinstance(error, ClientError):
         return _refusal(error, operation, bucket, owner)
     if isinstance(error, CallError):
-        # The chain's, asked for credentials.
+        # From the credential chain.
         return Reason(error.message)
     if isinstance(error, SSLError):
         return _tls_failure(error)
@@ -167,7 +170,7 @@ def _tls_failure(error: SSLError) -> Reason:
     found = error.kwargs.get("error")
     if isinstance(found, ssl.SSLCertVerificationError):
         return Reason("the certificate of the service is not trusted", "AWS_CA_BUNDLE names whom to trust")
-    # aiohttp's own error is one of ssl's too, and has no reason.
+    # aiohttp's error is also an ssl.SSLError, but has no reason. Its cause has.
     cause = found.__cause__ if isinstance(found, BaseException) else None
     reason = cause.reason if isinstance(cause, ssl.SSLError) else None
     if reason in _NO_TLS:
@@ -208,7 +211,7 @@ def _refusal(error: ClientError, operation: str, bucket: str, owner: str | None)
 
 
 class S3Denial(NamedTuple):
-    """A denial by S3: its code, what S3 says, and the IAM actions of which the caller lacks one."""
+    """A denial by S3: its code, its message, and the IAM actions of which the caller lacks at least one."""
 
     code: str
     message: str
@@ -216,8 +219,8 @@ class S3Denial(NamedTuple):
 
 
 def denial_of(error: Exception, operation: str) -> S3Denial | None:
-    """Return the denial that a call failed with, None where it failed otherwise."""
-    # Not by the status: clocks and keys that are wrong have the same.
+    """Return the denial with which a call failed, or None if it failed otherwise."""
+    # By the code, since wrong clocks and wrong keys have the same status.
     if not isinstance(error, ClientError) or code_of(error) not in _DENIED:
         return None
     message = _message(error)
@@ -225,14 +228,14 @@ def denial_of(error: Exception, operation: str) -> S3Denial | None:
 
 
 def _iam_actions(operation: str, message: str) -> tuple[str, ...]:
-    """Return the IAM actions of which the caller of an operation that was denied lacks one."""
+    """Return the IAM actions of which the caller of a denied operation lacks at least one."""
     if not _is_of_key(message):
         return _IAM_ACTIONS[operation]
     return ("kms:Decrypt",) if operation in _READING else ("kms:GenerateDataKey", "kms:Decrypt")
 
 
 def _is_of_key(message: str) -> bool:
-    """Whether it is the key that refused, which an object is encrypted with."""
+    """Return whether the denial is about the KMS key of the object."""
     return "kms:" in message
 
 
@@ -241,7 +244,7 @@ def _message(error: ClientError) -> str:
 
 
 def code_of(error: ClientError) -> str:
-    """Return the service's error code, the status where it is none, or an empty text."""
+    """Return the error code of the service, or the status if the code is not usable, or an empty text."""
     code = str(error.response.get("Error", {}).get("Code", ""))
     return code and code_or_status(code, str(_status(error)))
 
@@ -251,14 +254,14 @@ def _status(error: ClientError) -> int:
 
 
 def _is_page(error: ClientError) -> bool:
-    """Whether an error has no code of S3: its body is XML of another kind, or a page that is none."""
+    """Return whether an error has no S3 error code: its body is other XML, or an HTML page."""
     code, headers = code_of(error), error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-    # The SDK takes the status for the code where it can't read the body.
+    # If the SDK can't parse the body, it uses the status as the code.
     return not code or (
         code == str(_status(error)) and headers.get("content-type", "").lower().startswith("text/html")
     )
 
 
 def is_unknown(error: BaseException | None) -> bool:
-    """Whether the service says that it does not have the call."""
+    """Return whether the service says that it does not implement the operation."""
     return isinstance(error, ClientError) and not _UNKNOWN.isdisjoint({code_of(error), str(_status(error))})

@@ -1,4 +1,4 @@
-"""A bucket for those who block: its calls run in an event loop of another thread."""
+"""A bucket for blocking code. Its calls run in an event loop of another thread."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from poolcensus.storage.s3.objects import Bucket
 
-# How long it takes to see that whoever waits in a worker thread has been cancelled.
+# Seconds between checks whether the caller in a worker thread has been cancelled.
 _LOOK_SECONDS = 0.1
 
 _T = TypeVar("_T")
@@ -28,10 +28,10 @@ _P = ParamSpec("_P")
 
 
 class SharedBucket:
-    """A bucket that is opened for the first who enters and closed behind the last who leaves.
+    """A bucket that is opened when it is first entered, and closed when it is last left.
 
-    `opened` gives it, with the way into its event loop: see `in_own_loop`. May be used in any other thread,
-    whether an event loop runs there or not, and in several at once.
+    `opened` opens the bucket, and returns it with the portal into its event loop: see `in_own_loop`. It may
+    be used by several other threads at once, whether or not they run an event loop.
     """
 
     def __init__(self, opened: Callable[[], AbstractContextManager[tuple[BlockingPortal, Bucket]]]) -> None:
@@ -61,16 +61,16 @@ class SharedBucket:
     def call(
         self, function: Callable[Concatenate[Bucket, _P], Awaitable[_T]], *args: _P.args, **given: _P.kwargs
     ) -> _T:
-        """Return what `function` returns for the bucket and these arguments, or raise what it raises."""
+        """Call an async `function` with the bucket and these arguments, and return its result."""
         with self:
             return _result(self._start(lambda bucket: function(bucket, *args, **given)))
 
     def ahead(
         self, calls: Iterable[Callable[[Bucket], Awaitable[_T]]], width: int
     ) -> Generator[_T, None, None]:
-        """Yield the results of `calls` in their order, of which `width` are under way at the same time.
+        """Yield the results of `calls` in order, while up to `width` of them are in progress.
 
-        Closing it cancels those.
+        Closing the generator cancels the calls in progress.
         """
         waiting: deque[Future[_T]] = deque()
         with self:
@@ -98,7 +98,7 @@ class SharedBucket:
 def in_own_loop(
     open_bucket: Callable[[], AbstractAsyncContextManager[Bucket]],
 ) -> Iterator[tuple[BlockingPortal, Bucket]]:
-    """Open a bucket in an event loop of its own, in a thread of its own, and return the way into it."""
+    """Open a bucket in a new event loop in a new thread. Yield the portal into that loop, and the bucket."""
     with (
         from_thread.start_blocking_portal("asyncio", name="poolcensus reading from S3") as portal,
         portal.wrap_async_context_manager(open_bucket()) as bucket,
@@ -109,7 +109,7 @@ def in_own_loop(
 def _result(future: Future[_T]) -> _T:
     try:
         while not wait((future,), _LOOK_SECONDS).done:
-            # In a thread that is nobody's worker there is nobody to be cancelled.
+            # Outside a worker thread of anyio, there is no caller that could be cancelled.
             with suppress(RuntimeError):
                 from_thread.check_cancelled()
         return future.result()

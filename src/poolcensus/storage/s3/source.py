@@ -1,4 +1,4 @@
-"""Reading snapshots in a bucket, for those who block."""
+"""Reads snapshots in a bucket, for blocking code."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from poolcensus.storage.s3.objects import Bucket, StoredObject
     from poolcensus.storage.s3.shared_bucket import SharedBucket
 
-# Four at a time are as fast as a connection allows, and take 32 MiB of memory.
+# Four ranges at a time use the full bandwidth of a connection, and take 32 MiB of memory.
 RANGE_BYTES = 8 << 20
 _RANGES_AHEAD = 4
 
 
 class _Shared:
-    """Entering it enters a bucket, which is open until it is left."""
+    """A context manager that keeps its bucket open."""
 
     bucket: SharedBucket
 
@@ -45,7 +45,7 @@ class _Shared:
 
 
 class S3Files(_Shared, SnapshotFiles):
-    """The objects under the id of a snapshot. `sizes` are those that it has, where they are known."""
+    """The objects under the ID of a snapshot. `sizes` has their names and sizes, if already known."""
 
     def __init__(
         self,
@@ -157,7 +157,7 @@ class S3Source(_Shared, Source):
 
 
 class _Pieces:
-    """What is read of a file, in pieces of any size."""
+    """A readable file over an iterator of byte pieces."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces

@@ -1,4 +1,4 @@
-"""A bucket of S3 that snapshots are written to, and removed from."""
+"""The store of a bucket: writes snapshots, and removes them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _T = TypeVar("_T")
 
 _log = logging.getLogger("poolcensus")
 
-# An upload has at most 10,000 parts: a file may have 78 GiB as it is sent.
+# An upload has at most 10,000 parts, so that a file may have 78 GiB.
 PART_BYTES = 8 << 20
 _LONGEST_RELEASE = 10.0
 
@@ -47,8 +47,8 @@ _LONGEST_RELEASE = 10.0
 class BucketStore(Repository):
     """The keys of a bucket that start with the prefix of `place`, an `s3://BUCKET/PREFIX`.
 
-    What `open_bucket` gives is opened on entering and closed on leaving. Where the lock is lost, whoever is
-    inside is cancelled, and leaving raises `DestinationError`.
+    The bucket is opened by `open_bucket` on entering, and closed on leaving. If the lock is lost, the code
+    inside the context is cancelled, and leaving raises `DestinationError`.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class BucketStore(Repository):
         inside, self._inside = self._inside, None
         lost = inside is not None and inside.__exit__(kind, error, traceback)
         try:
-            # Only who is cancelled is waited for: an error is no reason to leave the lock to the next run.
+            # Hurry only if cancelled. After an error there is time to release the lock properly.
             is_cancelled = kind is not None and issubclass(kind, anyio.get_cancelled_exc_class())
             limit = ABORT_SECONDS if is_cancelled else _LONGEST_RELEASE
             with anyio.move_on_after(limit, shield=True) as scope:
@@ -116,16 +116,16 @@ class BucketStore(Repository):
         finally:
             self._tasks.cancel_scope.cancel()
             try:
-                # What the body raised is not the task group's to wrap.
+                # Without the error of the body, which the task group would wrap in an exception group.
                 await self._tasks.__aexit__(None, None, None)
             finally:
                 await self._opening.__aexit__(None, None, None)
-        # Whoever was cancelled by somebody else as well is to see that.
+        # If another cancellation is in progress as well, it goes on.
         if self._lost is not None and (lost or not isinstance(error, anyio.get_cancelled_exc_class())):
             raise copy_of_error(self._lost)
 
     async def _check_place(self) -> None:
-        """Raise SettingsError for a place inside of a snapshot, with which it would be removed."""
+        """Raise SettingsError for a place inside a snapshot, with which it would be removed."""
         steps = self.prefix.split("/")
         for number, step in enumerate(steps, 1):
             if is_snapshot_id(step):
@@ -158,13 +158,13 @@ class BucketStore(Repository):
         snapshot_id = new_snapshot_id(utc_now())
         folder = f"{self.prefix}{snapshot_id}/"
         async with self:
-            # What a sweep lists, and nothing that it removes.
+            # Make the listings of a sweep, without removing anything.
             await uploads_of_snapshots(self.bucket, self.prefix)
             await contents(self.bucket, self.prefix)
             draft = BucketDraft(self, snapshot_id, folder)
             self._drafts.append(draft)
             await draft.rehearse()
-            # As of a run that ends early.
+            # Abort an upload, as a run does that ends early.
             await self.bucket.abort(await draft.begin(folder + MANIFEST_NAME))
 
     async def survey(self, take: Callable[[Survey], _T]) -> _T:
@@ -178,7 +178,7 @@ class BucketStore(Repository):
         if self._inside is None:
             raise RuntimeError("the store is not in use")
         folder = f"{self.prefix}{snapshot_id}/"
-        # Without its manifest it is no snapshot any more, whatever happens to the rest.
+        # First the manifest: without it, this is no longer a snapshot, whatever happens to the rest.
         await self.bucket.delete(folder + MANIFEST_NAME)
         async with aclosing(self.bucket.entries(folder)) as entries:
             async for entry in entries:
@@ -197,8 +197,8 @@ class BucketStore(Repository):
                 self._inside.cancel()
 
     async def _let_go(self) -> None:
-        # Side by side: where the service is slow, the lock would stay for uploads that can't be aborted.
-        # Whoever takes it aborts them first.
+        # Concurrently. If the service is slow, uploads that can't be aborted must not delay releasing the
+        # lock. The next run aborts them first.
         async with anyio.create_task_group() as group:
             group.start_soon(self._abort_drafts)
             group.start_soon(self._release)
@@ -218,8 +218,8 @@ class BucketStore(Repository):
             _log.warning("the lock of %s is left to lapse: %s", self._place, error)
 
     async def sweep(self, *, keep: Iterable[Path] | None = None) -> None:  # noqa: ARG002 - no draft outlives its run
-        # Whoever left these is dead, for this run holds the lock. Uploads first: from then on nothing that
-        # was begun before can be published, and what has no manifest now will never have one.
+        # Since this run holds the lock, whoever left these is dead. Uploads are aborted first. After that, no
+        # earlier draft can be published, and a folder without a manifest will never get one.
         for upload in await uploads_of_snapshots(self.bucket, self.prefix):
             await self.bucket.abort(upload)
         for snapshot_id, names in (await contents(self.bucket, self.prefix)).items():
@@ -229,7 +229,7 @@ class BucketStore(Repository):
                 await self._remove_unpublished(f"{self.prefix}{snapshot_id}/", names)
 
     async def _remove_unpublished(self, folder: str, names: Iterable[str]) -> None:
-        # By its key: there are services that list an upload in no other way.
+        # By its exact key, since some services list an upload in no other way.
         for upload in await self.bucket.uploads(folder + MANIFEST_NAME):
             await self.bucket.abort(upload)
         if await self.bucket.size_of(folder + MANIFEST_NAME) is not None:
@@ -239,11 +239,11 @@ class BucketStore(Repository):
             await self.bucket.delete(folder + name)
 
     async def forget_refused(self) -> None:
-        """Delete the ledgers of earlier runs that were not published."""
+        """Delete the kept ledgers of earlier refused runs."""
         while self._refused:
             snapshot_id, names = self._refused.popitem()
             try:
-                # What has no refused.json any more is swept like everything else.
+                # First refused.json. Without it, the next sweep removes the rest.
                 for name in sorted(names, key=lambda name: name != REFUSED_NAME):
                     await self.bucket.delete(f"{self.prefix}{snapshot_id}/{name}")
             except DestinationError as error:
