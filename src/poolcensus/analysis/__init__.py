@@ -1,1 +1,1 @@
-"""What snapshots say when they are read side by side: changes, queries, exports and reports."""
+"""Analyzes finished snapshots: differences, queries, exports and reports."""

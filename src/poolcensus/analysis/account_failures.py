@@ -1,4 +1,4 @@
-"""What failed in an account: its targets that are not covered, by cause."""
+"""The failures of each account: its targets that are not covered, grouped by cause."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class AccountFailure:
-    """The targets of an account that failed for one cause.
+    """The targets of one account that failed for the same cause.
 
-    `regions` are sorted. `code` is the error code of all of them, and `message` that of the first region.
-    `is_known` says that all of them failed as a known gap expects.
+    `regions` are sorted. All the targets have the error code `code`. `message` is the error message of the
+    first region. `is_known` is true if a known gap expects all these failures.
     """
 
     account_id: str
@@ -38,10 +38,10 @@ class AccountFailure:
 def failures_by_account(
     results: Iterable[TargetResult], operation: Operation | None, known_gaps: Iterable[KnownGap] = ()
 ) -> tuple[AccountFailure, ...]:
-    """Return the failures among `results`, by account id, then outcome and error code.
+    """Return the failures among `results`, sorted by account ID, outcome and error code.
 
-    `operation` is what the census is of, None where this version does not know it. `known_gaps` are those
-    that the run expected.
+    `operation` is the operation of the census, or None if this version of poolcensus does not know it.
+    `known_gaps` are the gaps that the run expected.
     """
     expected = KnownGaps(known_gaps)
     groups: dict[tuple[str, FailureKind, str | None, bool], list[TargetResult]] = {}

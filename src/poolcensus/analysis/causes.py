@@ -1,4 +1,4 @@
-"""Why targets failed, and what would mend it, in sentences for people."""
+"""Sentences for people on why targets failed, and on what to do about it."""
 
 from __future__ import annotations
 
@@ -25,13 +25,14 @@ _CAUSES: Final[Mapping[Outcome, str]] = {
     Outcome.ERROR: "The service returned an error",
     Outcome.CANCELLED: "Cancelled when the run ended",
 }
-# The policies of whoever makes a call. Others belong to the role that is assumed, or lie above both.
+# The policies of the principal that makes a call. The other policies belong to the role that is assumed, or
+# are set above both of them.
 _OWN_POLICIES: Final = frozenset({"identity-based policy", "permissions boundary"})
 _POLICIES_ABOVE: Final = frozenset({"service control policy", "resource control policy"})
 
 
 def cause_of(group: FailureGroup) -> str:
-    """Return what went wrong, as the beginning of a sentence: "Access denied"."""
+    """Return what went wrong, as the beginning of a sentence, such as "Access denied"."""
     cause, denial = _CAUSES[group.outcome], group.denial
     if group.outcome is Outcome.ASSUME_ROLE_FAILED and group.role is not None:
         cause = f"Could not assume role {group.role}"
@@ -44,7 +45,7 @@ def cause_of(group: FailureGroup) -> str:
 
 
 def remedy_of(group: FailureGroup) -> str:
-    """Return what would mend it, as sentences that name settings in backticks."""
+    """Return what to do about the failures, in sentences that name settings in backticks."""
     if group.outcome is Outcome.ASSUME_ROLE_FAILED:
         refused = _role_remedy(group.denial) if group.denial is not None else None
         return refused or ROLE_REMEDIES.get(group.role_trouble) or REMEDIES[group.outcome]
@@ -64,11 +65,11 @@ def remedy_of(group: FailureGroup) -> str:
 
 
 def _role_remedy(denial: Denial) -> str | None:
-    """Return what would mend a denial of sts:AssumeRole, None where the trust policy allows nothing."""
+    """Return what to do about a denial of sts:AssumeRole, or None if it is the trust policy that denies."""
     if denial.policy in _OWN_POLICIES:
         return _grant("sts:AssumeRole", denial, "the caller, or of the last role in `role_chain`")
     if denial.policy == "session policy":
-        # That of the session that assumes the role, and not the one that is sent with the call.
+        # This is the policy of the caller's own session, not the one that is sent with the call.
         return "Allow sts:AssumeRole in the session policy of the caller's credentials, or use others."
     if denial.policy in _POLICIES_ABOVE:
         return f"No change to the role helps: change the {denial.policy}."
@@ -87,7 +88,7 @@ def _grant(action: str, denial: Denial, whose: str | None) -> str:
 
 
 def without_remedies(message: str, remedies: Collection[str]) -> str:
-    """Return the message of a target without the advice at its end that one of the remedies gives."""
+    """Return a target's message without the advice at its end, if one of the remedies repeats that advice."""
     for refusal in RoleRefusal:
         if any(refusal.advice in each for each in remedies):
             message = message.removesuffix(f" {refusal.advice}")

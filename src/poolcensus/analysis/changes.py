@@ -1,4 +1,4 @@
-"""A difference between two snapshots, A and B: of a pool, or of a target that one of them did not cover."""
+"""The types of a difference between two snapshots, A and B, and their form in JSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from poolcensus.model import JsonObject, JsonValue
 
 
 class ChangeKind(StrEnum):
-    """What became of a pool between A and B, or that nobody can say."""
+    """What happened to a pool between A and B, or that it is unknown."""
 
     ADDED = "added"
     REMOVED = "removed"
@@ -20,13 +20,16 @@ class ChangeKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One difference between A and B.
+    """One difference between A and B: of a pool, or of a target that can't be compared.
 
-    `account_name` is that of B, or that of A where B has none. `fields` has, for a changed pool, each field
-    that differs with its values in A and in B, None where it is missing. `pool` is the pool as the service
-    answered it: the one that was added or removed, and one that was changed as it is in B. An unknown target
-    has no `pool_id`, a `reason`, and as `pools` the number of its pools in A and in B, None where that is not
-    known; `is_expected` says that it is a known gap of both.
+    `account_name` is the name in B, or the name in A if B has none.
+
+    `pool` is the pool as the service returned it. If the pool was changed, it is the pool in B. `fields` has
+    the fields of a changed pool that differ, each with its values in A and in B. A missing value is None.
+
+    If the kind is unknown, the change is about a whole target: there is no `pool_id`. `reason` says why the
+    target can't be compared. `pools` are its numbers of pools in A and in B, None if not known. `is_expected`
+    is true if the target is a known gap in both.
     """
 
     kind: ChangeKind
@@ -43,9 +46,9 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """What a comparison of the snapshots `a` and `b` came to, in pools.
+    """The result of a comparison of the snapshots `a` and `b`, in numbers of pools.
 
-    `unknown` counts targets, and `expected` those of them that are known gaps of both runs.
+    `unknown` is a number of targets. `expected` is how many of these are known gaps of both runs.
     """
 
     a: str
@@ -59,15 +62,15 @@ class Statistics:
 
     @property
     def found(self) -> int:
-        """How many differences there are, with the targets of which nobody can say that there are none.
+        """The number of differences, unknown targets included.
 
-        Those that both runs expect to be refused are left out.
+        Unknown targets that are known gaps of both runs are left out.
         """
         return self.added + self.removed + self.changed + self.unknown - self.expected
 
 
 def change_object(change: Change) -> JsonObject:
-    """Return a change as its line of JSON has it."""
+    """Return a change as the JSON object of its line."""
     made: JsonObject = {
         "change": change.kind.value,
         "account_id": change.account_id,
@@ -88,5 +91,5 @@ def change_object(change: Change) -> JsonObject:
 
 
 def statistics_object(statistics: Statistics) -> JsonObject:
-    """Return the statistics as their line of JSON has them."""
+    """Return the statistics as the JSON object of their line."""
     return {"change": "statistics", **asdict(statistics)}

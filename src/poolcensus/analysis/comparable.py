@@ -1,4 +1,4 @@
-"""Whether two snapshots can be compared, by what their manifests say."""
+"""Checks by their manifests whether two snapshots can be compared."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     from poolcensus.model import Caller, Manifest
     from poolcensus.snapshot import Snapshot
 
-# What chooses among the pools of a target: a pool that was not asked for looks like one that is gone.
+# The settings that choose among the pools of a target. A pool that was not asked for looks like one that was
+# removed.
 _CHOOSING_POOLS: Final = frozenset({"pool_ids", "filters"})
 
 
 def check_comparable(a: Snapshot, b: Snapshot) -> None:
-    """Raise `IncomparableSnapshotsError` where a difference between the snapshots would mean nothing."""
+    """Raise `IncomparableSnapshotsError` if differences between the snapshots would be meaningless."""
     if a.manifest.operation != b.manifest.operation:
         raise IncomparableSnapshotsError(
             f"Snapshots of different operations can't be compared: A ({a.id}) is of"
@@ -42,7 +43,7 @@ def check_comparable(a: Snapshot, b: Snapshot) -> None:
 
 
 def warnings_of(a: Snapshot, b: Snapshot) -> Iterator[str]:
-    """Yield a sentence for each reason to read the differences with care."""
+    """Yield a sentence for each reason why the differences may mislead."""
     if a.info.moment > b.info.moment:
         yield (
             f"A ({a.id}) is newer than B ({b.id}): what is called added was there before, and what is called"
@@ -79,7 +80,10 @@ def warnings_of(a: Snapshot, b: Snapshot) -> Iterator[str]:
 
 
 def _typed(snapshot: Snapshot) -> str:
-    """Return a snapshot as a person can type it, wherever it lies: an ID alone is looked up in one place."""
+    """Return a snapshot's location as an argument for the shell.
+
+    A path without a slash gets `./` before it, because an ID alone is looked up at the destination.
+    """
     place = snapshot.location
     if snapshot.path is not None and (place.startswith("-") or "/" not in place):
         place = f"./{place}"
@@ -97,6 +101,6 @@ def _callers(manifest: Manifest) -> Iterator[Caller]:
 
 
 def _organizations(manifest: Manifest) -> frozenset[str]:
-    """Return the IDs of the Organizations that a snapshot is of, as far as they are known."""
+    """Return the IDs of a snapshot's Organizations, as far as they are known."""
     found = {manifest.organization_id, *(each.id for each in manifest.organizations)}
     return frozenset(each for each in found if each is not None)

@@ -1,4 +1,4 @@
-"""What the ledger says of the accounts and regions that rows are chosen by: which were asked and covered."""
+"""Counts what the ledger says of the chosen accounts and regions: which were asked, and which covered."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ _Account: TypeAlias = tuple[str, str | None]
 
 
 class Coverage:
-    """The targets in the accounts and regions of a choice, whatever else the choice says, by outcome.
+    """The outcomes of the targets in the accounts and regions of a choice.
 
-    `expected` of them failed as a known gap of the run expects.
+    The other fields of the choice are ignored. `expected` is how many of the targets failed as a known gap of
+    the run expects.
     """
 
     def __init__(self, choice: Choice, manifest: Manifest) -> None:
         self.outcomes: Counter[Outcome] = Counter()
         self.expected = 0
         self.choice = choice
-        # Whether those of the ledger are chosen, and which of them have a target that is.
+        # The accounts and regions of the ledger, each with whether it is chosen, and those of chosen targets.
         self._accounts: dict[_Account, bool] = {}
         self._regions: dict[str, bool] = {}
         self._with_targets: set[_Account] = set()
@@ -39,9 +40,9 @@ class Coverage:
 
     @classmethod
     def read(cls, snapshot: Snapshot, choice: Choice) -> Self:
-        """Return what a snapshot says of a choice. Raises what `Snapshot.targets` does.
+        """Return the coverage of a choice in a snapshot. Raises what `Snapshot.targets` raises.
 
-        The ledger is read only where accounts or regions are chosen: the manifest has the outcomes of all.
+        The ledger is read only if the choice has accounts or regions. Otherwise the manifest has the numbers.
         """
         found = cls(choice, snapshot.manifest)
         if choice.is_of_places:
@@ -53,7 +54,7 @@ class Coverage:
         return found
 
     def failed(self, results: Iterable[TargetResult]) -> Iterator[TargetResult]:
-        """Count all of `results`, lines of a ledger, that are chosen. Yield those not covered."""
+        """Count the chosen targets among `results`, and yield those that are not covered."""
         return (result for result in results if self.take(result) and not result.outcome.covered)
 
     def take(self, result: TargetResult) -> bool:
@@ -76,43 +77,43 @@ class Coverage:
 
     @property
     def items(self) -> str:
-        """What the operation of the snapshot lists."""
+        """The plural noun for the items of the snapshot, such as "pools"."""
         return self._manifest.operation.items
 
     @property
     def targets(self) -> int:
-        """How many targets there are."""
+        """The number of chosen targets."""
         return self.outcomes.total()
 
     @property
     def is_asked(self) -> bool:
-        """Whether there is one, if accounts or regions are chosen."""
+        """Whether there is a chosen target. True if the choice has neither accounts nor regions."""
         return self.targets > 0 or not self.choice.is_of_places
 
     @property
     def uncovered(self) -> Counter[Outcome]:
-        """How many targets are not covered, by outcome."""
+        """The number of chosen targets that are not covered, by outcome."""
         return Counter({each: count for each, count in self.outcomes.items() if count and not each.covered})
 
     @property
     def unmatched_accounts(self) -> list[str]:
-        """The entries that name no account of the ledger."""
+        """The chosen accounts that match no account in the ledger."""
         return _naming_none(self.choice.accounts, self._accounts)
 
     @property
     def unmatched_regions(self) -> list[str]:
-        """The entries that name no region of the ledger."""
+        """The chosen regions that match no region in the ledger."""
         return [each for each in dict.fromkeys(self.choice.regions) if not _any_matches(self._regions, each)]
 
     @property
     def accounts_without_target(self) -> list[str]:
-        """The entries that name accounts of the ledger, but none with a target in the regions."""
+        """The chosen accounts that are in the ledger, but have no target in the chosen regions."""
         known = {*_naming_none(self.choice.accounts, self._accounts)}
         return [each for each in _naming_none(self.choice.accounts, self._with_targets) if each not in known]
 
     @property
     def regions_without_target(self) -> list[str]:
-        """The entries that name regions of the ledger, but none with a target in the accounts."""
+        """The chosen regions that are in the ledger, but have no target in the chosen accounts."""
         return [
             each
             for each in dict.fromkeys(self.choice.regions)
@@ -120,7 +121,7 @@ class Coverage:
         ]
 
     def skipped(self) -> dict[str, Sequence[SkippedAccount]]:
-        """Return the accounts that the run skipped, by the entry of `unmatched_accounts` that names them."""
+        """Return, for entries of `unmatched_accounts`, the accounts they match that the run skipped."""
         skipped = self._manifest.accounts_skipped
         entries = ((entry, Naming.of((entry,))) for entry in self.unmatched_accounts)
         found = {entry: [each for each in skipped if one.names(each.id, each.name)] for entry, one in entries}
@@ -128,7 +129,7 @@ class Coverage:
 
 
 def _naming_none(entries: Iterable[str], accounts: Iterable[_Account]) -> list[str]:
-    """Return the entries that name none of the accounts."""
+    """Return the entries that match none of the accounts."""
     known = [*accounts]
     ids, names = {each for each, _ in known}, {(name or "").casefold() for _, name in known}
     return [each for each in dict.fromkeys(entries) if not Naming.of((each,)).names_any(ids, names)]

@@ -1,4 +1,4 @@
-"""A DuckDB in memory, with views over the files of snapshots, that reads these and nothing else."""
+"""An in-memory DuckDB with views over the files of snapshots. It can read no other files."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ if TYPE_CHECKING:
     from poolcensus.analysis.result_values import Value
     from poolcensus.analysis.selection import Selection
 
-# Enough to group millions of pools in memory. What takes more goes to the private folder, so that a query
-# leaves the memory of the machine to a census that runs beside it.
+# Bytes. This is enough to group millions of pools in memory. DuckDB writes what takes more to the private
+# folder, so that a query leaves memory for a census on the same machine.
 _MOST_MEMORY: Final = 2 << 30
-# Rows that are turned into Python's values at a time.
+# How many rows are converted to Python values at a time.
 _ROWS: Final = 2000
-# In what DuckDB says of a line of a file: that it is no JSON, or of other types, or too long.
+# DuckDB's messages have one of these if a line of a file is not JSON, has other types or is too long.
 _OF_A_FILE: Final = ('JSON in file "', 'error in file "', 'while reading file "')
 
 
 class Database:
-    """A DuckDB in memory and the private folder that it spills to. Leaving it removes both.
+    """An in-memory DuckDB and the private folder that it spills to. A `with` block removes both at its end.
 
-    Raises `MissingExtraError` without DuckDB, `FatalError` where that can't be loaded, and `DestinationError`
-    where the folder can't be made or used.
+    Raises `MissingExtraError` if DuckDB is not installed, `FatalError` if it can't be loaded, and
+    `DestinationError` if the folder can't be made or used.
     """
 
     def __init__(self) -> None:
@@ -61,12 +61,12 @@ class Database:
                     "autoinstall_known_extensions": "false",
                     "autoload_known_extensions": "false",
                     "memory_limit": f"{min(_MOST_MEMORY, _physical_memory() // 2)}B",
-                    # It would look up the names of tables among the variables of Python.
+                    # Otherwise DuckDB would also look for tables among Python's variables.
                     "python_enable_replacements": "false",
                     "temp_directory": str(self.staging.folder / "spilled"),
                 },
             )
-            # Times in snapshots are in UTC, and those of the machine are asked for by now().
+            # The times in snapshots are in UTC. This makes now() comparable with them.
             self.connection.execute("SET TimeZone = 'UTC'")
         except UnicodeEncodeError as error:
             place = self.staging.folder.parent
@@ -95,9 +95,9 @@ class Database:
         self.staging.close()
 
     def load(self, selection: Selection, views: Collection[str]) -> None:
-        """Make those of `views` that there are over the snapshots, replacing views that are there.
+        """Create the views of snapshots that are named in `views`. A view of the same name is replaced.
 
-        Raises `SnapshotError` or `DestinationError` where a file can't be had.
+        Raises `SnapshotError` or `DestinationError` if a file can't be read or fetched.
         """
         snapshots, operation = selection.snapshots, selection.operation
         folder = self.staging.folder
@@ -122,7 +122,7 @@ class Database:
             self.run(f'CREATE OR REPLACE VIEW "{name}" AS {sql}')
 
     def lock(self) -> None:
-        """Let nobody change a setting, or reach a file but those that are loaded, from now on."""
+        """Forbid SQL to change settings, and to read files other than those that are loaded."""
         paths = ", ".join(literal(each) for each in self.staging.real_paths())
         self.connection.execute(f"SET allowed_paths = [{paths}]")
         self.connection.execute(f"SET allowed_directories = [{literal(str(self.staging.folder))}]")
@@ -130,12 +130,13 @@ class Database:
         self.connection.execute("SET lock_configuration = true")
 
     def run(self, sql: str, lines_before: int = 0, prepare: Callable[[], None] | None = None) -> None:
-        """Run a statement over whole files, once more where a file had to be repaired for it.
+        """Run a statement, and check that the files it read are whole.
 
-        `lines_before` are those that stand before the user's own SQL. `prepare` is called before each run.
+        If a file had to be repaired for the statement, it is run a second time. `prepare` is called before
+        each run. `lines_before` is the number of lines in `sql` before the user's own SQL.
 
-        Raises `QueryError` where DuckDB can't, and `SnapshotError` where a file is not what its manifest
-        says, whatever DuckDB made of it.
+        Raises `QueryError` if DuckDB can't run it, and `DestinationError` if DuckDB has no room. Raises
+        `SnapshotError` if a file is not what its manifest says, even if DuckDB accepts the file.
         """
         try:
             self._run(sql, prepare)
@@ -161,9 +162,9 @@ class Database:
         self.staging.check()
 
     def rows(self, select: str) -> Iterator[tuple[Value, ...]]:
-        """Yield the rows of a SELECT over a table that was made.
+        """Yield the rows of a SELECT from a table of the database.
 
-        Raises `QueryError` where DuckDB can't, and `DestinationError` where it has no room.
+        Raises `QueryError` if DuckDB can't run it, and `DestinationError` if it has no room.
         """
         try:
             with closing(self.connection.cursor()) as cursor:
@@ -176,19 +177,20 @@ class Database:
             raise QueryError(wording(error)) from error
 
     def copy(self, select: str, made: Path, path: Path) -> None:
-        """Write the rows of a SELECT as Parquet into the file `made`, which is there and is to be `path`.
+        """Write the rows of a SELECT as Parquet to `made`, an existing file that will be renamed to `path`.
 
-        Raises what `run` does, and names `path` where the file can't be written.
+        Raises what `run` raises. If the file can't be written, the message names `path`.
         """
-        # DuckDB takes a path that begins with ~ or file: for another, and none that is not UTF-8.
+        # DuckDB expands paths that begin with ~ or file:, and takes none that is not UTF-8. A link avoids
+        # both.
         link = self.staging.folder / f"written-{path.name}"
 
         def place() -> None:
-            # Where a run fails, DuckDB removes what it was to write.
+            # If a run fails, DuckDB removes the link itself.
             link.unlink(missing_ok=True)
             link.symlink_to(made.absolute())
 
-        # A temporary file of DuckDB's own would have a mode and a name of its own.
+        # DuckDB's own temporary file would have another mode and another name.
         options = "FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false"
         try:
             self.run(f"COPY ({select}) TO {literal(str(link))} ({options})", prepare=place)
@@ -201,7 +203,8 @@ class Database:
             link.unlink(missing_ok=True)
 
     def _damage(self, error: duckdb.Error) -> str:
-        # The folder is gone when this is read. Behind the first line DuckDB says how to pass over damage.
+        # The private folder is gone when a person reads this. DuckDB's further lines say how to ignore
+        # damage.
         first = str(error).partition("\n")[0].replace(f"{self.staging.folder}{os.sep}", "")
         return f"a snapshot holds what can't be read: {first}; the snapshot is damaged"
 
@@ -225,14 +228,14 @@ class Database:
         try:
             self.connection.execute(sql)
         except RuntimeError as error:
-            # What DuckDB makes of an exception of a signal's handler.
+            # DuckDB wraps an exception that a signal handler raises.
             if error.__cause__ is not None:
                 raise error.__cause__ from None
             raise
 
 
 def _reason(said: str) -> str:
-    """Return why a file can't be written, of what DuckDB says: `IO Error: … file "PATH": REASON`."""
+    """Return REASON from a message of DuckDB such as `IO Error: … file "PATH": REASON`."""
     return said.rpartition('": ')[2].rstrip(".")
 
 

@@ -1,4 +1,4 @@
-"""The differences between two snapshots: pools added, removed and changed, and what nobody can say."""
+"""Compares two snapshots: pools that were added, removed or changed, and targets that can't be compared."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 
 
 def diff(a: Snapshot, b: Snapshot, *, ignore: Iterable[str] | None = None) -> Diff:
-    """Return the differences between the snapshots `a` and `b`, to be iterated over. Nothing is read yet.
+    """Return the differences between the snapshots `a` and `b`, as an iterable. Nothing is read yet.
 
-    Pools are told apart by account, region and their identity, the pool id. Fields in `ignore` are not
-    compared; without it, none is of those that change whenever a user comes or goes. Raises
-    `IncomparableSnapshotsError` for snapshots of different operations or partitions, and for those that were
-    asked for different pools, by id or by filter.
+    Pools are identified by account, region and pool ID. Fields in `ignore` are not compared. By default,
+    these are the fields that change whenever a user starts or ends a session.
+
+    Raises `IncomparableSnapshotsError` if the snapshots are of different operations or partitions, or were
+    asked for different pools by ID or filter.
     """
     check_comparable(a, b)
     ignored = facets_of(b.manifest.operation).volatile if ignore is None else ignore
@@ -35,14 +36,14 @@ def diff(a: Snapshot, b: Snapshot, *, ignore: Iterable[str] | None = None) -> Di
 class Diff:
     """The differences between two snapshots, as an iterable of `Change`.
 
-    They are ordered by account id, region and pool id. Each iteration reads both snapshots anew, and blocks:
-    in an event loop, use a worker thread. It holds the ledgers and one target's pools in memory. Of a
-    snapshot that is compressed or in S3 it keeps the records in a temporary file without a name, in the
-    folder that `TMPDIR` names or the system's own.
+    They are sorted by account ID, region and pool ID. Each iteration reads both snapshots again, and blocks:
+    in an event loop, use a worker thread. Memory holds both ledgers and the pools of one target. The records
+    of a snapshot that is compressed or in S3 are kept in an unnamed temporary file, in the folder that
+    `TMPDIR` names or in the system's default.
 
-    Iterating raises `SnapshotError` where a snapshot can't be read, `DamagedSnapshotError` where it is not
-    what its manifest and its ledger say, and `DestinationError` where a bucket can't be read or the temporary
-    file can't be written. Only an iteration that ends without an error has seen all differences.
+    Iterating raises `SnapshotError` if a snapshot can't be read, `DamagedSnapshotError` if it contradicts its
+    manifest or its ledger, and `DestinationError` if a bucket can't be read or the temporary file can't be
+    written. Only an iteration that ends without an error has yielded all differences.
     """
 
     def __init__(self, a: Snapshot, b: Snapshot, ignored: frozenset[str]) -> None:
@@ -54,14 +55,14 @@ class Diff:
 
     @property
     def statistics(self) -> Statistics:
-        """What the comparison came to. Raises `RuntimeError` before an iteration has ended."""
+        """The numbers of the last iteration. Raises `RuntimeError` if none has ended."""
         if self._statistics is None:
             raise RuntimeError("the statistics are known once an iteration has ended")
         return self._statistics
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Sentences on what to read with care: all of them, once an iteration has ended."""
+        """Sentences on why differences may mislead. They are complete once an iteration has ended."""
         return (*warnings_of(self._a, self._b), *self._warnings)
 
     def __iter__(self) -> Iterator[Change]:
@@ -92,10 +93,10 @@ class Diff:
 
 
 class _Walk:
-    """One walk over two snapshots, A and B, target by target.
+    """One pass over two snapshots, A and B, target by target.
 
-    `unchanged` counts pools, and `expected` unknown targets that are known gaps of both. `hidden` has the
-    targets of B that can't list pools which A saw, by outcome.
+    `unchanged` is a number of pools. `expected` is the number of unknown targets that are known gaps of both.
+    `hidden` has the targets in which A has pools and B can't list any, by their outcome in B.
     """
 
     def __init__(
@@ -160,7 +161,10 @@ class _Walk:
 def changed_fields(
     before: JsonObject, after: JsonObject, ignored: frozenset[str]
 ) -> Mapping[str, tuple[JsonValue, JsonValue]]:
-    """Return the fields that differ, by name, each with its value before and after. Missing is None."""
+    """Return the fields that differ, sorted by name, each with its values before and after.
+
+    A missing value is None.
+    """
     found = {
         name: (before.get(name), after.get(name))
         for name in before.keys() | after.keys()
@@ -170,7 +174,7 @@ def changed_fields(
 
 
 def same(one: JsonValue, other: JsonValue) -> bool:
-    """Return whether two values are the same JSON. To Python, true and 1 are equal."""
+    """Return whether two values are equal in JSON. Unlike Python's `==`, it distinguishes true from 1."""
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
     if isinstance(one, list) and isinstance(other, list):

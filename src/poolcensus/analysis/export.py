@@ -1,4 +1,4 @@
-"""Snapshots as Parquet files, partitioned by date, for what reads tables."""
+"""Exports snapshots as Parquet files that are partitioned by date."""
 
 from __future__ import annotations
 
@@ -25,17 +25,18 @@ from poolcensus.temporary import name_beside
 if TYPE_CHECKING:
     from poolcensus.snapshot import Snapshot
 
-# For the user alone, as the files of snapshots are.
+# Only the user has access, as with the files of snapshots.
 _FILE_MODE: Final = 0o600
 _FOLDER_MODE: Final = 0o700
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What an export wrote: the Parquet files of the snapshots, the oldest first.
+    """The Parquet files that an export wrote, those of the oldest snapshot first.
 
-    `unreadable` says by id why a snapshot that was asked for is not among them: it can't be read or is
-    damaged. `ahead` has the ids of those that are left out since they are dated in the future.
+    `unreadable` has the snapshots that could not be exported because they can't be read or are damaged, by
+    ID, each with the reason. `ahead` has the IDs of the snapshots that are left out because they are dated in
+    the future.
     """
 
     files: tuple[Path, ...]
@@ -50,20 +51,21 @@ def export(
     ref: str | os.PathLike[str] | None = LATEST,
     settings: Settings | None = None,
 ) -> Exported:
-    """Write one snapshot, or all at `dest`, as Parquet files into the folder `output`.
+    """Write one snapshot, or all snapshots at `dest`, as Parquet files to the folder `output`.
 
-    `ref` names the snapshot as `Snapshot.open` takes it; None stands for all. A snapshot becomes
-    `pools/date=YYYY-MM-DD/ID.parquet` and the same under `targets`, by the date of its start in UTC. The
-    columns are those of the views of `query`, JSON as text. A file has its name once it is whole, and takes
-    the place of one from an export before. `settings` say how S3 is reached, see `Snapshot.open`, and the
-    modes of files and folders.
+    `ref` is a snapshot as for `Snapshot.open`, or None for all snapshots. Each snapshot becomes
+    `pools/date=YYYY-MM-DD/ID.parquet` and `targets/date=YYYY-MM-DD/ID.parquet`. The date is the start of its
+    run in UTC. The columns are those of the views of `query`, with JSON as text. A file gets its name only
+    when it is complete, and replaces the file of an earlier export. `settings` say how to reach S3 (see
+    `Snapshot.open`), and give the modes of files and folders.
 
-    Of all snapshots, those that can't be read, are damaged or are dated in the future are left out, and named
-    in what is returned.
+    With `ref` None, snapshots that can't be read, are damaged or are dated in the future are left out, and
+    the result names them.
 
-    Raises `SettingsError` for an `output` in S3, in a snapshot or `-`, `SnapshotError` where the one snapshot
-    can't be read or is damaged, or where there is none, `DestinationError` where the folder can't be written,
-    and `MissingExtraError` without DuckDB. Blocks: in an event loop, use a worker thread.
+    Raises `SettingsError` if `output` is in S3, in a snapshot or `-`. Raises `SnapshotError` if the snapshot
+    that `ref` names can't be read or is damaged, or if there is no snapshot. Raises `DestinationError` if the
+    folder can't be written, and `MissingExtraError` if DuckDB is not installed. Blocks: in an event loop, use
+    a worker thread.
     """
     where = checked_place(output, "output")
     if is_in_s3(where):
@@ -113,7 +115,7 @@ def _export(selection: Selection, snapshot: Snapshot, folder: Path, modes: tuple
             made = stack.enter_context(name_beside(path))
             _write(database, view, made, path, modes[0])
             files.append((made, path))
-        # Where one view can't be read, the other is no export of the snapshot either.
+        # The files get their names only now: if one view can't be read, the other must not appear either.
         for made, path in files:
             rename(made, path)
             sync_folder(path.parent)
@@ -121,7 +123,7 @@ def _export(selection: Selection, snapshot: Snapshot, folder: Path, modes: tuple
 
 
 def _write(database: Database, view: View, made: Path, path: Path, mode: int) -> None:
-    """Write a view into the new file `made`, which is to be `path`."""
+    """Write a view to the new file `made`, which will be renamed to `path`."""
     columns = ", ".join(
         f'"{each.name}"::VARCHAR AS "{each.name}"' if each.type is ColumnType.JSON else f'"{each.name}"'
         for each in view.columns

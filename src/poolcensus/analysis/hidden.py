@@ -1,4 +1,4 @@
-"""Items that can't be listed any more, although nothing says that they are gone: in words."""
+"""Sentences about items that can no longer be listed, although they may still exist."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from poolcensus.analysis.ledger import Entry
     from poolcensus.model import OperationInfo
 
-# What happened, and what becomes of the items meanwhile.
+# For each outcome that hides items: what happened, and what it means for the items.
 _SENTENCES: Final = {
     Outcome.REGION_DISABLED: (
         "regions are disabled{now} in {accounts} where {before} saw {count}: {names}. A disabled region keeps"
@@ -36,14 +36,15 @@ _SENTENCES: Final = {
 def now_hidden(hidden: Mapping[Outcome, Sequence[TargetResult]], operation: OperationInfo) -> Iterator[str]:
     """Yield a sentence for each outcome that hides items now.
 
-    `hidden` are lines of earlier ledgers that count items, and `operation` is what lists these.
+    `hidden` has the targets by their outcome now, each as an earlier ledger that counts its items has it.
+    `operation` is the operation that lists the items.
     """
     for each in _sentences(hidden, operation, now=" now", before="an earlier snapshot"):
         yield f"{each[0].upper()}{each[1:]}"
 
 
 def hidden_in_b(hidden: Mapping[Outcome, Sequence[TargetResult]], operation: OperationInfo) -> Iterator[str]:
-    """Yield what `now_hidden` does of snapshot B, which is compared with A. `hidden` are targets of A."""
+    """Yield the same sentences about snapshot B, which is compared with A. `hidden` are targets of A."""
     return (f"In B, {each}" for each in _sentences(hidden, operation, now="", before="A"))
 
 
@@ -67,7 +68,7 @@ def _sentences(
 
 
 def accounts_with(targets: Iterable[TargetResult]) -> list[FailedAccount]:
-    """Return the accounts of some targets, by id, each with its first region and how many it has."""
+    """Return the accounts of targets, sorted by ID, each with its first region and its number of regions."""
     found: dict[str, FailedAccount] = {}
     for each in targets:
         known = found.get(each.account_id)
@@ -80,9 +81,9 @@ def accounts_with(targets: Iterable[TargetResult]) -> list[FailedAccount]:
 
 
 def hidden_target(change: Change, new: Entry | None) -> TargetResult | None:
-    """Return an unknown target whose pools A saw, and which B covers without being able to list any.
+    """Return the target of a change if B covers it, but can't list the pools that A has.
 
-    None for another. `new` is its line in B, and the result has the pools of A.
+    Otherwise, return None. `new` is the target's entry in B. The result has the number of pools in A.
     """
     pools, _ = change.pools
     if new is None or new.outcome not in HIDING or not pools:

@@ -1,4 +1,4 @@
-"""Lines of a snapshot's records, told apart and compared without parsing more of them than needed."""
+"""Reads lines of a snapshot's records, and parses only as much of each as a comparison needs."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ if TYPE_CHECKING:
     from poolcensus.format.schema import Schema
     from poolcensus.model import JsonObject
 
-# No line begins with it.
+# The head while there is none. No line begins with this byte.
 _NO_HEAD: Final = b"\xff"
 
 
 class RecordLines:
-    """Reads the lines of one snapshot's records: whose each is, and its item.
+    """Reads the target and the item of each line of a snapshot's records.
 
-    The records of a page have all that stands before their item in common, their *head*. It is parsed once,
-    for the first of them. Lines that are written in another order of keys are parsed whole.
+    The records of a page all begin with the same bytes, up to their item: the *head*. It is parsed once, for
+    the first record. A line whose keys are in another order is parsed as a whole.
     """
 
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
         self._item = schema.operation.item
         self._key = dumps(schema.operation.item) + b":"
-        # A quote inside of a text is escaped, so that this is always a key and its object.
+        # Quotes in texts are escaped, so these bytes are always a key and the start of its object.
         self._mark = b"," + self._key + b"{"
         self._usual_start = re.compile(
             re.escape(self._key + b"{" + dumps(schema.operation.identity)) + rb':"([^"\\]+)"[,}]'
@@ -35,22 +35,23 @@ class RecordLines:
         self._target = ("", "")
 
     def target_of(self, line: bytes) -> tuple[str, str]:
-        """Return account id and region of a line. Raises `ValueError` for a line that is no record.
+        """Return the account ID and the region of a line. Raises `ValueError` if the line is not a record.
 
-        Lines of one target that follow one another give the same tuple.
+        Consecutive lines of one target return the same tuple object.
         """
         if not line.startswith(self._head):
             self._read_head(line)
         return self._target
 
     def check(self, line: bytes) -> None:
-        """Raise `ValueError` for a line that is no record."""
+        """Raise `ValueError` if the line is not a record."""
         self._schema.decode_record(line)
 
     def text_of(self, line: bytes) -> bytes:
-        """Return what `item_of` takes, of the line that `target_of` was given last.
+        """Return the item of a line as a text for `item_of`.
 
-        Equal texts are of equal items.
+        `target_of` must have been called with the line just before. If two texts are equal, their items are
+        equal.
         """
         if self._head is _NO_HEAD:
             _, record = self._schema.decode_record(line)
@@ -58,19 +59,19 @@ class RecordLines:
         return line[len(self._head) - len(self._key) - 1 :].rstrip()
 
     def item_of(self, text: bytes) -> JsonObject:
-        """Return the item of a text. Raises `ValueError` where there is none."""
+        """Return the item of a text. Raises `ValueError` if it has none."""
         record = loads(b"{" + text)
         item = record.get(self._item) if isinstance(record, dict) else None
         if not isinstance(item, dict):
             raise ValueError(f"{self._item} is not an object")  # noqa: TRY004 - the value is the file's
-        # Where a key is there twice, `identity_of` may have seen another item.
+        # If a key occurs twice, `identity_of` may have read another value than this.
         match = self._usual_start.match(text)
         if match and item.get(self._schema.operation.identity) != match[1].decode():
             raise ValueError(f"a {self._item} or its {self._schema.operation.identity} is there twice")
         return item
 
     def identity_of(self, text: bytes) -> str:
-        """Return the identity of the item of a text. Raises `ValueError` where there is none."""
+        """Return the identity of a text's item. Raises `ValueError` if it has none."""
         if match := self._usual_start.match(text):
             return match[1].decode()
         identity = self.item_of(text).get(self._schema.operation.identity)

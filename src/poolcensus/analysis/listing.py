@@ -1,4 +1,4 @@
-"""The rows of a snapshot for people who look for some of them: chosen, and in an order."""
+"""Chooses and sorts the rows of a snapshot: its records, targets and failures."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _IN_A_PATTERN = frozenset("*?[")
 
 
 class SortKey(NamedTuple):
-    """A column that rows are sorted by."""
+    """A column to sort rows by."""
 
     name: str
     descending: bool = False
@@ -35,10 +35,10 @@ class SortKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which rows are wanted: those that match one entry of each field that has any.
+    """Chooses rows. For each field with entries, a chosen row matches one of them.
 
-    `accounts` are ids, or names and patterns of names such as `prod-*`; `regions` may be patterns too. The
-    case of names, `states` and `outcomes` does not matter. `with_errors` takes no item without an error.
+    `accounts` are IDs, names or patterns of names such as `prod-*`. `regions` may be patterns, too. The case
+    of names, `states` and `outcomes` is ignored. `with_errors` chooses only items with errors.
     """
 
     accounts: tuple[str, ...] = ()
@@ -48,55 +48,58 @@ class Choice:
     with_errors: bool = False
 
     def takes_record(self, record: PoolRecord, facets: Facets) -> bool:
-        """Whether a record is wanted. `facets` are those of its operation."""
+        """Return whether a record is chosen. `facets` are those of its operation."""
         if self.with_errors and not value_at(record.pool, facets.errors):
             return False
         return self.takes_target(record) and _is_in(value_at(record.pool, facets.state), self.states)
 
     def takes_result(self, result: TargetResult) -> bool:
-        """Whether a line of the ledger is wanted."""
+        """Return whether a line of the ledger is chosen."""
         return self.takes_target(result) and _is_in(result.outcome.value, self.outcomes)
 
     def takes_target(self, row: PoolRecord | TargetResult) -> bool:
-        """Whether the account and the region of a row are wanted."""
+        """Return whether the account and the region of a row are chosen."""
         if self.regions and not matches(row.region, self.regions):
             return False
         return self.takes_account(row.account_id, row.account_name)
 
     def takes_account(self, account_id: str, account_name: str | None) -> bool:
-        """Whether an account is wanted."""
+        """Return whether an account is chosen."""
         return not self.accounts or _naming(self.accounts).names(account_id, account_name)
 
     @property
     def is_of_places(self) -> bool:
-        """Whether only some accounts or regions are wanted."""
+        """Whether accounts or regions are restricted."""
         return bool(self.accounts or self.regions)
 
 
 class Naming(NamedTuple):
-    """What entries such as those of `Choice.accounts` name: ids and names as they are, and patterns."""
+    """Entries such as those of `Choice.accounts`, as literal IDs and names, and as patterns."""
 
     exact: frozenset[str]
     patterns: tuple[str, ...]
 
     @classmethod
     def of(cls, entries: Iterable[str]) -> Self:
-        """Return what entries name. A name may hold what means something in a pattern, such as [dev]."""
+        """Return the naming of some entries.
+
+        A pattern is a literal name as well, because names may contain the characters of patterns: "[dev]".
+        """
         folded = dict.fromkeys(each.casefold() for each in entries)
         return cls(frozenset(folded), tuple(each for each in folded if _IN_A_PATTERN & {*each}))
 
     def names(self, account_id: str, account_name: str | None) -> bool:
-        """Whether an entry names the account."""
+        """Return whether an entry matches the account."""
         return self.names_any({account_id}, {(account_name or "").casefold()})
 
     def names_any(self, ids: AbstractSet[str], names: AbstractSet[str]) -> bool:
-        """Whether an entry names one of some accounts, whose names are in casefolded form."""
+        """Return whether an entry matches one of the IDs or names. The names must be casefolded."""
         if not (self.exact.isdisjoint(ids) and self.exact.isdisjoint(names)):
             return True
         return any(fnmatchcase(name, pattern) for pattern in self.patterns for name in names)
 
 
-# Hundreds of accounts may be chosen, and each of many rows is looked at.
+# Cached, because hundreds of accounts may be chosen, and each of many rows is checked.
 _naming = lru_cache(maxsize=16)(Naming.of)
 
 
@@ -114,7 +117,7 @@ RESULT_KEYS: Mapping[str, Callable[[TargetResult], object]] = {
     "outcome": lambda result: result.outcome.value,
     "attempts": lambda result: result.attempts,
 }
-"""What lines of the ledger can be sorted by."""
+"""The columns that lines of the ledger can be sorted by."""
 
 FAILURE_KEYS: Mapping[str, Callable[[AccountFailure], object]] = {
     "account": lambda failure: failure.account_id,
@@ -123,11 +126,11 @@ FAILURE_KEYS: Mapping[str, Callable[[AccountFailure], object]] = {
     "outcome": lambda failure: failure.outcome.value,
     "regions": lambda failure: len(failure.regions),
 }
-"""What failures of accounts can be sorted by; `regions` is their number."""
+"""The columns that failures of accounts can be sorted by. `regions` is the number of regions."""
 
 
 def record_keys(info: OperationInfo) -> Mapping[str, Callable[[PoolRecord], object]]:
-    """Return what the records of an operation can be sorted by: the columns of their table, by name."""
+    """Return the columns that the records of an operation can be sorted by: those of their table."""
     made: dict[str, Callable[[PoolRecord], object]] = {
         "account": lambda record: record.account_id,
         "name": lambda record: record.account_name,
@@ -144,7 +147,7 @@ def _of_item(value: Callable[[JsonObject], object], record: PoolRecord) -> objec
 
 
 def check_sort(sort: Iterable[SortKey], names: Iterable[str]) -> None:
-    """Raise `SettingsError` for a column that is none of `names`."""
+    """Raise `SettingsError` if a column is not one of `names`."""
     known = list(names)
     for key in sort:
         if key.name not in known:
@@ -155,19 +158,19 @@ def check_sort(sort: Iterable[SortKey], names: Iterable[str]) -> None:
 def records_in_order(
     snapshot: Snapshot, choice: Choice = ALL, sort: Sequence[SortKey] = ()
 ) -> Iterator[PoolRecord]:
-    """Yield the records that are wanted, in the order of `record_lines`. Raises what that raises."""
+    """Yield the chosen records, in the order of `record_lines`. Raises what that function raises."""
     decode = snapshot.schema.decode_record
     return (decode(line)[1] for line in record_lines(snapshot, choice, sort))
 
 
 def record_lines(snapshot: Snapshot, choice: Choice = ALL, sort: Sequence[SortKey] = ()) -> Iterator[bytes]:
-    """Yield the lines of the records that are wanted, as they are in the snapshot.
+    """Yield the lines of the chosen records, as they are in the snapshot.
 
-    They are in the order of account, region and id where `sort` does not tell them apart.
+    They are sorted by `sort`, then by account, region and ID. Memory does not grow with the snapshot: beyond
+    about 32 MB, the lines wait in a temporary file.
 
-    Memory does not grow with the snapshot: more than some 32 MB wait in a temporary file. Raises what
-    `Snapshot.pools` raises, `SettingsError` for a column that there is not, and `DestinationError` where
-    there is no room for the file.
+    Raises what `Snapshot.pools` raises, `SettingsError` if there is no such column, and `DestinationError` if
+    there is no room for the temporary file.
     """
     operation = snapshot.manifest.operation
     keys = record_keys(operation)
@@ -190,9 +193,9 @@ def record_lines(snapshot: Snapshot, choice: Choice = ALL, sort: Sequence[SortKe
 def failed_results(
     uncovered: Iterable[TargetResult], choice: Choice = ALL, sort: Sequence[SortKey] = ()
 ) -> list[TargetResult]:
-    """Return the lines of the ledger that are wanted, by account and region where `sort` does not tell.
+    """Return the chosen lines of the ledger, sorted by `sort`, then by account and region.
 
-    Raises what `uncovered` raises, and `SettingsError` for a column that there is not.
+    Raises what `uncovered` raises, and `SettingsError` if there is no such column.
     """
     by_target = (*sort, SortKey("account"), SortKey("region"))
     return sorted_rows((each for each in uncovered if choice.takes_result(each)), RESULT_KEYS, by_target)
@@ -201,13 +204,13 @@ def failed_results(
 def sorted_rows(
     rows: Iterable[_Row], keys: Mapping[str, Callable[[_Row], object]], sort: Sequence[SortKey]
 ) -> list[_Row]:
-    """Return the rows sorted, stably. Raises `SettingsError` for a column that there is not."""
+    """Return the rows sorted. The sort is stable. Raises `SettingsError` if there is no such column."""
     check_sort(sort, keys)
     found = list(rows)
     for key in reversed(sort):
         value = keys[key.name]
         found.sort(key=partial(_comparable, value), reverse=key.descending)
-        # What has no value comes last either way.
+        # Rows without a value come last, ascending or descending.
         found.sort(key=partial(_is_missing, value))
     return found
 

@@ -1,4 +1,4 @@
-"""Queries that come with the program, by name: a file of SQL each."""
+"""The named queries that are part of poolcensus. Each is a file of SQL."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _DAYS: Final = re.compile(r"([1-9][0-9]*) days")
 
 @dataclass(frozen=True, slots=True)
 class NamedQuery:
-    """A query that comes with the program.
+    """A query that is part of poolcensus.
 
-    `reads_all` says that it is over all snapshots, or over those that are newer than `newer_than`, unless the
-    user chooses others.
+    If `reads_all` is true, it reads all snapshots, or those newer than `newer_than`, unless the user chooses
+    others. Otherwise it reads one.
     """
 
     name: str
@@ -31,7 +31,7 @@ class NamedQuery:
 
 
 def named_queries() -> tuple[NamedQuery, ...]:
-    """Return the queries that come with the program, in the order of their names."""
+    """Return the queries that are part of poolcensus, sorted by name."""
     found = files(__package__).joinpath(_FOLDER).iterdir()
     queries = (
         _read(each.name.removesuffix(".sql"), each.read_text(encoding="utf-8"))
@@ -42,7 +42,7 @@ def named_queries() -> tuple[NamedQuery, ...]:
 
 
 def named_query(name: str) -> NamedQuery:
-    """Return the query of this name. Raises `SettingsError` where there is none, and suggests a close one."""
+    """Return the query of this name. Raises `SettingsError`, with a similar name if any, if there is none."""
     queries = {each.name: each for each in named_queries()}
     if name in queries:
         return queries[name]
@@ -51,7 +51,11 @@ def named_query(name: str) -> NamedQuery:
 
 
 def _read(name: str, text: str) -> NamedQuery:
-    """Read a file: a comment that says what it shows, and one that says over which snapshots, if not one."""
+    """Read the text of a file.
+
+    Its first line is a comment with the description. If the query is not over one snapshot, the second line
+    is a comment such as `-- over: 30 days`.
+    """
     first, second, _ = text.split("\n", 2)
     over = second.removeprefix("-- over: ") if second.startswith("-- over: ") else None
     days = _DAYS.fullmatch(over or "")

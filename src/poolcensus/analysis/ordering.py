@@ -1,4 +1,4 @@
-"""Puts lines in an order without holding them in memory: SQLite sorts them in a temporary file."""
+"""Sorts lines without holding them in memory: SQLite sorts them in a temporary file."""
 
 from __future__ import annotations
 
@@ -15,27 +15,28 @@ if TYPE_CHECKING:
 
 SortValue: TypeAlias = bytes | int | float | None
 
-# What is kept in memory before anything is written: some 50,000 records of a pool.
+# SQLite's cache, in KiB: about 50,000 records of pools. Only what exceeds it is written to the file.
 _MEMORY_KIB: Final = 32 * 1024
 _LARGEST_INTEGER: Final = 2**63 - 1
 
 
 def in_order(lines: Iterable[tuple[Sequence[object], bytes]], descending: Sequence[bool]) -> Iterator[bytes]:
-    """Yield the lines, each given with its key, in the order of the keys.
+    """Yield lines sorted by their keys. `lines` has pairs of a key and a line.
 
-    Each value of a key ascends unless it is `descending`. Numbers come before text, which is compared by code
-    points; what is neither comes last either way. Raises what `lines` raises, and `DestinationError` where
-    there is no room for a temporary file.
+    A key is a sequence of values. `descending` says for each of them whether it sorts in descending order.
+    Numbers come before text, and text is compared by code points. Other values come last, ascending or
+    descending. Raises what `lines` raises, and `DestinationError` if there is no room for the temporary file.
     """
     names = [f"k{number}" for number in range(len(descending))]
     order = ", ".join(
         f"{name} IS NULL, {name} {'DESC' if down else 'ASC'}"
         for name, down in zip(names, descending, strict=True)
     )
-    # Without a name it is in the folder that TMPDIR names, or the system's own, and gone when it is closed.
+    # A database without a name is a temporary file in the folder that TMPDIR names, or in the system's
+    # default. It is removed when the database is closed.
     with closing(sqlite3.connect("")) as database:
         try:
-            # It need not survive a crash.
+            # The file need not survive a crash.
             for pragma in ("journal_mode = OFF", "synchronous = OFF", f"cache_size = -{_MEMORY_KIB}"):
                 database.execute(f"PRAGMA {pragma}")
             database.execute(f"CREATE TABLE lines ({', '.join((*names, 'line'))})")
@@ -50,13 +51,14 @@ def in_order(lines: Iterable[tuple[Sequence[object], bytes]], descending: Sequen
 
 
 def _value(value: object) -> SortValue:
-    """Return a value that SQLite can compare; None for what has no order, such as an object."""
+    """Return the value in a form that SQLite can compare. None if it has no order, such as an object."""
     if isinstance(value, int) and abs(value) > _LARGEST_INTEGER:
         try:
             return float(value)
         except OverflowError:
             return None
-    # JSON may hold half of a surrogate pair, which SQLite takes for no text. UTF-8 sorts as code points do.
+    # JSON may contain half of a surrogate pair, which SQLite does not accept in text. Bytes of UTF-8 sort in
+    # the order of code points.
     if isinstance(value, str):
         return value.encode(errors="surrogatepass")
     return value if isinstance(value, int | float) else None

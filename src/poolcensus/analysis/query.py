@@ -1,4 +1,4 @@
-"""SQL over the snapshots of a destination."""
+"""Runs SQL queries over the snapshots at a destination."""
 
 from __future__ import annotations
 
@@ -34,17 +34,19 @@ def query(
     newer_than: timedelta | None = None,
     settings: Settings | None = None,
 ) -> Rows:
-    """Return the rows of a SELECT in DuckDB's SQL over one snapshot, or over all at `dest`.
+    """Return the rows of a SELECT in DuckDB's SQL over one snapshot, or over all snapshots at `dest`.
 
-    `ref` names the snapshot as `Snapshot.open` takes it; None stands for all, or for those that ended less
-    than `newer_than` ago. The views are `pools`, `targets`, `snapshots` and `changes`, whose columns
-    'poolcensus query --schema' lists. Only what the SQL names is read. Every file is read once to its end and
-    held against its digest before a row is returned. `settings` say how S3 is reached: see `Snapshot.open`;
-    what is there is fetched into a private folder.
+    `ref` is a snapshot as for `Snapshot.open`, or None for all snapshots. With None, `newer_than` restricts
+    them to those that ended less than this time ago. The views are `pools`, `targets`, `snapshots` and
+    `changes`. 'poolcensus query --schema' lists their columns. Only files of views that the SQL names are
+    read. Each file is read to its end and compared with its digest before a row is returned. `settings` say
+    how to reach S3 (see `Snapshot.open`). Files in S3 are fetched into a private folder.
 
-    The rows are in a database in memory, which spills to a private folder: use it in a `with` block. Raises
-    `QueryError` for SQL that can't be run or is no SELECT, `SnapshotError` where a snapshot can't be read or
-    is damaged, and `MissingExtraError` without DuckDB. Blocks: in an event loop, use a worker thread.
+    The rows are in an in-memory database that spills to a private folder: use the result in a `with` block.
+
+    Raises `QueryError` if the SQL can't be run or is not a SELECT, `SnapshotError` if a snapshot can't be
+    read or is damaged, and `MissingExtraError` if DuckDB is not installed. Blocks: in an event loop, use a
+    worker thread.
     """
     database = Database()
     try:
@@ -56,7 +58,7 @@ def query(
         statement = parse(database.connection, sql, names)
         database.load(selection, statement.views)
         database.lock()
-        # DESCRIBE is a query only in parentheses, where no semicolon may stand.
+        # DESCRIBE is a query only in parentheses, which must not contain a semicolon.
         body = f"FROM (\n{sql.rstrip().rstrip(';')}\n)" if statement.is_description else f"\n{sql}"
         database.run(f"CREATE TABLE {_RESULT} AS {body}", lines_before=1)
         return Rows(database, selection)
@@ -75,15 +77,15 @@ def query_named(
 ) -> Rows:
     """Return the rows of one of `named_queries`, over the snapshots at `dest` that it is meant for.
 
-    `ref` names another one, as `Snapshot.open` takes it, and `every` takes all of them. Raises what `query`
-    raises, and `SettingsError` where there is no query of this name, or it is over one snapshot and `every`
-    is given. See `query`, also for `settings`.
+    `ref` chooses one snapshot instead, as for `Snapshot.open`. `every` chooses all of them. For `settings`,
+    see `query`. Raises what `query` raises, and `SettingsError` if there is no query of this name, or if
+    `every` is given for a query over one snapshot.
     """
     found = named_query(name)
     if every and ref is not None:
         raise SettingsError("`ref` and `every` exclude each other")
     if every and not found.reads_all:
-        # It would count a pool once for each snapshot.
+        # The query would count a pool once for each snapshot.
         raise SettingsError(f"{name} is over one snapshot: leave out `every`")
     newer_than = None
     if ref is None and not found.reads_all:
@@ -94,11 +96,12 @@ def query_named(
 
 
 class Rows:
-    """The rows of a query, as an iterable of tuples. Leaving it frees the memory and files that they take.
+    """The rows of a query, as an iterable of tuples. A `with` block frees their memory and files at its end.
 
-    A value is what its column's type says: text, an int, a float, a `Decimal`, a bool, a `datetime` in UTC, a
-    `date`, the value of a JSON text, or None for NULL. Lists, structs and maps are lists and dictionaries, in
-    which a DECIMAL is a `Decimal` too. What has no such type in Python is the text that DuckDB gives it.
+    The type of a value depends on its column: a str, an int, a float, a `Decimal`, a bool, a `datetime` in
+    UTC, a `date`, the parsed value of JSON, or None for NULL. Lists, structs and maps are lists and
+    dictionaries, and a DECIMAL in them is a `Decimal`, too. A value of any other type is DuckDB's text for
+    it.
     """
 
     def __init__(self, database: Database, selection: Selection) -> None:
@@ -121,22 +124,22 @@ class Rows:
 
     @property
     def columns(self) -> tuple[ResultColumn, ...]:
-        """The columns. No two have one name."""
+        """The columns. Their names are unique."""
         return self._columns
 
     @property
     def unreadable(self) -> Mapping[str, str]:
-        """Why snapshots that were asked for are not among those that were read, by id."""
+        """The snapshots that were asked for, but not read, by ID, each with the reason."""
         return self._selection.unreadable
 
     @property
     def ahead(self) -> tuple[str, ...]:
-        """The ids of snapshots that are left out since they are dated in the future."""
+        """The IDs of the snapshots that are left out because they are dated in the future."""
         return self._selection.ahead
 
     @property
     def snapshots(self) -> tuple[str, ...]:
-        """The ids of the snapshots that were read, the oldest first."""
+        """The IDs of the snapshots that were read, the oldest first."""
         return tuple(each.id for each in self._selection.snapshots)
 
     def __iter__(self) -> Iterator[tuple[Value, ...]]:
@@ -152,11 +155,14 @@ class Rows:
         return int(found[0]) if found else 0
 
     def parquet(self) -> Path:
-        """Return the rows as a Parquet file, which is there until the rows are closed."""
+        """Write the rows to a Parquet file, and return its path.
+
+        The file exists until the rows are closed.
+        """
         path = self._database.staging.folder / "result.parquet"
         self._database.run(f"COPY {_RESULT} TO {literal(str(path))} (FORMAT parquet, COMPRESSION zstd)")
         return path
 
     def close(self) -> None:
-        """Free what the rows take. May be called twice."""
+        """Free the memory and files of the rows. May be called more than once."""
         self._database.close()

@@ -1,7 +1,7 @@
-"""The records of a snapshot by target, in whatever order its file has them, without holding the file.
+"""Reads the records of a snapshot target by target, in any order, without holding the file in memory.
 
-One pass over the file notes where the records of each target lie. A file that can't be read at any place,
-because it is compressed or in a bucket, is copied to a temporary file in this pass, as far as it is wanted.
+One pass over the file notes the offsets of each target's records. A file that is compressed or in a bucket
+can't be read from an offset. In the same pass, the records that will be read are copied to a temporary file.
 """
 
 from __future__ import annotations
@@ -32,11 +32,13 @@ if TYPE_CHECKING:
 
 @contextmanager
 def open_records(snapshot: Snapshot, ledger: Ledger, wanted: Callable[[str, str], bool]) -> Iterator[Records]:
-    """Give the records of a snapshot, to be read target by target. Blocks.
+    """Open the records of a snapshot, to read them target by target. Blocks.
 
-    Entering it reads the file to its end, and raises what `Snapshot.pools` raises, `DamagedSnapshotError`
-    also where the records are not those that the ledger counts, and `DestinationError` where the temporary
-    file can't be written. Of the targets only those that are `wanted` can be read.
+    `wanted` returns whether the records of a target will be read. Those of other targets can't be.
+
+    Entering the context reads the file to its end. It raises what `Snapshot.pools` raises,
+    `DamagedSnapshotError` if the ledger counts other numbers of records, and `DestinationError` if the
+    temporary file can't be written.
     """
     place, lines = snapshot.files.place_of(snapshot.pools_file[0].name), RecordLines(snapshot.schema)
     with ExitStack() as stack:
@@ -53,7 +55,7 @@ def open_records(snapshot: Snapshot, ledger: Ledger, wanted: Callable[[str, str]
 class Records:
     """The records of a snapshot in an open file.
 
-    `runs` have for each target the offset and the length of each run of its records.
+    `runs` has, for each target, the offset and the length of each run of its records, in bytes.
     """
 
     def __init__(
@@ -74,7 +76,7 @@ class Records:
     def texts(self, account_id: str, region: str) -> dict[str, bytes]:
         """Return a target's records by the identity of their items, each as a text for `item`.
 
-        Equal texts are of equal items. Raises `SnapshotError`.
+        If two texts are equal, their items are equal. Raises `SnapshotError` if the records can't be read.
         """
         found: dict[str, bytes] = {}
         runs = self._runs.get((account_id, region), ())
@@ -86,7 +88,10 @@ class Records:
         return found
 
     def item(self, account_id: str, region: str, text: bytes) -> JsonObject:
-        """Return the item of a text that `texts` gave for this target. Raises `DamagedSnapshotError`."""
+        """Return the item of a text that `texts` returned for this target.
+
+        Raises `DamagedSnapshotError` if it has none.
+        """
         try:
             return self._lines.item_of(text)
         except ValueError as error:
@@ -119,7 +124,8 @@ class Records:
 def _opened(snapshot: Snapshot, stack: ExitStack) -> IO[bytes] | None:
     if snapshot.path is None or snapshot.pools_file[1] is not Compression.NONE:
         return None
-    # Opened before the pass, so that both see one file. What can't be opened, the pass complains of.
+    # The file is opened before the pass, so that both read the same file. If it can't be opened, the pass
+    # raises.
     with suppress(OSError):
         return stack.enter_context(open_file(snapshot.pools_path, buffering=0))
     return None
@@ -127,7 +133,7 @@ def _opened(snapshot: Snapshot, stack: ExitStack) -> IO[bytes] | None:
 
 def _temporary() -> IO[bytes]:
     try:
-        # Of this user alone, and without a name: it is gone when the process is.
+        # Only this user has access to it. It has no name, so it disappears with the process.
         return tempfile.TemporaryFile()
     except OSError as error:
         raise _temporary_failure("make a file in", error) from error
@@ -150,7 +156,7 @@ def _runs_of(
 
 
 class _Run:
-    """A piece of a file, to be read from its start to its end."""
+    """A part of a file that is read from its start to its end."""
 
     def __init__(self, read: Callable[[int, int], bytes], offset: int, length: int) -> None:
         self._read = read
@@ -165,7 +171,7 @@ class _Run:
 
 
 class _Index:
-    """Notes where the lines of a file lie as they are read, and copies those of wanted targets."""
+    """Notes the offsets of a file's lines as they are read, and copies those of wanted targets to `copy`."""
 
     def __init__(
         self,
@@ -185,7 +191,7 @@ class _Index:
         self._start = self._end = self._count = 0
 
     def take(self, line: bytes) -> None:
-        """Take the next line. Raises `ValueError` for one that is no record of a target with pools."""
+        """Take the next line. Raises `ValueError` if it is not a record of a target with pools."""
         if not line.endswith(b"}\n"):
             self._lines.check(line)
         target = self._lines.target_of(line)
@@ -202,7 +208,7 @@ class _Index:
             self._end += len(line)
 
     def finish(self) -> None:
-        """Note the last run, and see to it that the copy can be read."""
+        """Note the last run, and flush the copy so that it can be read."""
         self._note()
         if self._copy is None:
             return
@@ -229,11 +235,11 @@ class _Index:
 
 
 def _close(file: IO[bytes]) -> None:
-    # What could not be written is tried again, and nobody needs it.
+    # Closing retries writes that failed. The data is no longer needed.
     with suppress(OSError):
         file.close()
 
 
 def _temporary_failure(doing: str, error: OSError) -> DestinationError:
-    # Where there is no folder that can be used, asking which one it is fails as well.
+    # `tempfile.gettempdir` would raise as well if there is no usable folder.
     return temporary_error(f"{doing} {tempfile.tempdir or 'a temporary folder'}", error)

@@ -1,4 +1,4 @@
-"""What becomes of the values of a query: the type of each column, and how its values are read from DuckDB."""
+"""Converts the values of a query from DuckDB to Python, by the type of each column."""
 
 from __future__ import annotations
 
@@ -40,12 +40,13 @@ _TYPES: Final = {
     "TIMESTAMP_S": ColumnType.TIMESTAMP,
 }
 
-# In the name of a type, or what is in quotes there: names of fields, and values of an ENUM.
+# In the name of a type: a type of numbers with fractions, or, to skip it, anything in quotes, such as the
+# name of a field or the value of an ENUM.
 _FRACTIONS: Final = re.compile(
     r"""("(?:[^"]|"")*"|'(?:[^']|'')*')|\b(?:FLOAT|DOUBLE|DECIMAL\([0-9]+,[0-9]+\))"""
 )
 
-# DuckDB takes the name of a type of some 190.
+# How deeply a type may be nested. DuckDB itself accepts the name of a type with about 190 levels.
 _MOST_LEVELS: Final = 100
 
 
@@ -59,7 +60,7 @@ class ResultColumn:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How a column is read: what is selected, and what makes a value of what DuckDB has for that."""
+    """How a column is read: the SQL expression to select, and the function that converts its values."""
 
     column: ResultColumn
     select: str
@@ -67,7 +68,7 @@ class Reading:
 
 
 def reading_of(name: str, kind: DuckDBPyType) -> Reading:
-    """Return how a column of this type of DuckDB's is read."""
+    """Return how a column with this DuckDB type is read."""
     column = ResultColumn(name, _type_of(str(kind)))
     quoted = name.replace('"', '""')
     select = f'"{quoted}"'
@@ -87,11 +88,11 @@ def _type_of(kind: str) -> ColumnType:
 
 
 def _readable(column: str, kind: str, found: ColumnType) -> str:
-    """Return the expression for a column in one of the types that are read."""
+    """Return an expression for the column that has one of the types that can be read."""
     if kind == "TIMESTAMP WITH TIME ZONE":
         return f"timezone('UTC', {column})"
     if kind == "FLOAT":
-        # What is widened as it is has digits that nobody wrote: 0.1 would be 0.10000000149011612.
+        # A plain cast from FLOAT to DOUBLE would turn 0.1 into 0.10000000149011612.
         return f"{column}::VARCHAR::DOUBLE"
     if found is ColumnType.JSON and kind != "JSON":
         return f"to_json({column})"
@@ -105,7 +106,7 @@ def _as_it_is(value: Value) -> Value:
 
 
 def _time(value: Value) -> Value:
-    # DuckDB gives a text where the year is none of Python's.
+    # DuckDB returns text if Python's datetime can't hold the year.
     return value.replace(tzinfo=UTC) if isinstance(value, datetime) else value
 
 
@@ -113,7 +114,7 @@ def _json(value: Value) -> Value:
     try:
         return loads(value.encode()) if isinstance(value, str) else value
     except ValueError:
-        # DuckDB's JSON has Infinity and NaN.
+        # DuckDB's JSON may contain Infinity and NaN.
         return value
 
 
@@ -124,10 +125,10 @@ _READERS: Mapping[ColumnType, Callable[[Value], Value]] = {
 
 
 def _restorer(kind: DuckDBPyType) -> _Read | None:
-    """Return what makes a value of this type of its JSON, where numbers with a fraction are texts.
+    """Return the function that restores a value from JSON in which FLOAT, DOUBLE and DECIMAL are texts.
 
-    None where the type has no such numbers. In JSON of DuckDB's a FLOAT is widened, a short DECIMAL loses its
-    last zeros, and one without a digit before the point is no JSON.
+    Returns None if the type has no such numbers. They are texts because DuckDB's own JSON widens a FLOAT,
+    drops the last zeros of a short DECIMAL, and is invalid for a DECIMAL without a digit before the point.
     """
     if kind.id == "decimal":
         return _decimal
@@ -155,7 +156,7 @@ def _restored(read: _Read, value: Value) -> Value:
     try:
         return read(loads(value.encode())) if isinstance(value, str) else value
     except ValueError:
-        # What is JSON in it is deeper than what is read of snapshots.
+        # The JSON in it is nested more deeply than the parser for snapshots accepts.
         return value
 
 

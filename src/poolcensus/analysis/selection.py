@@ -1,4 +1,4 @@
-"""Which snapshots a query or an export reads."""
+"""Selects the snapshots that a query or an export reads."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ Pair = tuple[Snapshot, Snapshot]
 class Selection:
     """Snapshots of one operation that are read together, the oldest first.
 
-    `unreadable` says by id why a snapshot that was asked for too is not among them. `ahead` has the ids of
-    those that are left out since they are dated in the future.
+    `unreadable` has the snapshots that were asked for, but are not among them, by ID, each with the reason.
+    `ahead` has the IDs of those that are left out because they are dated in the future.
     """
 
     snapshots: tuple[Snapshot, ...]
     operation: OperationInfo
     unreadable: Mapping[str, str]
     find_pairs: Callable[[], tuple[Pair, ...]]
-    """Return those that have one of the same scope before them at their destination, with that one.
+    """Return pairs of snapshots of one scope: the one before it at the destination, and a selected one.
 
-    Raises what `open_series` does, where the others have not been read yet.
+    May read the other snapshots first, and then raises what `open_series` raises.
     """
     ahead: tuple[str, ...] = ()
 
@@ -46,7 +46,7 @@ class Selection:
 def select_one(
     ref: str | os.PathLike[str], dest: str | os.PathLike[str], settings: Settings | None
 ) -> Selection:
-    """Return the snapshot that `ref` names, as `Snapshot.open` takes it. Raises what that does."""
+    """Return the snapshot that `ref` names. Takes and raises what `Snapshot.open` does."""
     try:
         snapshot = Snapshot.open(ref, dest, settings=settings)
     except SnapshotError:
@@ -64,12 +64,13 @@ def select_one(
 def select_all(
     dest: str | os.PathLike[str], settings: Settings | None, *, newer_than: timedelta | None = None
 ) -> Selection:
-    """Return every snapshot at `dest`, or those that ended less than `newer_than` ago.
+    """Return all snapshots at `dest`, or those that ended less than `newer_than` ago.
 
-    Those that are dated in the future are left out, unless there are no others: what they say would be the
-    last word for years. Only those of the newest one's operation are read together: the columns of others
-    are others. Raises
-    `SnapshotError` where there is none that can be read, and what `open_series` does.
+    Snapshots that are dated in the future are left out, unless there are no others: they would count as the
+    newest for years. So are snapshots of other operations than the newest one's, because their columns
+    differ.
+
+    Raises `SnapshotError` if there is no snapshot that can be read, and what `open_series` raises.
     """
     series = open_series(dest, settings=settings)
     _check_any(series, dest)
@@ -111,7 +112,8 @@ def _check_any(series: Series, dest: str | os.PathLike[str]) -> None:
 
 
 def _pairs(snapshots: Iterable[Snapshot]) -> list[Pair]:
-    # A run over one account between two over the organization is no step from one to the other.
+    # Only snapshots of one scope are paired. A run over one account between two runs over the organization
+    # must not come between these.
     groups: dict[object, list[Snapshot]] = {}
     for each in snapshots:
         groups.setdefault(each.info.group, []).append(each)
@@ -124,7 +126,7 @@ def _pairs(snapshots: Iterable[Snapshot]) -> list[Pair]:
 def _home_of(
     snapshot: Snapshot, ref: str | os.PathLike[str], dest: str | os.PathLike[str]
 ) -> str | os.PathLike[str]:
-    """Return where the other snapshots are looked for: where this one lies."""
+    """Return the destination that the snapshot is in, where its earlier ones are looked for."""
     if isinstance(ref, str) and is_looked_up(ref):
         return dest
     if snapshot.path is not None:

@@ -1,4 +1,4 @@
-"""The files of snapshots in a private folder, as a query reads them, held against their manifests."""
+"""Puts the files of snapshots into a private folder for a query, and checks them against their manifests."""
 
 from __future__ import annotations
 
@@ -28,21 +28,23 @@ if TYPE_CHECKING:
     from poolcensus.snapshot import Snapshot
     from poolcensus.storage.source import SnapshotFiles
 
-# What reads a bucket holds up to 32 MiB of each file; digests of local files need one core each.
+# Threads. A file in a bucket takes up to 32 MiB of memory while it is read, and the digest of a local file
+# takes a core.
 _WORKERS: Final = 4
 _READ_BYTES: Final = 1 << 20
-# DuckDB reads no half of a surrogate pair. JSON that holds one has it as an escape.
+# DuckDB can't read half of a surrogate pair. In a file, it can only be an escape sequence in JSON.
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _HALF: Final = re.compile("[\ud800-\udfff]")
 
 
 class Staging:
-    """A private folder in which the files of snapshots lie side by side: `ID/NAME`.
+    """A private folder with the files of snapshots, each at `ID/NAME`.
 
-    What is in a folder already is a link there. What is in a bucket is fetched, and so is what lies in a
-    folder whose path is not UTF-8, which DuckDB can't open. Files are held against the digests and the counts
-    of their manifests while they are read, in threads: only after `check` has returned are they known to be
-    whole. The folder lies in the one that `TMPDIR` names or the system's own, until `close`.
+    A file on the file system becomes a symbolic link. A file in a bucket is fetched. So is a file whose path
+    is not UTF-8, because DuckDB can't open it. Worker threads read every file, and compare its digest and its
+    count with the manifest. The files are known to be whole only after `check` has returned.
+
+    The folder is in the one that `TMPDIR` names or in the system's default, and exists until `close`.
     """
 
     def __init__(self) -> None:
@@ -53,7 +55,7 @@ class Staging:
         self._pool = ThreadPoolExecutor(_WORKERS, "poolcensus staging")
         self._stopped = threading.Event()
         self._digests: list[Future[None]] = []
-        # Where each is, as a person would name it, and how it is compressed.
+        # For each file, its place as messages name it, and its compression.
         self._staged: dict[Path, tuple[str, Compression]] = {}
 
     @property
@@ -62,7 +64,7 @@ class Staging:
         return self._folder
 
     def close(self) -> None:
-        """End the threads and remove the folder. May be called twice."""
+        """Stop the threads, and remove the folder. May be called more than once."""
         self._stopped.set()
         self._pool.shutdown(cancel_futures=True)
         remove(self._folder)
@@ -72,10 +74,10 @@ class Staging:
         snapshots: Iterable[Snapshot],
         file_of: Callable[[Snapshot], tuple[FileEntry, Compression]],
     ) -> list[Path]:
-        """Stage one file of each snapshot, and return where they are now.
+        """Stage one file of each snapshot, and return the paths in the folder.
 
-        Of no snapshots, that is an empty file. Raises `SnapshotError` or `DestinationError` for a file that
-        can't be fetched.
+        If there are no snapshots, the only path is that of an empty file. Raises `SnapshotError` or
+        `DestinationError` if a file can't be fetched.
         """
         paths: list[Path] = []
         fetched: list[Future[None]] = []
@@ -103,7 +105,10 @@ class Staging:
         return paths
 
     def check(self) -> None:
-        """Wait until every staged file has been read. Raises `SnapshotError` for the first that is wrong."""
+        """Wait until every staged file has been read.
+
+        Raises `SnapshotError` for the first that is damaged.
+        """
         for each in self._digests:
             each.result()
 
@@ -114,20 +119,20 @@ class Staging:
                 raise SnapshotError(f"{path.resolve().parent} was removed while it was read")
 
     def real_paths(self) -> list[str]:
-        """Return the paths of the staged files, and those that they lead to."""
+        """Return the paths of the staged files, and those of the files that they link to."""
         return [name for path in self._staged for name in (str(path), os.path.realpath(path))]
 
     def repair(self) -> bool:
-        """Replace files that hold half a surrogate pair by copies that have U+FFFD in its place.
+        """Replace files with half of a surrogate pair by copies that have U+FFFD in its place.
 
-        Returns whether there was one. Call `check` first. Raises `DamagedSnapshotError` for a line with one
-        that is no JSON.
+        Return whether there was such a file. Call `check` first. Raises `DamagedSnapshotError` if a line with
+        half of a pair is not JSON.
         """
         repaired = [path for path, staged in self._staged.items() if _repair(path, *staged)]
         return bool(repaired)
 
     def _read(self, files: SnapshotFiles, source: tuple[FileEntry, Compression], to: Path | None) -> None:
-        """Read a file to its end, into `to` where that is given, and hold it against the manifest."""
+        """Read a file to its end, and compare it with the manifest. If `to` is given, copy the file to it."""
         entry, compression = source
         place = files.place_of(entry.name)
         lines, broken = 0, None
@@ -140,7 +145,8 @@ class Staging:
                     lines = count_lines(raw, compression, entry.records)
                 except ValueError as error:
                     broken = error
-                # A size or a digest that is wrong says more than what such a file is found to hold.
+                # Read to the end: a wrong size or digest says more about the file than its first invalid
+                # byte.
                 while raw.read(_READ_BYTES):
                     pass
         except MissingFileError as error:
@@ -164,7 +170,7 @@ class Staging:
 
 
 class _Reading:
-    """Reads a file until nobody wants it any more, and copies it to `out` where that is given."""
+    """Reads a file until `stopped` is set. If `out` is given, copies what it reads to it."""
 
     def __init__(self, raw: Readable, out: BinaryIO | None, stopped: threading.Event) -> None:
         self._raw = raw
@@ -181,7 +187,7 @@ class _Reading:
 
 
 def _is_utf8(path: Path) -> bool:
-    """Whether DuckDB takes the path, and what it leads to: it looks at both, as UTF-8."""
+    """Return whether DuckDB can open the path. It needs UTF-8, also in the target of a link."""
     try:
         os.path.realpath(path).encode()
     except UnicodeEncodeError:
@@ -190,9 +196,12 @@ def _is_utf8(path: Path) -> bool:
 
 
 def _check_file(files: SnapshotFiles, name: str) -> None:
-    """Raise `DamagedSnapshotError` where no file is there: DuckDB, which opens it by its path, would hang."""
+    """Raise `DamagedSnapshotError` if this is not a regular file.
+
+    DuckDB would block on a pipe, for example.
+    """
     try:
-        # What can't be opened is told when it is read.
+        # If access is denied, the thread that reads the file reports it.
         with suppress(PermissionError), files.open(name):
             pass
     except MissingFileError as error:
@@ -204,7 +213,7 @@ def _damage(place: str, wrong: str) -> DamagedSnapshotError:
 
 
 def _repair(path: Path, place: str, compression: Compression) -> bool:
-    """Replace a file by a copy without halves of surrogate pairs. Return whether it has any."""
+    """Replace a file by a copy without halves of surrogate pairs. Return whether it had any."""
     try:
         with path.open("rb") as raw:
             if not any(_SURROGATE.search(line) for line in read_lines(raw, compression)):
@@ -222,7 +231,7 @@ def _repair(path: Path, place: str, compression: Compression) -> bool:
 
 
 def whole_line(line: bytes) -> bytes:
-    """Return a line of JSON with U+FFFD for each half of a surrogate pair."""
+    """Return a line of JSON with each half of a surrogate pair replaced by U+FFFD."""
     if _SURROGATE.search(line) is None:
         return line
     return codec.dumps(_whole(codec.loads(line))) + b"\n"

@@ -1,7 +1,7 @@
-"""What SQL is run: one SELECT that reads the views of the snapshots, and nothing else.
+"""Checks that the SQL of a query is one SELECT that reads only the views of the snapshots.
 
-DuckDB's own parser says what a text is. Names and functions that lead out of the views are refused before
-anything runs, and the connection is locked besides: see `database`.
+DuckDB's own parser parses the SQL. Other tables, and functions that read anything else, are refused before
+anything runs. In addition, the connection is locked: see `database`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from poolcensus.model import JsonObject, JsonValue
 
-# Functions in FROM that make rows of their arguments. The others read files, other databases or the state of
-# the connection, or change it.
+# The table functions that only make rows from their arguments. All others read files, other databases or the
+# state of the connection, or change it.
 _TABLE_FUNCTIONS: Final = frozenset(
     {"generate_series", "json_each", "json_tree", "range", "repeat", "unnest"}
 )
@@ -30,7 +30,7 @@ _ONE_SELECT: Final = "query takes one SELECT statement"
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A SELECT, and the views that it names."""
+    """A SELECT statement, as the names of the views that it reads."""
 
     views: frozenset[str]
     is_description: bool = False
@@ -38,17 +38,17 @@ class Statement:
 
 
 def parse(connection: duckdb.DuckDBPyConnection, sql: str, views: Collection[str]) -> Statement:
-    """Return the statement that `sql` is.
+    """Parse and check `sql`.
 
-    Raises `QueryError` for what is not one SELECT, and for one that reads more than `views` and its own
+    Raises `QueryError` if it is not exactly one SELECT, or if it reads anything but `views` and its own
     subqueries.
     """
-    # DuckDB takes no other text, and would end it at a NUL.
+    # DuckDB accepts only UTF-8, and stops reading at a NUL.
     if "\0" in sql or any("\ud800" <= sign <= "\udfff" for sign in sql):
         raise QueryError("The SQL is not text in UTF-8, or it holds a NUL.")
     (text,) = connection.execute("SELECT json_serialize_sql(?)", [sql]).fetchone() or ("{}",)
     try:
-        # Deeper than what is read of snapshots: a sum of 100 terms has 200 levels.
+        # This needs a deeper limit than the parser for snapshots has: a sum of 100 terms has 200 levels.
         parsed = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise QueryError("The SQL is nested too deeply.") from error
@@ -93,14 +93,14 @@ def _check_function(node: JsonObject) -> None:
 
 
 def _mistake(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
-    """Return what is wrong with a text that is no SELECT: where its syntax is wrong, or what it is."""
+    """Return what is wrong with SQL that is not a SELECT: its syntax error, or which statement it is."""
     import duckdb  # noqa: PLC0415 - an extra
 
     try:
         statements = connection.extract_statements(sql)
     except duckdb.Error as error:
         return wording(error)
-    # DuckDB writes a SELECT in the place of a PRAGMA.
+    # DuckDB replaces a PRAGMA with a SELECT.
     kinds = [
         "PRAGMA" if each.type.name == "SELECT" and each.query not in sql else each.type.name
         for each in statements
@@ -113,7 +113,7 @@ def _mistake(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
 
 
 def wording(error: duckdb.Error, lines_before: int = 0) -> str:
-    """Return DuckDB's words for an error, less empty lines, with lines counted from those of the SQL."""
+    """Return DuckDB's message without empty lines. `lines_before` is subtracted from its line numbers."""
     found = [line.rstrip() for line in str(error).splitlines() if line.strip()]
     for number, line in enumerate(found):
         head, colon, rest = line.partition(": ")
@@ -121,7 +121,7 @@ def wording(error: duckdb.Error, lines_before: int = 0) -> str:
         if lines_before and head.startswith("LINE ") and colon and at.isdecimal():
             counted = f"LINE {int(at) - lines_before}"
             found[number] = f"{counted}: {rest}"
-            # The caret stands under its column.
+            # Shift the caret on the next line by as much, so that it stays under its column.
             if number + 1 < len(found):
                 found[number + 1] = found[number + 1][len(head) - len(counted) :]
     return "\n".join(found)
@@ -140,7 +140,7 @@ def _nodes(value: JsonValue) -> Iterator[JsonObject]:
 
 
 def _subqueries(node: JsonObject) -> Iterator[str]:
-    """Yield the names that a WITH of this node gives."""
+    """Yield the names that the WITH clause of this node defines."""
     named = node.get("cte_map")
     entries = named.get("map") if isinstance(named, dict) else None
     for entry in entries if isinstance(entries, list) else ():
@@ -149,7 +149,7 @@ def _subqueries(node: JsonObject) -> Iterator[str]:
 
 
 def _table(node: JsonObject) -> Iterator[str]:
-    """Yield the name of a table, with its schema where it has one."""
+    """Yield the name of a table, with its catalog and its schema if it has them."""
     parts = [node.get(key) for key in ("catalog_name", "schema_name", "table_name")]
     name = ".".join(part for part in parts if isinstance(part, str) and part)
     if name:

@@ -1,4 +1,4 @@
-"""What has no file in a snapshot that could be queried as it is: manifests and changes, as lines of JSON."""
+"""Writes the rows of the views that have no file in a snapshot, as lines of JSON: manifests and changes."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 
 def write_snapshots(path: Path, snapshots: Iterable[Snapshot]) -> None:
-    """Write the rows of the view of snapshots."""
+    """Write the rows of the view `snapshots`."""
     _write(path, (_snapshot_row(each) for each in snapshots))
 
 
 def write_changes(path: Path, pairs: Iterable[Pair]) -> None:
-    """Write the rows of the view of changes. Raises what iterating over a `Diff` does."""
+    """Write the rows of the view `changes`. Raises what iterating over a `Diff` raises."""
     _write(path, _change_rows(pairs))
 
 

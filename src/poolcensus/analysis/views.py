@@ -1,7 +1,7 @@
-"""The views that a query reads: their columns, each with its type and what it is, and their SQL.
+"""The views that a query reads: their columns with types and descriptions, and their SQL.
 
-No type depends on the data: files are read with the types that are written here. A field of an item that is
-not of its column's type is NULL there, and is still in the column of the whole item.
+The types are fixed here and don't depend on the data. If a field of an item has another type than its column,
+the column is NULL. The field is still in the column of the whole item.
 """
 
 from __future__ import annotations
@@ -29,12 +29,16 @@ _TEXT, _INTEGER, _JSON, _TIMESTAMP = (
     ColumnType.JSON,
     ColumnType.TIMESTAMP,
 )
-# As every time in a snapshot is written. What is not must not become another time: DuckDB takes "infinity".
+# The form of every time in a snapshot, for LIKE. Other texts become NULL: DuckDB would accept "infinity", for
+# example.
 _RFC_3339: Final = "____-__-__T__:__:__.___Z"
 
 
 class ViewColumn(NamedTuple):
-    """A column of a view. `sql` computes it from the columns of the file, by default that of its name."""
+    """A column of a view.
+
+    `sql` is its expression. By default, it is the column of the same name in the file.
+    """
 
     name: str
     type: ColumnType
@@ -43,7 +47,7 @@ class ViewColumn(NamedTuple):
 
 
 class View(NamedTuple):
-    """A view: its name, what a row of it is, and its columns."""
+    """A view. `description` says what one row is."""
 
     name: str
     description: str
@@ -62,7 +66,7 @@ _COVERED: Final = ", ".join(f"'{each.value}'" for each in Outcome if each.covere
 
 
 def items_view(operation: OperationInfo) -> View:
-    """Return the view of what an operation lists: for WorkSpaces Pools, `pools`."""
+    """Return the view of the items that an operation lists. For WorkSpaces Pools, it is `pools`."""
     item = operation.item
     return View(
         operation.items,
@@ -92,7 +96,7 @@ def targets_view(operation: OperationInfo) -> View:
                 "snapshot_id",
                 _TEXT,
                 "ID of the snapshot",
-                # Its file lies in a folder of that name.
+                # The folder of the file has the snapshot's ID as its name.
                 "regexp_extract(filename, '([^/]+)/[^/]+$', 1)",
             ),
             *_ACCOUNT,
@@ -174,15 +178,16 @@ CHANGES_VIEW: Final = View(
 
 
 def views_of(operation: OperationInfo) -> tuple[View, ...]:
-    """Return every view of the snapshots of an operation."""
+    """Return all views over snapshots of an operation."""
     return (items_view(operation), targets_view(operation), snapshots_view(operation), CHANGES_VIEW)
 
 
 def items_sql(operation: OperationInfo, paths: Sequence[Path]) -> str:
-    """Return the SELECT of the view of items over these files."""
+    """Return the SELECT for the view of items over these files."""
     item = operation.item
     fields = fields_of(operation)
-    # Fields that a query is likely to ask for together are parsed together, and the others not at all.
+    # Fields that a query is likely to read together are parsed together. DuckDB does not parse groups that
+    # are unused.
     groups = {_group(each): [other for other in fields if _group(other) == _group(each)] for each in fields}
     picked = ", ".join(
         f'json_transform({item}, {literal(_shape(some))}) AS "{name}"' for name, some in groups.items()
@@ -194,14 +199,14 @@ def items_sql(operation: OperationInfo, paths: Sequence[Path]) -> str:
 
 
 def targets_sql(operation: OperationInfo, paths: Sequence[Path]) -> str:
-    """Return the SELECT of the view of ledgers over these files."""
+    """Return the SELECT for the view of ledgers over these files."""
     columns = targets_view(operation).columns
     types = {each.name: each.type for each in columns if each.name not in {"snapshot_id", "covered"}}
     return _select(columns, _file(types, paths))
 
 
 def table_sql(view: View, path: Path) -> str:
-    """Return the SELECT of a view over a file that was made for it."""
+    """Return the SELECT for a view over a file that has the columns of the view."""
     return _select(view.columns, _file({each.name: each.type for each in view.columns}, [path]))
 
 
@@ -212,11 +217,11 @@ def _select(columns: Iterable[ViewColumn], source: str) -> str:
 
 def _file(types: dict[str, ColumnType], paths: Sequence[Path]) -> str:
     columns = ", ".join(f"{literal(name)}: '{kind.value}'" for name, kind in types.items())
-    # DuckDB would find the compression in the path, but takes what follows a ? there for a URL's query.
+    # The compression is stated because DuckDB would misread it from a path with a "?", as if it were a URL.
     by_compression: dict[str, list[str]] = {}
     for each in paths:
         by_compression.setdefault(_compression_of(each), []).append(literal(str(each)))
-    # Hive partitions are columns that DuckDB finds in paths.
+    # Hive partitions are off: they would add columns that DuckDB finds in paths.
     sources = (
         f"FROM read_json([{', '.join(files)}], format = 'newline_delimited', columns = {{{columns}}},"
         f" compression = '{compression}', filename = true, hive_partitioning = false)"
@@ -226,18 +231,21 @@ def _file(types: dict[str, ColumnType], paths: Sequence[Path]) -> str:
 
 
 def _compression_of(path: Path) -> str:
-    """Return what DuckDB calls the compression of a data file."""
+    """Return DuckDB's name for the compression of a data file."""
     return {Compression.GZIP.suffix: "gzip", Compression.ZSTD.suffix: "zstd"}.get(path.suffix, "uncompressed")
 
 
 def literal(text: str) -> str:
-    """Return a text as SQL has it."""
+    """Return a text as a string literal in SQL."""
     quoted = text.replace("'", "''")
     return f"'{quoted}'"
 
 
 def _shape(fields: Iterable[Field]) -> str:
-    """Return the fields as the structure that json_transform takes: whatever is there, as JSON."""
+    """Return the structure of the fields for DuckDB's json_transform.
+
+    Each field is read as JSON of any type.
+    """
     shape: dict[str, object] = {}
     for each in fields:
         level = shape
@@ -248,7 +256,7 @@ def _shape(fields: Iterable[Field]) -> str:
 
 
 def _group(field: Field) -> str:
-    """Return the name of the structure that a field is parsed into: one for each object in an item."""
+    """Return the name of the structure that a field is parsed into. There is one per object in an item."""
     return "picked " + " ".join(field.keys[:-1])
 
 

@@ -1,4 +1,4 @@
-"""A snapshot, and those before it, as one HTML page that loads nothing."""
+"""Reports on a snapshot and its history as one HTML page that loads no other file."""
 
 from poolcensus.analysis.report.made import Report, report
 

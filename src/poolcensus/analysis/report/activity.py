@@ -1,4 +1,4 @@
-"""The few values of each record that a year of snapshots is read for, without parsing the rest."""
+"""Reads the few values of each record that the history needs, without parsing the rest of the record."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _REGION: Final = ("region",)
 
 
 Key: TypeAlias = tuple[str, str, str]
-"""What tells an item from all others: its account, its region and its identity."""
+"""The account ID, the region and the identity of an item. Together they are unique."""
 
 Activity: TypeAlias = tuple[str, str, str, int | None, int | None]
-"""An item in one snapshot: its key, its sessions in use and its capacity, None where it does not say."""
+"""An item in one snapshot: its key, its sessions in use and its capacity. Unknown numbers are None."""
 
-# A line that is longer is left to those who read lines.
+# Bytes. If a line is longer, the file is read record by record.
 _LONGEST_REST: Final = 1 << 20
 
 _COUNT: Final = Annotated[int, msgspec.Meta(ge=0)]
@@ -39,8 +39,8 @@ _COUNT: Final = Annotated[int, msgspec.Meta(ge=0)]
 class ActivityReader:
     """Reads the activity in the records of one operation.
 
-    Records whose values have their usual types are decoded many at a time. Where a file holds others, or is
-    damaged, it is read again a record at a time, as any reader does and with the same errors.
+    Records whose values have the usual types are decoded many at a time. If a file has other records or is
+    damaged, it is read again record by record, with the same errors as `Snapshot.pools`.
     """
 
     def __init__(self, schema: Schema, facets: Facets) -> None:
@@ -62,7 +62,7 @@ class ActivityReader:
         self._is_quick = bool(facets.in_use and facets.capacity)
 
     def read(self, snapshot: Snapshot) -> list[Activity]:
-        """Return the activity of each record of a snapshot. Raises what `Snapshot.pools` does."""
+        """Return the activity of each record of a snapshot. Raises what `Snapshot.pools` raises."""
         if self._is_quick:
             try:
                 return self._read_quickly(snapshot)
@@ -83,10 +83,10 @@ class ActivityReader:
                 found.extend(map(self._values, self._decoder.decode_lines(lines)))
                 if len(found) > file.records:
                     break
-            # What a decompressor has left.
+            # Read what the decompressor has left, for the digest.
             while raw.read(_LONGEST_REST):
                 pass
-        # A number that has changed reads like any other.
+        # The digest is checked, because a damaged number can still be a valid number.
         if rest or (len(found), raw.bytes, raw.digest) != (file.records, file.bytes, file.sha256):
             raise ValueError("it is not what the manifest says")
         return found
@@ -106,13 +106,16 @@ class ActivityReader:
 
 
 class _Shape:
-    """A struct to decode into, made of the keys that are wanted. Its own names are numbers of the keys."""
+    """Builds the type of struct to decode into from the keys of the values.
+
+    Its fields are `f0`, `f1` and so on.
+    """
 
     def __init__(self) -> None:
         self._inner: dict[str, _Shape | object] = {}
 
     def add(self, keys: Keys, leaf: object) -> None:
-        """Want the value that these keys lead to."""
+        """Add the value that these keys lead to, of type `leaf`."""
         first, *rest = keys
         if not rest:
             self._inner[first] = leaf
@@ -122,14 +125,14 @@ class _Shape:
             inner.add(tuple(rest), leaf)
 
     def path(self, keys: Keys) -> str:
-        """Return where the value is, for `attrgetter`."""
+        """Return the dotted name of the value, for `attrgetter`."""
         first, *rest = keys
         name = f"f{[*self._inner].index(first)}"
         inner = self._inner[first]
         return f"{name}.{inner.path(tuple(rest))}" if isinstance(inner, _Shape) else name
 
     def struct(self) -> type[msgspec.Struct]:
-        """Return the struct."""
+        """Return the type of struct."""
         names = {f"f{number}": key for number, key in enumerate(self._inner)}
         return msgspec.defstruct(
             "Shape",

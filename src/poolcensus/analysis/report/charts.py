@@ -1,6 +1,7 @@
-"""Charts as Vega-Lite has them: what is drawn, and how it can be told apart without colours.
+"""The bar charts and line charts of the page, as specifications of Vega-Lite.
 
-Colours are names of the page's style sheet, so that one picture serves in light and dark: see `svg`.
+They can be read without colours. Colours stand for variables of the page's style sheet, so that a chart works
+in light and dark: see `svg`.
 """
 
 from __future__ import annotations
@@ -19,18 +20,19 @@ if TYPE_CHECKING:
     from poolcensus.model import JsonObject, JsonValue
 
 MOST_BARS: Final = 15
-"""More are not told apart at a glance; the table beside the chart has them all."""
+"""More bars can't be read at a glance. The table beside the chart has them all."""
 MOST_POINTS: Final = 400
-"""A line is about as many pixels wide."""
+"""A line is about this many pixels wide."""
 
-# With its labels and numbers a phone shows it at three quarters of its size, which can still be read.
+# Pixels, without the labels and numbers. A phone shows the chart at three quarters of its size, which is
+# legible.
 _WIDTH: Final = 230
 _STEP: Final = 26
 _HEIGHT: Final = 150
-# In the width of a letter, of which a sign of Chinese, Japanese or Korean takes two.
+# In widths of a letter. A Chinese, Japanese or Korean character takes two.
 _LONGEST_LABEL: Final = 22
 _WIDE: Final = frozenset({"W", "F"})
-# Square pixels of a mark, and how many of the larger ones stay apart on the width of a chart.
+# The areas of marks in square pixels, and how many of the larger marks fit side by side in a chart.
 _FEW_MARKS: Final = 60
 _MANY_MARKS: Final = 25
 _MARKS_APART: Final = 20
@@ -55,9 +57,9 @@ _CONFIG: Final[JsonObject] = {
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A row of a bar chart. Where there is no `capacity`, `value` is a number of its own.
+    """A row of a bar chart. `value` is a part of `capacity`, if there is one.
 
-    A `warning` is a word or two, which stands beside the number.
+    `warning` is a word or two to show beside the number.
     """
 
     label: str
@@ -68,16 +70,16 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of a trend. The second of two is dashed."""
+    """A line of a line chart."""
 
     label: str
     values: Sequence[int | None]
 
 
 def bar_chart(bars: Sequence[Bar]) -> str:
-    """Return the SVG of the first bars, each with its numbers at its end.
+    """Return the SVG of the first `MOST_BARS` bars, each with its numbers at its end.
 
-    With capacities, each is an outline around what is in use.
+    A capacity is drawn as an outline around the bar.
     """
     shown = bars[:MOST_BARS]
     rows: list[JsonValue] = [
@@ -129,9 +131,10 @@ def bar_chart(bars: Sequence[Bar]) -> str:
 
 
 def line_chart(moments: Sequence[datetime], lines: Sequence[Line], partial: Sequence[bool]) -> str:
-    """Return the SVG of one or two lines over time, the second dashed. Partial snapshots have a diamond.
+    """Return the SVG of one or two lines over time. The second is dashed. Partial snapshots have a diamond.
 
-    Of more than `MOST_POINTS` moments, as many are drawn, at equal distances and up to the last.
+    If there are more than `MOST_POINTS` moments, that many are drawn, evenly spaced, with the first and the
+    last.
     """
     chosen = spread(len(moments), MOST_POINTS)
     rows: list[JsonValue] = [
@@ -180,7 +183,7 @@ def line_chart(moments: Sequence[datetime], lines: Sequence[Line], partial: Sequ
 
 
 def spread(count: int, most: int) -> list[int]:
-    """Return the indices of at most `most` of so many things, at equal distances, the last among them."""
+    """Return at most `most` indices out of `count`, evenly spaced, with the first and the last."""
     if count <= most:
         return [*range(count)]
     return [round(number * (count - 1) / (most - 1)) for number in range(most)]
@@ -193,7 +196,7 @@ def _numbers(bar: Bar) -> str:
 
 
 def _labels(texts: Iterable[str]) -> list[str]:
-    """Return labels that fit, no two of which are equal: equal ones would share a bar."""
+    """Return labels that fit and are unique. Rows with equal labels would share a bar."""
     made: dict[str, None] = {}
     for text in texts:
         short = _cut(text)
@@ -206,7 +209,7 @@ def _labels(texts: Iterable[str]) -> list[str]:
 
 
 def _cut(text: str) -> str:
-    """Return the text, cut with an ellipsis where it is too wide for a label."""
+    """Return the text. If it is too wide for a label, cut it and add an ellipsis."""
     if sum(map(_width, text)) <= _LONGEST_LABEL:
         return text
     widths = accumulate(map(_width, text))

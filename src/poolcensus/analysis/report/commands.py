@@ -1,4 +1,4 @@
-"""What to type for the rows that have no room on the page."""
+"""The commands that list the rows that don't fit on the page."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ if TYPE_CHECKING:
 
 
 class Commands:
-    """Commands that list everything of a report's snapshot."""
+    """Builds commands about the snapshot of a report."""
 
     def __init__(self, facts: Facts) -> None:
         self._facts = facts
 
     def show(self, what: str) -> str:
-        """Return a command that shows the snapshot."""
+        """Return a command that shows the snapshot. `what` are further arguments."""
         return self._command(f"show {self._facts.info.id} {what}")
 
     def diff(self, before: str) -> str:
-        """Return a command that compares the snapshot with another."""
+        """Return a command that compares the snapshot with the snapshot `before`."""
         return self._command(f"diff {before} {self._facts.info.id}")
 
     def snapshots(self) -> str:
-        """Return a command that lists the snapshots."""
+        """Return a command that lists the snapshots at the destination."""
         return self._command("snapshots")
 
     def _command(self, words: str) -> str:

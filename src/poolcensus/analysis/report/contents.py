@@ -1,4 +1,4 @@
-"""What one snapshot found, summed up by region, account, OU, state and error."""
+"""Sums up the items of one snapshot by region, account, OU, state and error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NOT_SAID: Final = "(not in the record)"
 
 
 class _Groups:
-    """Sums by an id. The name of the newest record counts."""
+    """Sums by an ID. The name of a group is the one in its last record."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Sum] = {}
@@ -36,7 +36,10 @@ class _Groups:
 
 
 def read_contents(snapshot: Snapshot, facets: Facets) -> Contents:
-    """Return what a snapshot found. Memory grows with the groups. Blocks, and raises as `Snapshot.pools`."""
+    """Return the contents of a snapshot. Blocks, and raises what `Snapshot.pools` raises.
+
+    Memory grows with the number of groups.
+    """
     total = Sum()
     regions, accounts, units, states, errors = (_Groups() for _ in range(5))
     has_units = False
@@ -66,9 +69,10 @@ def read_contents(snapshot: Snapshot, facets: Facets) -> Contents:
 
 
 def _unit_of(record: PoolRecord) -> str:
-    """Return the OU of a record's account by its path below the organization, such as `r-ab12/ou-ab12-34cd`.
+    """Return the path of the OU of a record's account, such as `r-ab12/ou-ab12-34cd`.
 
-    The path in a record ends with the account: `o-EXAMPLE/r-ab12/ou-ab12-34cd/123456789012/`.
+    In a record, the path also has the organization and the account:
+    `o-EXAMPLE/r-ab12/ou-ab12-34cd/123456789012/`.
     """
     parts = [part for part in (record.ou_path or "").split("/") if part]
     if parts and parts[-1] == record.account_id:

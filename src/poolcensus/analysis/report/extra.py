@@ -1,4 +1,4 @@
-"""The libraries that only a report needs."""
+"""Checks for the libraries that only a report needs."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ if TYPE_CHECKING:
 
 
 def loading_jinja2() -> AbstractContextManager[None]:
-    """Make a sentence of an import of Jinja2 that fails in the block, see `loading`."""
+    """Return a context that raises a clear error if an import of Jinja2 in it fails. See `loading`."""
     return loading("Jinja2", "jinja2", extra="report")
 
 
 def loading_vl_convert() -> AbstractContextManager[None]:
-    """Make a sentence of an import of vl-convert that fails in the block, see `loading`."""
+    """Return a context that raises a clear error if an import of vl-convert in it fails. See `loading`."""
     return loading("vl-convert-python", "vl_convert", extra="report")
 
 
 def check_extra() -> None:
-    """Raise `MissingExtraError` unless everything is there, before a year is read for nothing."""
+    """Raise `MissingExtraError` if a library is missing. Call it before the snapshots are read."""
     with loading_jinja2():
         import jinja2  # noqa: F401, PLC0415 - an extra
     with loading_vl_convert():

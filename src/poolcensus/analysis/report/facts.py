@@ -1,4 +1,4 @@
-"""What a report says, gathered and not yet written: frozen data."""
+"""The data of a report: frozen classes."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """How many items there are, and their sessions. None where no item says so.
+    """The number of items, and the sums of their sessions. A sum is None if no item has the number.
 
-    `compared` are the sessions in use and the capacity of the items that say both: of others, neither is a
-    share of the other.
+    `compared` is the sessions in use and the capacity of only those items that have both numbers. A share can
+    be computed from these alone.
     """
 
     items: int = 0
@@ -29,13 +29,13 @@ class Use:
 
     @property
     def whole(self) -> int | None:
-        """The capacity that `in_use` is a part of, None where that of some sessions in use is not known."""
+        """The capacity that `in_use` is a part of, or None if some sessions in use have no known capacity."""
         return self.compared[1] if self.compared and self.compared[0] == self.in_use else None
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The items of one region, account, OU, state or error. `name` is what people call it."""
+    """The items of one region, account, OU, state or error. `name` is the name of an account."""
 
     id: str
     name: str | None
@@ -44,9 +44,9 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a snapshot found, in groups. The largest groups come first.
+    """The items of a snapshot, in groups. The largest groups come first.
 
-    `units` is empty where no record says in which OU its account is.
+    `units` are the OUs. It is empty if no record has the OU of its account.
     """
 
     use: Use
@@ -59,7 +59,7 @@ class Contents:
 
 @dataclass(frozen=True, slots=True)
 class TrendPoint:
-    """One snapshot of the trend, and the sessions of its items."""
+    """One snapshot of the trend, and the use of its items."""
 
     info: SnapshotInfo
     use: Use
@@ -67,7 +67,7 @@ class TrendPoint:
 
 @dataclass(frozen=True, slots=True)
 class UnreadSnapshot:
-    """A snapshot that could not be read to its end, and why. Nothing of it is in the report."""
+    """A snapshot that could not be read to its end, and the reason. The report has nothing from it."""
 
     id: str
     reason: str
@@ -75,9 +75,9 @@ class UnreadSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """The snapshots that can be compared with the one of the report, which is the last, in their order.
+    """The snapshots of the report's scope, the oldest first. The last is the snapshot of the report.
 
-    `other_scopes` is how many earlier snapshots were asked to cover something else.
+    `other_scopes` is the number of earlier snapshots of other scopes.
     """
 
     points: tuple[TrendPoint, ...]
@@ -87,10 +87,10 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The differences to the snapshot before.
+    """The differences from the snapshot `before`.
 
-    `changes` are the first of them, without the known gaps of both snapshots, and `statistics` counts all.
-    `problem` says why there are none to be had.
+    `changes` are the first differences, without known gaps of both snapshots. `statistics` counts all of
+    them. `problem` says why the snapshots could not be compared, if so.
     """
 
     before: str
@@ -102,12 +102,13 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class WorkItem:
-    """An item that has to be dealt with, and when it was seen and seen in use.
+    """An item that someone has to deal with, and when it was last seen and used.
 
-    `seen` counts the snapshots that list it, from `first_seen` to `last_seen`, and `told` those of them that
-    say how many sessions it had. `last_used` is when the newest of them in which it had sessions was taken,
-    None where there is none. `details` are the values of the operation's columns. `missing` says why the item
-    can't be listed in the newest snapshot: the outcome of its target; None for an item that is there.
+    `seen` is the number of snapshots that list it. The first and the last of them started at `first_seen` and
+    `last_seen`. `told` is how many of them say how many sessions the item had. `last_used` is the start of
+    the newest one in which it had sessions, or None. `details` are the values of the operation's further
+    columns. `missing` says why the newest snapshot can't list the item, such as the outcome of its target. It
+    is None if the snapshot has it.
     """
 
     account_id: str
@@ -128,12 +129,14 @@ class WorkItem:
 
 @dataclass(frozen=True, slots=True)
 class Worklist:
-    """The items that are left: their numbers, and the first rows by account, region and id.
+    """The items that are left: how many there are, and the first rows, sorted by account, region and ID.
 
-    `total` counts all items, of which `in_use` were in use in the newest snapshot, `used_before` in an
-    earlier one, and `never_used` in none; of the `use_unknown` no snapshot says whether they were. `missing`
-    of them can't be listed in the newest snapshot, of which `hidden` are in targets that it covers. Those in
-    use, used before and never used are None where no item says whether it is in use.
+    `total` is the number of all items. Of these, `in_use` were in use in the newest snapshot, `used_before`
+    only in an earlier one, and `never_used` in none. For `use_unknown` items, no snapshot says whether they
+    were in use. `in_use`, `used_before` and `never_used` are None if this is so for all items.
+
+    `missing` is how many of the items the newest snapshot can't list. Of these, `hidden` are in targets that
+    it covers.
     """
 
     rows: tuple[WorkItem, ...]
@@ -148,9 +151,10 @@ class Worklist:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """All that a report says of the snapshot `info`, whose manifest names the `tool` and the `caller`.
+    """All the data of a report on the snapshot `info`.
 
-    `failures` has no target that failed as the run expected.
+    `caller` is the ARN of the caller in its manifest. `outcomes` has each outcome with whether it is covered,
+    and its number of targets. `failures` are without the targets that failed as a known gap expects.
     """
 
     info: SnapshotInfo
@@ -172,17 +176,17 @@ class Facts:
 
     @property
     def expected(self) -> int:
-        """How many targets failed as a known gap of the run expects."""
+        """The number of targets that failed as a known gap of the run expects."""
         return self.info.targets - self.info.covered - self.info.failed
 
     @property
     def end_of_support(self) -> EndOfSupport | None:
-        """When AWS ends support for the items."""
+        """When AWS ends support for the items, or None if no date is known."""
         return self.facets.end_of_support
 
     @property
     def days_left(self) -> int | None:
-        """Whole days from when the report was made to the last day of support; negative after it."""
+        """Days from the day of the report to the last day of support. Negative after that day."""
         if self.end_of_support is None:
             return None
         today: date = self.made_at.date()

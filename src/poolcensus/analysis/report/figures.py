@@ -1,4 +1,4 @@
-"""The figures of the page: what each chart draws, and the table of its values."""
+"""Makes the figures of the page: charts, each with the table of its values."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Figure(NamedTuple):
-    """A chart with its caption, None where there is nothing to draw, and the table of its values."""
+    """A chart with its caption, and the table of its values. `svg` is None if there is nothing to draw."""
 
     title: str
     caption: str
@@ -36,7 +36,7 @@ class Figure(NamedTuple):
 
 
 class Chart(NamedTuple):
-    """A chart with its caption. Its values are in a table that it shares."""
+    """A chart with its caption. Its values are in a table that it shares with other charts."""
 
     title: str
     caption: str
@@ -59,7 +59,7 @@ def outcomes(facts: Facts) -> Figure:
 
 
 def contents(facts: Facts) -> Iterator[Figure]:
-    """Yield what is there, by region, account, OU, state and error."""
+    """Yield the items of the snapshot by region, account, OU, state and error."""
     found, items = facts.contents, facts.operation.items
     use = ""
     if found.use.compared is not None:
@@ -126,7 +126,7 @@ def _share(compared: tuple[int, int] | None) -> str:
 
 
 def trend(facts: Facts) -> list[Chart]:
-    """Return the charts over time, none where there is one snapshot only."""
+    """Return the charts over time. With a single snapshot there are none."""
     points = facts.history.points
     if len(points) < 2:
         return []

@@ -1,4 +1,4 @@
-"""Gathers all that a report says, from the snapshots at a destination."""
+"""Gathers the data of a report from the snapshots at a destination."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
     from poolcensus.snapshot import Snapshot
 
 MOST_CHANGES: Final = 5_000
-"""Of these, a page has as many as its size allows. More are counted, and not kept in memory."""
+"""How many changes are kept in memory. More are only counted. A page shows as many as fit into its size."""
 MOST_ACCOUNTS: Final = 50_000
-"""An organization has no more: https://docs.aws.amazon.com/organizations/latest/userguide/orgs_reference_limits.html"""
+"""The most that an organization can have: https://docs.aws.amazon.com/organizations/latest/userguide/orgs_reference_limits.html"""
 
 
 def gather(snapshot: Snapshot, now: datetime, settings: Settings | None) -> Facts:
-    """Return all that a report says of a snapshot, as of `now`. Blocks.
+    """Return the data of a report on a snapshot, as of `now`. Blocks.
 
-    Raises `SnapshotError` where the snapshot can't be read, and `DestinationError` or another `FatalError`
-    where a bucket can't. Earlier snapshots that can't be read are named in the facts.
+    Raises `SnapshotError` if the snapshot can't be read, and `DestinationError` or another `FatalError` if a
+    bucket can't be read. Earlier snapshots that can't be read are in the result, with the reason.
     """
     dest = _destination(snapshot)
     earlier, unreadable, others = _earlier(snapshot, dest, settings)
@@ -75,7 +75,7 @@ def gather(snapshot: Snapshot, now: datetime, settings: Settings | None) -> Fact
 
 
 def _destination(snapshot: Snapshot) -> str:
-    """Return where a snapshot stands, and others perhaps beside it."""
+    """Return the destination that the snapshot is in."""
     if snapshot.path is not None:
         return str(snapshot.path.resolve().parent)
     return snapshot.location.rpartition("/")[0]
@@ -84,9 +84,10 @@ def _destination(snapshot: Snapshot) -> str:
 def _earlier(
     snapshot: Snapshot, dest: str, settings: Settings | None
 ) -> tuple[list[Snapshot], Mapping[str, str], int]:
-    """Return the snapshots before this one that it can be compared with, the newest first.
+    """Return the earlier snapshots of the same scope, the newest first.
 
-    And why others before it can't be read, and how many were asked to cover something else.
+    Also returns the reasons why other earlier snapshots can't be read, by ID, and the number of earlier
+    snapshots of other scopes.
     """
     series = open_series(dest, settings=settings)
     before = [

@@ -1,4 +1,4 @@
-"""A walk over many snapshots, the newest first, that keeps a few values for each item."""
+"""Reads many snapshots, the newest first, and keeps a few values for each item."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 
 
 class Sighting:
-    """An item in the snapshots that list it, each a number: 0 is the newest, and they count backwards.
+    """When an item was seen. Snapshots are numbered backwards from 0, the newest.
 
-    `used` is the newest in which it had sessions, None where none is; `told` counts those that say how many.
+    `first` and `last` are the oldest and the newest snapshot that lists the item. `seen` is how many list it,
+    and `told` is how many of these say how many sessions it had. `in_use` is the number in snapshot `last`,
+    or None. `used` is the newest snapshot in which it had sessions, or None.
     """
 
     __slots__ = ("first", "in_use", "last", "seen", "told", "used")
@@ -35,7 +37,7 @@ class Sighting:
 
 
 class Walk(NamedTuple):
-    """What a walk has found. The numbers in `sightings` are indices of `snapshots`."""
+    """The result of a walk. The numbers in `sightings` are indices into `snapshots` and `points`."""
 
     snapshots: tuple[Snapshot, ...]
     points: tuple[TrendPoint, ...]
@@ -44,10 +46,11 @@ class Walk(NamedTuple):
 
 
 def walk(snapshots: Sequence[Snapshot], facets: Facets) -> Walk:
-    """Read the snapshots, the newest of which comes first. Blocks.
+    """Read the snapshots, which are given with the newest first. Blocks.
 
-    Memory grows with the items, and with one snapshot. One that can't be read to its end counts for nothing
-    and is named, unless it is the newest: that raises what `Snapshot.pools` does.
+    Memory grows with the number of distinct items, and holds one snapshot's values at a time. A snapshot that
+    can't be read to its end is left out, and is in `unread` of the result. If it is the newest one, this
+    raises what `Snapshot.pools` raises.
     """
     reader = ActivityReader(snapshots[0].schema, facets)
     read: list[Snapshot] = []

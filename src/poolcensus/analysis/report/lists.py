@@ -1,4 +1,4 @@
-"""The lists of the page: what could not be read, what changed, and what is left to do."""
+"""Makes the lists of the page: what could not be read, what changed, and which items are left."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class CauseSection(NamedTuple):
-    """Accounts that could not be read for one cause, and what would mend it."""
+    """The accounts that could not be read for one cause, and what to do about it."""
 
     title: str
     remedy: list[tuple[str, bool]]
@@ -43,7 +43,7 @@ class CauseSection(NamedTuple):
 
 
 def causes(facts: Facts) -> list[CauseSection]:
-    """Return the accounts that could not be read, by cause: those of most accounts first."""
+    """Return the accounts that could not be read, by cause. The cause with the most accounts comes first."""
     commands, budget = Commands(facts), FAILURE_BYTES
     made = []
     for at, group in enumerate(facts.failures):
@@ -66,7 +66,7 @@ def causes(facts: Facts) -> list[CauseSection]:
 
 
 def skipped(facts: Facts) -> Table:
-    """Return the accounts that were not asked."""
+    """Return the accounts that the run skipped."""
     rows = (row(cell(each.name or each.id, each.id), each.reason) for each in facts.skipped)
     headings = (Heading("Account"), Heading("Reason"))
     command = Commands(facts).show("--json")
@@ -76,7 +76,7 @@ def skipped(facts: Facts) -> Table:
 
 
 def changes(facts: Facts, comparison: Comparison) -> Table:
-    """Return the differences to the snapshot before."""
+    """Return the differences from the snapshot before."""
     statistics = comparison.statistics
     total = 0
     if statistics is not None:
@@ -111,7 +111,7 @@ def _shown(value: JsonValue) -> str:
 
 
 def worklist(facts: Facts) -> Table:
-    """Return the items that are left, by account, region and id."""
+    """Return the items that are left, sorted by account, region and ID."""
     facets, listed = facts.facets, facts.worklist
     has_use = listed.in_use is not None
     headings = [Heading(facts.operation.item.capitalize()), Heading("Account"), Heading("Region")]

@@ -1,4 +1,4 @@
-"""Makes a report: facts first, then the page."""
+"""Makes a report: gathers its data, then renders the page."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from poolcensus.snapshot import Snapshot
 from poolcensus.storage.output import output_file
 
 PRIVATE = 0o600
-"""A report names accounts and their pools, as a snapshot does."""
+"""Only the user has access: a report names accounts and their pools, as a snapshot does."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
     """A page about the snapshot `snapshot_id`. It needs no other file, and no network.
 
-    `unread` says by id why other snapshots at the destination are not in it.
+    `unread` has the earlier snapshots that could not be read, by ID, each with the reason.
     """
 
     snapshot_id: str
@@ -31,9 +31,9 @@ class Report:
     unread: Mapping[str, str] = field(default_factory=dict)
 
     def write(self, path: str | os.PathLike[str], *, mode: int = PRIVATE) -> None:
-        """Write the page to a file, which appears whole or stays what it was.
+        """Write the page to a file. If this fails, an existing file is unchanged.
 
-        Raises `DestinationError` where it can't be written.
+        Raises `DestinationError` if the file can't be written.
         """
         with output_file(Path(path), mode) as file:
             file.write(self.html.encode())
@@ -46,14 +46,14 @@ def report(
     settings: Settings | None = None,
     now: datetime | None = None,
 ) -> Report:
-    """Return a report on the snapshot that `ref` names at `dest`: see `Snapshot.open`.
+    """Return a report on the snapshot that `ref` names at `dest`, as for `Snapshot.open`.
 
-    The snapshots before it, where it lies, are its history, as far as they were asked to cover the same. All
-    of them are read. `now`, the present by default, is what the days to the end of support are counted from.
+    Its history is the earlier snapshots of the same scope beside it. All of them are read. The days to the
+    end of support are counted from `now`, by default the current time.
 
-    Raises `MissingExtraError` without the extra `report`, and `SnapshotError` where the snapshot can't be
-    read, `DestinationError` or another `FatalError` where a bucket can't, or where no chart can be drawn.
-    Blocks, for seconds a year.
+    Raises `MissingExtraError` if the extra `report` is not installed, and `SnapshotError` if the snapshot
+    can't be read. Raises `DestinationError` or another `FatalError` if a bucket can't be read, or if a chart
+    can't be drawn. Blocks for seconds if there is a year of snapshots.
     """
     check_extra()
     snapshot = Snapshot.open(ref, dest, settings=settings)

@@ -1,4 +1,4 @@
-"""Items that the newest snapshot can't list: their target is not covered, or can list none."""
+"""Finds items that the newest snapshot can't list: it does not cover their target, or can list none in it."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 def missing_items(
     ledger: Ledger, sightings: Mapping[Key, Sighting], snapshots: Sequence[Snapshot]
 ) -> dict[Key, str]:
-    """Return the items that may be there though the newest snapshot does not list them, with the reason.
+    """Return the items that the newest snapshot does not list, but that may still exist, with the reason.
 
-    `ledger` is that of the newest snapshot, and the numbers of the sightings are indices of `snapshots`. An
-    item is gone where its target was covered, without it, by the newest snapshot or by one after its last
-    sighting. Blocks.
+    Blocks. `ledger` is the ledger of the newest snapshot. The numbers of the sightings are indices into
+    `snapshots`. An item no longer exists if a snapshot after its last sighting covers its target, but does
+    not list the item.
     """
     missing: dict[Key, str] = {}
     for key, sighting in sightings.items():
@@ -43,13 +43,17 @@ def missing_items(
 def _gone(
     missing: Mapping[Key, str], sightings: Mapping[Key, Sighting], snapshots: Sequence[Snapshot]
 ) -> set[Key]:
-    """Return those of the missing items that a snapshot between did not find in a target that it covered."""
+    """Return the missing items that no longer exist.
+
+    Between the item's last sighting and the newest snapshot, another one covered its target, but did not list
+    it.
+    """
     by_target: dict[tuple[str, str], list[Key]] = {}
     for key in missing:
         by_target.setdefault(key[:2], []).append(key)
     gone: set[Key] = set()
     for number in range(1, max((sightings[key].last for key in missing), default=0)):
-        # Of a target, the newest snapshot that covered it decides for all items last seen before.
+        # For each target, the newest snapshot that covered it decides about all items last seen before.
         waiting = {
             target for target, keys in by_target.items() if any(sightings[key].last > number for key in keys)
         }
@@ -62,7 +66,7 @@ def _gone(
 
 
 def _covered(snapshot: Snapshot, targets: set[tuple[str, str]]) -> set[tuple[str, str]]:
-    """Return those of the targets whose items the snapshot knows. None where its ledger can't be read."""
+    """Return the targets whose items the snapshot knows. If its ledger can't be read, there are none."""
     try:
         return {
             target

@@ -1,4 +1,4 @@
-"""The page: the template filled with the sections, in which everything from a snapshot is text."""
+"""Renders the page from its template. Everything from a snapshot is escaped as text."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
     from poolcensus.analysis.report.facts import Facts
 
-# The reasons are sentences; a page has room for a few.
+# The reasons are whole sentences, so the page shows only a few.
 _UNREAD_SHOWN: Final = 20
 
 
 def render_page(facts: Facts) -> str:
-    """Return the page, as HTML. Raises `MissingExtraError` without the extra `report`."""
+    """Return the page as HTML. Raises `MissingExtraError` if the extra `report` is not installed."""
     environment = _environment()
     style, script = (_asset(name) for name in ("report.css", "report.js"))
     history, comparison = facts.history, facts.comparison
@@ -53,9 +53,10 @@ def render_page(facts: Facts) -> str:
 
 
 def content_policy(style: str, script: str) -> str:
-    """Return the policy under which the page loads nothing, and runs this script and no other.
+    """Return a content security policy under which the page loads nothing, and runs only this script.
 
-    The icon is an empty one in the page itself, without which a browser asks the server of the page for one.
+    It allows images from `data:` for the page's empty icon. Without that icon, a browser asks the server for
+    one.
     """
     return (
         f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; img-src data:;"
@@ -65,7 +66,7 @@ def content_policy(style: str, script: str) -> str:
 
 @cache
 def _environment() -> Environment:
-    # Kept with its template, which takes a third of a page's time to compile.
+    # Cached with its compiled template. Compiling takes a third of the time of a page.
     with loading_jinja2():
         import jinja2  # noqa: PLC0415 - an extra
     environment = jinja2.Environment(

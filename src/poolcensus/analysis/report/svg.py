@@ -1,4 +1,4 @@
-"""Renders Vega-Lite as SVG for the page: in the colours of its style sheet, and with nothing active."""
+"""Renders Vega-Lite as SVG for the page, in the colours of its style sheet and without active content."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from poolcensus.format.codec import dumps
 if TYPE_CHECKING:
     from poolcensus.model import JsonObject
 
-# Vega calculates with colours, and knows no variables of CSS: each stands for one until the SVG is there.
+# Vega computes with colours, and does not accept CSS variables. Each of these colours is replaced by a
+# variable in the finished SVG.
 USE: Final = "#a10001"
 SECOND: Final = "#a10002"
 WARN: Final = "#a10003"
@@ -32,7 +33,8 @@ _VARIABLES: Final = {
     MUTED: "var(--muted)",
 }
 _NAMESPACE: Final = "http://www.w3.org/2000/svg"
-# What a picture needs. No style, which the page's policy forbids, and no links, events or roles.
+# The attributes that a chart needs. Styles are left out because the page's policy forbids them, and so are
+# links, events and roles.
 _ATTRIBUTES: Final = frozenset(
     {
         "d", "fill", "fill-opacity", "font-size", "height", "opacity", "stroke", "stroke-dasharray",
@@ -44,16 +46,19 @@ _ELEMENTS: Final = frozenset({"svg", "g", "path", "line", "text", "rect"})
 _NOTHING: Final = frozenset({"", "M0,0h0v0h0Z"})
 _FRACTION: Final = re.compile(r"(\.\d)\d+")
 _GEOMETRY: Final = frozenset({"d", "transform", "x2", "y2"})
-# Of the Vega-Lite versions that come with the library: the oldest that all releases have that are allowed.
+# A version of Vega-Lite. The library includes several. This is the oldest that all its allowed releases
+# include.
 _VERSION: Final = "5.20"
-# As measured with vl-convert 1.9, whose V8 keeps half of it: it wants that aligned to its own size.
+# Bytes of address space, measured with vl-convert 1.9. Its V8 keeps half of this, which must be aligned to
+# its own size.
 _ADDRESS_SPACE: Final = 64 << 30
 
 
 def render(spec: JsonObject) -> str:
-    """Return the SVG of a chart, to stand in an HTML page. Takes a second the first time.
+    """Return the SVG of a chart, for an HTML page. The first call takes a second.
 
-    Raises `MissingExtraError` without the extra `report`, and `FatalError` where it can't be drawn.
+    Raises `MissingExtraError` if the extra `report` is not installed, and `FatalError` if the chart can't be
+    drawn.
     """
     with loading_vl_convert():
         import vl_convert  # noqa: PLC0415 - an extra
@@ -61,21 +66,21 @@ def render(spec: JsonObject) -> str:
     try:
         drawn = vl_convert.vegalite_to_svg(dumps(spec).decode(), vl_version=_VERSION, show_warnings=False)
     except ValueError as error:
-        # What follows is a stack in JavaScript.
+        # The further lines are a stack trace of JavaScript.
         said = " ".join(str(error).splitlines()[:2])
         raise FatalError(f"Could not draw a chart: {said}") from error
     root = ET.fromstring(drawn)  # noqa: S314 - the library wrote it, and escapes what it is given
     _keep_the_picture(root)
-    # What it shows is said by the figure's caption and by the table beside it.
+    # Screen readers skip the chart. The caption and the table beside it say the same.
     root.set("aria-hidden", "true")
     root.set("focusable", "false")
     return ET.tostring(root, encoding="unicode")
 
 
-# Once: what V8 has reserved stays reserved.
+# Checked only once, because V8 keeps what it has reserved.
 @cache
 def _check_address_space() -> None:
-    """Raise `FatalError` where a limit forbids what V8 reserves: without that, it ends the process."""
+    """Raise `FatalError` if a limit is below what V8 reserves. V8 would end the process instead."""
     if resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY:
         return
     try:

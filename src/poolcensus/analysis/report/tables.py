@@ -1,4 +1,4 @@
-"""Tables of the page: cells of bounded length, and as many rows as a number of bytes has room for."""
+"""The tables of the page. They limit the length of cells, and the number of rows by their size in bytes."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 LONGEST: Final = 160
-"""Names come from others, and may be as long as a file. AWS's own limits are below this."""
+"""The most characters of a name. Names in a file can have any length. AWS's own limits are below this."""
 LONGEST_SENTENCE: Final = 2_000
-"""Of a sentence that names a path or the first accounts of many. With names as AWS allows it stays whole."""
+"""The most characters of a sentence that names a path or several accounts. Names that AWS allows fit in."""
 
-# A region, an ID or a name of AWS's own making is shorter, and stays whole.
+# The most characters on one line of a cell. Regions, IDs and AWS's own names are shorter.
 _LINE: Final = 34
 
-# Bytes of HTML for the rows of each table. Together with all else they stay below 5 MB, which a browser opens
-# at once and a mail takes.
+# The most bytes of HTML for the rows of each table. With the rest of the page they stay below 5 MB, which
+# browsers open immediately, and which fits into a mail.
 FEW_BYTES: Final = 60_000
 SKIPPED_BYTES: Final = 180_000
 TREND_BYTES: Final = 300_000
@@ -28,35 +28,35 @@ CHANGE_BYTES: Final = 350_000
 FAILURE_BYTES: Final = 400_000
 WORKLIST_BYTES: Final = 2_700_000
 
-# What HTML makes of the characters that mean something there, and of others in UTF-8.
+# How many bytes escaping in HTML may add to each of these characters, at most.
 _ESCAPED: Final = {"&": 5, "<": 4, ">": 4, '"': 5, "'": 5}
-# The tags of a row, of a cell and of its second line, each with its longest attribute.
+# Bytes of the tags of a row, of a cell and of its second line, each with its longest attribute.
 _ROW_BYTES: Final = 18
 _CELL_BYTES: Final = 16
 _SMALL_BYTES: Final = 15
 
 
 class Heading(NamedTuple):
-    """The head of a column. Numbers are aligned to the right, and sorted as such."""
+    """The heading of a column. Columns of numbers are aligned to the right, and sorted as numbers."""
 
     title: str
     is_number: bool = False
 
 
 class Cell(NamedTuple):
-    """A cell: what it says, and a second line in small print."""
+    """A cell: its text, and a second line in small print."""
 
     text: str
     small: str = ""
 
     @property
     def is_long(self) -> bool:
-        """Whether it needs more than one line of a column: IDs and names as a rule don't."""
+        """Whether the cell needs more than one line for a text. IDs and names usually don't."""
         return len(self.text) > _LINE or len(self.small) > _LINE
 
 
 class Row(NamedTuple):
-    """A row. `kinds` are the words that the page filters by, with blanks between them."""
+    """A row. `kinds` are the words that the page filters by, separated by spaces."""
 
     cells: tuple[Cell, ...]
     kinds: str = ""
@@ -64,7 +64,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table of the page. `left_out` counts the rows that had no room, which `command` lists."""
+    """A table of the page. `left_out` is the number of rows that did not fit. `command` lists all rows."""
 
     id: str
     caption: str
@@ -75,7 +75,7 @@ class Table:
 
 
 def short(text: object, longest: int = LONGEST) -> str:
-    """Return text that can be seen, cut where it is very long."""
+    """Return the text with only printable characters. If it is very long, it is cut."""
     said = "" if text is None else str(text)
     if len(said) <= longest:
         return printable(said)
@@ -83,17 +83,20 @@ def short(text: object, longest: int = LONGEST) -> str:
 
 
 def sentence(text: object) -> str:
-    """Return a sentence, which ends with what it is about: it is cut only where names in it are no names."""
+    """Return a sentence with only printable characters.
+
+    It is cut much later than a name, because the end of a sentence matters.
+    """
     return short(text, LONGEST_SENTENCE)
 
 
 def cell(text: object, small: object = "") -> Cell:
-    """Return a cell of values from others."""
+    """Return a cell. Long texts are cut."""
     return Cell(short(text), short(small))
 
 
 def row(*cells: object) -> Row:
-    """Return a row of cells, or of values."""
+    """Return a row of cells. Other values are made into cells."""
     return Row(tuple(each if isinstance(each, Cell) else cell(each) for each in cells))
 
 
@@ -109,7 +112,7 @@ def table(
 ) -> Table:
     """Return a table with as many of the rows as fit into `budget` bytes of HTML.
 
-    `beyond` counts rows that nobody has kept.
+    `beyond` is the number of further rows that are not in `rows`.
     """
     fitting: list[Row] = []
     left_out = beyond
@@ -123,7 +126,7 @@ def table(
 
 
 def size_of(wanted: Row) -> int:
-    """Return how many bytes a row takes in the page at most."""
+    """Return the most bytes that a row can take in the page."""
     texts = sum(
         _bytes(each.text) + (_SMALL_BYTES + _bytes(each.small) if each.small else 0) for each in wanted.cells
     )

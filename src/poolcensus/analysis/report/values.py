@@ -1,4 +1,4 @@
-"""Values of items as a service sent them, of which any may be missing or of another type."""
+"""Reads values of items as a service returned them. Any value may be missing or have another type."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
 
 def count_or_none(value: object) -> int | None:
-    """Return a value that is a count, None for any other."""
+    """Return the value if it is a count, or None."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 def as_text(value: object) -> str:
-    """Return a value as text; what is no text as JSON."""
+    """Return a value as text. None becomes an empty text, and other types become JSON."""
     if value is None:
         return ""
     return value if isinstance(value, str) else dumps(value).decode()
 
 
 def error_codes(item: JsonObject, facets: Facets) -> frozenset[str]:
-    """Return the kinds of error that an item has."""
+    """Return the error codes of an item."""
     found = value_at(item, facets.errors)
     if not isinstance(found, list):
         return frozenset()
@@ -37,7 +37,7 @@ def error_codes(item: JsonObject, facets: Facets) -> frozenset[str]:
 
 
 class Sum:
-    """Adds up the use of items. What none of them says stays None."""
+    """Adds up the use of items. A sum stays None as long as no item has the number."""
 
     __slots__ = ("capacity", "compared", "in_use", "items")
 
@@ -48,7 +48,7 @@ class Sum:
         self.compared: tuple[int, int] | None = None
 
     def add(self, in_use: int | None, capacity: int | None) -> None:
-        """Count an item."""
+        """Add an item with its sessions in use and its capacity, each None if not known."""
         self.items += 1
         if in_use is not None:
             self.in_use = (self.in_use or 0) + in_use

@@ -1,4 +1,4 @@
-"""What the page says in sentences."""
+"""The sentences and formats of the page."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ OUTCOMES: Final = {
 
 
 def number(value: int | None) -> str:
-    """Return a number with thousands separators, and nothing for None."""
+    """Return a number with thousands separators, or an empty text for None."""
     return "" if value is None else f"{value:,}"
 
 
@@ -52,7 +52,7 @@ def minute(moment: datetime) -> str:
 
 
 def verdict(facts: Facts) -> str:
-    """Return whether the census is whole."""
+    """Return sentences on whether the census is complete."""
     info = facts.info
     gaps, accounts = (
         info.targets - info.covered,
@@ -82,7 +82,7 @@ def verdict(facts: Facts) -> str:
 
 
 def _hidden(facts: Facts) -> str:
-    """Return what a census that is whole can't say, as a further sentence."""
+    """Return a further sentence on earlier items that a complete census can't list, or an empty text."""
     hidden = facts.worklist.hidden
     if not hidden:
         return ""
@@ -95,7 +95,7 @@ def _all(targets: int) -> str:
 
 
 def period(history: History) -> str:
-    """Return how many snapshots there are, and of which time."""
+    """Return the number of snapshots, and the days of the first and the last."""
     points = history.points
     first, last = day(points[0].info.started_at), day(points[-1].info.started_at)
     if len(points) == 1:
@@ -104,7 +104,7 @@ def period(history: History) -> str:
 
 
 def sightings(item: WorkItem) -> str:
-    """Return in how many snapshots an item was seen, in how many of them without its use, and when."""
+    """Return in how many snapshots an item was seen and when, and how many of them don't say its use."""
     first, last = day(item.first_seen), day(item.last_seen)
     silent = f", {item.seen - item.told:,} of them without its use" if 0 < item.told < item.seen else ""
     if item.seen == 1 or first == last:
@@ -114,17 +114,17 @@ def sightings(item: WorkItem) -> str:
 
 
 def regions_of(account: FailedAccount) -> str:
-    """Return the region of an account that failed, or how many they are."""
+    """Return the region of an account that failed, or the number of its regions if there are several."""
     return account.region if account.regions == 1 else counted(account.regions, "region")
 
 
 def parts_of(text: str) -> list[tuple[str, bool]]:
-    """Return a sentence in parts, each with whether it is the name of a setting."""
+    """Return a sentence in parts, each with whether it is in backticks: the name of a setting."""
     return [(part, at % 2 == 1) for at, part in enumerate(_CODE.split(text)) if part]
 
 
 def time_left(days: int) -> str:
-    """Return how long the support still lasts, as the end of a sentence."""
+    """Return how long support still lasts, as the end of a sentence."""
     if days < 0:
         return f", {counted(-days, 'day')} ago"
     return ", which is today" if days == 0 else f": {counted(days, 'day')} left"

@@ -1,4 +1,4 @@
-"""The items that are left to deal with, each with when it was seen and seen in use."""
+"""Lists the items that are left to deal with, each with when it was last seen and used."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from poolcensus.operations import Facets
 
 MOST_ROWS: Final = 20_000
-"""Of these, a page has as many as its size allows. More are not kept in memory."""
+"""How many rows are kept in memory. A page shows as many as fit into its size."""
 
 
 def worklist(
@@ -28,10 +28,10 @@ def worklist(
     missing: Mapping[Key, str],
     facets: Facets,
 ) -> Worklist:
-    """Return the items of the newest snapshot, and those that are missing from it with the reason.
+    """Return the items of the newest snapshot, and those that are missing from it, with the reason.
 
-    Reads the records of the snapshots once more that list the newest record of an item. Blocks, and raises
-    as `Snapshot.pools`.
+    Each snapshot that has the newest record of an item is read once more. Blocks, and raises what
+    `Snapshot.pools` raises.
     """
     left = {key: each for key, each in walk.sightings.items() if each.last == 0 or key in missing}
     chosen = {*nsmallest(MOST_ROWS, left)}
