@@ -78,9 +78,7 @@ def skipped(facts: Facts) -> Table:
 def changes(facts: Facts, comparison: Comparison) -> Table:
     """Return the differences from the snapshot before."""
     statistics = comparison.statistics
-    total = 0
-    if statistics is not None:
-        total = statistics.found
+    total = 0 if statistics is None else statistics.found
     item = facts.operation.item.capitalize()
     headings = (Heading("Change"), Heading(item), Heading("Account"), Heading("Region"), Heading("What"))
     return table(
