@@ -47,15 +47,16 @@ def select_one(
     ref: str | os.PathLike[str], dest: str | os.PathLike[str], settings: Settings | None
 ) -> Selection:
     """Return the snapshot that `ref` names. Takes and raises what `Snapshot.open` does."""
+    in_dest = isinstance(ref, str) and is_looked_up(ref)
     try:
         snapshot = Snapshot.open(ref, dest, settings=settings)
     except SnapshotError:
-        if isinstance(ref, str) and is_looked_up(ref):
+        if in_dest:
             _check_any(open_series(dest, settings=settings), dest)
         raise
 
     def find_pairs() -> tuple[Pair, ...]:
-        series = open_series(_home_of(snapshot, ref, dest), settings=settings)
+        series = open_series(dest if in_dest else home_of(snapshot), settings=settings)
         return tuple(each for each in _pairs(series.snapshots) if each[1].id == snapshot.id)
 
     return Selection((snapshot,), snapshot.manifest.operation, {}, find_pairs)
@@ -123,12 +124,8 @@ def _pairs(snapshots: Iterable[Snapshot]) -> list[Pair]:
     )
 
 
-def _home_of(
-    snapshot: Snapshot, ref: str | os.PathLike[str], dest: str | os.PathLike[str]
-) -> str | os.PathLike[str]:
-    """Return the destination that the snapshot is in, where its earlier ones are looked for."""
-    if isinstance(ref, str) and is_looked_up(ref):
-        return dest
+def home_of(snapshot: Snapshot) -> str:
+    """Return the destination that a snapshot is in."""
     if snapshot.path is not None:
-        return snapshot.path.resolve().parent
+        return str(snapshot.path.resolve().parent)
     return snapshot.location.rpartition("/")[0]

@@ -12,6 +12,7 @@ from poolcensus.analysis.report.facts import Comparison, Facts, History, UnreadS
 from poolcensus.analysis.report.history import walk
 from poolcensus.analysis.report.missing import missing_items
 from poolcensus.analysis.report.worklist import worklist
+from poolcensus.analysis.selection import home_of
 from poolcensus.errors import SnapshotError
 from poolcensus.operations import facets_of, operation_named
 from poolcensus.results.expected_failures import KnownGaps
@@ -38,7 +39,7 @@ def gather(snapshot: Snapshot, now: datetime, settings: Settings | None) -> Fact
     Raises `SnapshotError` if the snapshot can't be read, and `DestinationError` or another `FatalError` if a
     bucket can't be read. Earlier snapshots that can't be read are in the result, with the reason.
     """
-    dest = _destination(snapshot)
+    dest = home_of(snapshot)
     earlier, unreadable, others = _earlier(snapshot, dest, settings)
     manifest = snapshot.manifest
     facets = facets_of(manifest.operation)
@@ -72,13 +73,6 @@ def gather(snapshot: Snapshot, now: datetime, settings: Settings | None) -> Fact
             comparison=_comparison(found.snapshots[1], snapshot) if len(found.snapshots) > 1 else None,
             worklist=worklist(found, missing, facets),
         )
-
-
-def _destination(snapshot: Snapshot) -> str:
-    """Return the destination that the snapshot is in."""
-    if snapshot.path is not None:
-        return str(snapshot.path.resolve().parent)
-    return snapshot.location.rpartition("/")[0]
 
 
 def _earlier(
