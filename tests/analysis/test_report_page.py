@@ -20,9 +20,8 @@ from hypothesis import strategies as st
 from analysis.days import NOW, facts_of, manifest_of, used, write_days
 from analysis.two_snapshots import key, pool, write
 from poolcensus import Report, report
-from poolcensus.analysis.report import gather, lists, tables
+from poolcensus.analysis.report import commands, gather, lists, tables
 from poolcensus.analysis.report.charts import Bar, Line, bar_chart, line_chart, spread
-from poolcensus.analysis.report.commands import Commands
 from poolcensus.analysis.report.tables import Cell, Row, short, size_of
 from poolcensus.model import HIDING, KnownGap, OperationInfo, Outcome, SkippedAccount
 
@@ -489,7 +488,7 @@ def test_labels_leave_the_chart_its_width() -> None:
 def test_a_command_names_a_destination_that_is_long(tmp_path: Path) -> None:
     dest = tmp_path / ("it's " + "d" * 200)
     write_days(dest, {key(1): []})
-    words = shlex.split(Commands(facts_of(dest)).snapshots())
+    words = shlex.split(commands.snapshots(facts_of(dest)))
     assert words == ["poolcensus", "snapshots", "--dest", str(dest)]
 
 

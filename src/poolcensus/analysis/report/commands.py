@@ -11,23 +11,20 @@ if TYPE_CHECKING:
     from poolcensus.analysis.report.facts import Facts
 
 
-class Commands:
-    """Builds commands about the snapshot of a report."""
+def show(facts: Facts, options: str) -> str:
+    """Return a command that shows the snapshot of a report with these options."""
+    return _command(facts, f"show {facts.info.id} {options}")
 
-    def __init__(self, facts: Facts) -> None:
-        self._facts = facts
 
-    def show(self, what: str) -> str:
-        """Return a command that shows the snapshot. `what` are further arguments."""
-        return self._command(f"show {self._facts.info.id} {what}")
+def diff(facts: Facts, before: str) -> str:
+    """Return a command that compares the snapshot of a report with the snapshot `before`."""
+    return _command(facts, f"diff {before} {facts.info.id}")
 
-    def diff(self, before: str) -> str:
-        """Return a command that compares the snapshot with the snapshot `before`."""
-        return self._command(f"diff {before} {self._facts.info.id}")
 
-    def snapshots(self) -> str:
-        """Return a command that lists the snapshots at the destination."""
-        return self._command("snapshots")
+def snapshots(facts: Facts) -> str:
+    """Return a command that lists the snapshots at the destination."""
+    return _command(facts, "snapshots")
 
-    def _command(self, words: str) -> str:
-        return f"poolcensus {words.strip()} --dest {shlex.quote(printable(self._facts.dest))}"
+
+def _command(facts: Facts, words: str) -> str:
+    return f"poolcensus {words} --dest {shlex.quote(printable(facts.dest))}"

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from poolcensus.analysis.report import wording
+from poolcensus.analysis.report import commands, wording
 from poolcensus.analysis.report.charts import MOST_BARS, Bar, Line, bar_chart, line_chart
-from poolcensus.analysis.report.commands import Commands
 from poolcensus.analysis.report.tables import (
     ACCOUNT_BYTES,
     FEW_BYTES,
@@ -113,7 +112,7 @@ def _groups(
         headings,
         rows,
         budget=ACCOUNT_BYTES if table_id == "account" else FEW_BYTES,
-        command=Commands(facts).show("--pools --json"),
+        command=commands.show(facts, "--pools --json"),
     )
     svg = bar_chart(bars) if bars else None
     if len(bars) > MOST_BARS:
@@ -173,5 +172,5 @@ def trend_table(facts: Facts) -> Table:
         numbers = [info.covered, info.targets, use.items, *([use.in_use, use.capacity] if has_use else [])]
         when = cell(wording.minute(info.started_at), info.id)
         rows.append(row(when, info.status.value, *map(wording.number, numbers)))
-    command = Commands(facts).snapshots()
+    command = commands.snapshots(facts)
     return table("trend", "Snapshots of this scope", headings, rows, budget=TREND_BYTES, command=command)

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from poolcensus.analysis.causes import cause_of, remedy_of
 from poolcensus.analysis.changes import ChangeKind
-from poolcensus.analysis.report import wording
-from poolcensus.analysis.report.commands import Commands
+from poolcensus.analysis.report import commands, wording
 from poolcensus.analysis.report.tables import (
     CHANGE_BYTES,
     FAILURE_BYTES,
@@ -44,7 +43,7 @@ class CauseSection(NamedTuple):
 
 def causes(facts: Facts) -> list[CauseSection]:
     """Return the accounts that could not be read, by cause. The cause with the most accounts comes first."""
-    commands, budget = Commands(facts), FAILURE_BYTES
+    budget = FAILURE_BYTES
     made = []
     for at, group in enumerate(facts.failures):
         code = f" ({group.code})" if group.code else ""
@@ -55,7 +54,7 @@ def causes(facts: Facts) -> list[CauseSection]:
             (Heading("Account"), Heading("Regions")),
             rows,
             budget=max(budget, 0),
-            command=commands.show("--failures"),
+            command=commands.show(facts, "--failures"),
             beyond=group.accounts - len(group.examples),
         )
         budget -= sum(map(size_of, listed.rows))
@@ -69,7 +68,7 @@ def skipped(facts: Facts) -> Table:
     """Return the accounts that the run skipped."""
     rows = (row(cell(each.name or each.id, each.id), each.reason) for each in facts.skipped)
     headings = (Heading("Account"), Heading("Reason"))
-    command = Commands(facts).show("--json")
+    command = commands.show(facts, "--json")
     return table(
         "skipped", "Accounts that were not asked", headings, rows, budget=SKIPPED_BYTES, command=command
     )
@@ -87,7 +86,7 @@ def changes(facts: Facts, comparison: Comparison) -> Table:
         headings,
         (_change(facts, each) for each in comparison.changes),
         budget=CHANGE_BYTES,
-        command=Commands(facts).diff(comparison.before),
+        command=commands.diff(facts, comparison.before),
         beyond=total - len(comparison.changes),
     )
 
@@ -123,7 +122,7 @@ def worklist(facts: Facts) -> Table:
         headings,
         _work_rows(facts, listed.rows, has_use=has_use),
         budget=WORKLIST_BYTES,
-        command=Commands(facts).show("--pools --json"),
+        command=commands.show(facts, "--pools --json"),
         beyond=listed.total - len(listed.rows),
     )
 

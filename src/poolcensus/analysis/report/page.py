@@ -8,8 +8,7 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final
 
-from poolcensus.analysis.report import figures, lists, wording
-from poolcensus.analysis.report.commands import Commands
+from poolcensus.analysis.report import commands, figures, lists, wording
 from poolcensus.analysis.report.extra import loading_jinja2
 from poolcensus.analysis.report.tables import sentence, short
 from poolcensus.format.text import counted
@@ -46,7 +45,7 @@ def render_page(facts: Facts) -> str:
         period=wording.period(history),
         unread=history.unread[:_UNREAD_SHOWN],
         more_unread=len(history.unread[_UNREAD_SHOWN:]),
-        snapshots_command=Commands(facts).snapshots(),
+        snapshots_command=commands.snapshots(facts),
         changes=lists.changes(facts, comparison) if comparison is not None else None,
         worklist=lists.worklist(facts),
     )
