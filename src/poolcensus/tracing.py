@@ -15,6 +15,7 @@ from poolcensus.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
 
     from opentelemetry.trace import Span, Tracer
 
@@ -50,18 +51,13 @@ class Tracing:
         self._status = Status
         self._error = StatusCode.ERROR
 
-    @contextmanager
-    def run(self, operation: str) -> Iterator[Span]:
-        """Yield the span of a run over all targets, which ends with the block."""
-        with self._span(_RUN, {"poolcensus.operation": operation}) as span:
-            yield span
+    def run(self, operation: str) -> AbstractContextManager[Span]:
+        """Start the span of a run over all targets. It ends with the block."""
+        return self._span(_RUN, {"poolcensus.operation": operation})
 
-    @contextmanager
-    def target(self, target: Target) -> Iterator[Span]:
-        """Yield the span of one target, which ends with the block."""
-        attributes = {"cloud.account.id": target.account.id, "cloud.region": target.region}
-        with self._span(_TARGET, attributes) as span:
-            yield span
+    def target(self, target: Target) -> AbstractContextManager[Span]:
+        """Start the span of one target. It ends with the block."""
+        return self._span(_TARGET, {"cloud.account.id": target.account.id, "cloud.region": target.region})
 
     def end_target(self, span: Span, result: TargetResult) -> None:
         """Note how a target ended."""
@@ -71,11 +67,10 @@ class Tracing:
         if not result.outcome.covered:
             span.set_status(self._status(self._error, result.error_message))
 
-    @contextmanager
     def call(
         self, service: str, method: str, *, account_id: str | None, region: str, host: str, resent: int
-    ) -> Iterator[Span]:
-        """Yield the span of one attempt at a call, by the conventions for AWS SDKs and HTTP clients.
+    ) -> AbstractContextManager[Span]:
+        """Start the span of one attempt at a call, by the conventions for AWS SDKs and HTTP clients.
 
         https://opentelemetry.io/docs/specs/semconv/cloud-providers/aws-sdk/
         """
@@ -90,8 +85,7 @@ class Tracing:
             attributes["cloud.account.id"] = account_id
         if resent:
             attributes["http.request.resend_count"] = resent
-        with self._span(f"{service}/{method}", attributes, client=True) as span:
-            yield span
+        return self._span(f"{service}/{method}", attributes, client=True)
 
     def end_call(
         self, span: Span, status: int | None, request_id: str | None, error: CallError | None

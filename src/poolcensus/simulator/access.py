@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
-from poolcensus.simulator.policies import Denial, Layer, Policy, Query, Verdict, decide
+from poolcensus.simulator.policies import Denial, Layer, Policy, PolicySet, Query, Verdict, decide
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from poolcensus.simulator.directory import Directory
     from poolcensus.simulator.members import Members
-    from poolcensus.simulator.policies import Document, PolicySet
+    from poolcensus.simulator.policies import Document
     from poolcensus.simulator.roles import Role, Roles
 
     Context = Mapping[str, tuple[str, ...]]
@@ -32,7 +31,7 @@ class Principal(NamedTuple):
     tags: tuple[tuple[str, str], ...] = ()
 
 
-class Handover(NamedTuple):
+class SessionOptions(NamedTuple):
     """What a caller asks for besides the role when it assumes one."""
 
     external_id: str | None = None
@@ -51,6 +50,8 @@ class Access:
         self._roles = roles
         self._policies = members.config.policies
         self._layers: dict[tuple[str, str | None], tuple[Layer, ...]] = {}
+        # The user whose credentials the simulator hands out.
+        self.caller = Principal(members.caller_account_id, members.caller_arn)
         policies = self._policies
         # Whether a resource may be guarded by a policy that is not the caller's.
         self.guards_resources = any(
@@ -82,7 +83,7 @@ class Access:
         return decide(layers, Query(action, find_resource() or "*", context=context))
 
     def deny_assume(
-        self, principal: Principal, role: Role, asked: Handover, region: str
+        self, principal: Principal, role: Role, asked: SessionOptions, region: str
     ) -> tuple[Denial | None, str] | None:
         """Return what denies that the role is assumed, and which action; None where it is allowed.
 
@@ -99,7 +100,7 @@ class Access:
             actions.append("sts:TagSession")
         context: Context = {
             **self._context(principal, region, role.account),
-            **_asked(asked),
+            **_session_keys(asked),
         }
         for action in actions:
             denial = self._deny_assume(principal, role, action, context)
@@ -157,7 +158,7 @@ class Access:
             if role is not None:
                 return role.policies
         whole = self._policies.of_account(principal.account)
-        return self._policies.caller.over(type(whole)(scp=whole.scp, rcp=whole.rcp))
+        return self._policies.caller.over(PolicySet(scp=whole.scp, rcp=whole.rcp))
 
     def _resource_control(self, account: str) -> Iterable[Layer]:
         document = self._policies.of_account(account).rcp
@@ -188,17 +189,12 @@ class Access:
             context["aws:sourcevpce"] = (ENDPOINT_ID,)
         return context
 
-    @cached_property
-    def caller(self) -> Principal:
-        """The user whose credentials are handed out."""
-        return Principal(self._members.caller_account_id, self._members.caller_arn)
-
 
 def _denies(layer: Layer, query: Query) -> bool:
     return layer.document.verdict(query) is Verdict.DENY
 
 
-def _asked(asked: Handover) -> dict[str, tuple[str, ...]]:
+def _session_keys(asked: SessionOptions) -> dict[str, tuple[str, ...]]:
     context: dict[str, tuple[str, ...]] = {
         f"aws:requesttag/{key.lower()}": (value,) for key, value in asked.tags
     }

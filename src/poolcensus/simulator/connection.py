@@ -393,6 +393,4 @@ class Connection(asyncio.BufferedProtocol):
         """Answer what is not HTTP as a proxy would, after all that came before it, and close."""
         self._refused = True
         self._body = []
-        message = Message()
-        message.refusal, message.keep_alive = status, False
-        self._waiting.append(message)
+        self._waiting.append(Message(refusal=status, keep_alive=False))

@@ -44,17 +44,7 @@ def truth_lines(world: World) -> Iterator[bytes]:
     """Return the world's truth as NDJSON, in pieces of bounded size."""
     buffer = bytearray()
     for target in world.truth():
-        buffer += orjson.dumps(
-            {
-                "account_id": target.account_id,
-                "account_name": target.account_name,
-                "account_status": target.account_status,
-                "region": target.region,
-                "outcome": target.outcome,
-                "pools": target.pools,
-            },
-            option=orjson.OPT_APPEND_NEWLINE,
-        )
+        buffer += orjson.dumps(target, option=orjson.OPT_APPEND_NEWLINE)
         if len(buffer) >= _CHUNK:
             yield bytes(buffer)
             buffer.clear()

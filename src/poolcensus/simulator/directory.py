@@ -42,12 +42,12 @@ class Directory:
 
     root_id = "r-ab12"
 
-    def __init__(self, world: Members) -> None:
-        self._world = world
-        self._salt = f"{world.config.seed}"
+    def __init__(self, members: Members) -> None:
+        self._members = members
+        self._salt = f"{members.config.seed}"
         self.organization_id = f"o-{self._word('organization', 10)}"
-        self._arn = f"arn:{world.partition.name}:organizations::{world.management_account_id}"
-        units = self._grown(world.config.ous) if world.config.ous else _UNITS
+        self._arn = f"arn:{members.partition.name}:organizations::{members.management_account_id}"
+        units = self._grown(members.config.ous) if members.config.ous else _UNITS
         self._unit_ids = {name: f"ou-ab12-{self._word(name, 8)}" for name, _, _ in units}
         self._unit_names = {unit: name for name, unit in self._unit_ids.items()}
         self._parents = {
@@ -55,11 +55,11 @@ class Directory:
         }
         self._slots = [self._unit_ids[name] for name, _, share in units for _ in range(share)]
         # The default tree's shares are percents, and leave two of a hundred accounts to the root.
-        self._places = len(self._slots) + 1 if world.config.ous else 100
+        self._places = len(self._slots) + 1 if members.config.ous else 100
 
     def organization(self) -> JsonObject:
         """Return what DescribeOrganization says."""
-        management = self._world.management_account_id
+        management = self._members.management_account_id
         return {
             "Id": self.organization_id,
             "Arn": f"{self._arn}:organization/{self.organization_id}",
@@ -81,9 +81,9 @@ class Directory:
 
     def account(self, index: int) -> JsonObject:
         """Return what ListAccounts says of the account."""
-        config = self._world.config
-        state = "SUSPENDED" if index in self._world.suspended else "ACTIVE"
-        invited = index % 7 == 0 or index in self._world.invited_without_role
+        config = self._members.config
+        state = "SUSPENDED" if index in self._members.suspended else "ACTIVE"
+        invited = index % 7 == 0 or index in self._members.invited_without_role
         return {
             "Id": account_id(index),
             "Arn": f"{self._arn}:account/{self.organization_id}/{account_id(index)}",
@@ -131,12 +131,12 @@ class Directory:
 
     def parent_of(self, child: str) -> str | None:
         """Return what the account or organizational unit hangs below; None where it does not exist."""
-        index = self._world.index(child)
+        index = self._members.index(child)
         return self._parents.get(child) if index is None else self._home(index)
 
     def tags_of(self, resource: str) -> dict[str, str] | None:
         """Return the resource's tags; None where it does not exist."""
-        index = self._world.index(resource)
+        index = self._members.index(resource)
         if index is None:
             known = resource == self.root_id or self.is_unit(resource)
             return {"managed-by": "platform"} if known else None
@@ -158,7 +158,7 @@ class Directory:
     @cached_property
     def _accounts(self) -> dict[str, list[int]]:
         accounts: dict[str, list[int]] = {}
-        for index in range(self._world.config.accounts):
+        for index in range(self._members.config.accounts):
             accounts.setdefault(self._home(index), []).append(index)
         return accounts
 

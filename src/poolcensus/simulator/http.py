@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import parse_qsl
 
@@ -139,30 +139,20 @@ class Delayed:
     release: Callable[[], None]
 
 
+@dataclass(slots=True)
 class Message:
-    """A request as it came over the wire, before anyone has looked at its signature."""
+    """A request as it came over the wire, before its signature is checked.
 
-    __slots__ = (
-        "body",
-        "headers",
-        "keep_alive",
-        "method",
-        "old",
-        "refusal",
-        "request_id",
-        "request_id_header",
-        "target",
-    )
+    `old` is whether the client speaks HTTP/1.0, which has no chunks. `refusal` is the status of the reply to
+    a request that can't be read, and 0 for any other.
+    """
 
-    def __init__(self) -> None:
-        self.method = ""
-        self.target = b""
-        self.headers: dict[str, str] = {}
-        self.body = b""
-        self.keep_alive = True
-        # Whether the client speaks HTTP/1.0, which has no chunks.
-        self.old = False
-        # The status with which it is refused, where it is none that can be read.
-        self.refusal = 0
-        self.request_id = ""
-        self.request_id_header = "x-amzn-RequestId"
+    method: str = ""
+    target: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    keep_alive: bool = True
+    old: bool = False
+    refusal: int = 0
+    request_id: str = ""
+    request_id_header: str = "x-amzn-RequestId"

@@ -19,6 +19,8 @@ class Members:
         self.config = config
         self.partition = partitions()[config.partition]
         self.regions = config.regions or self.partition.workspaces
+        # Those of the partition that have no WorkSpaces are among them.
+        self.all_regions = tuple(sorted({*self.partition.regions, *self.regions}))
         self._indexes: dict[str, int] = {}
         self._region_set = frozenset(self.regions)
         self._salt = f"{config.seed}".encode()
@@ -56,6 +58,11 @@ class Members:
     def caller_arn(self) -> str:
         """The ARN of the user whose credentials are handed out."""
         return f"arn:{self.partition.name}:iam::{self.caller_account_id}:user/census"
+
+    def manages(self, account: str) -> bool:
+        """Return whether the account is the management account or a delegated administrator."""
+        delegated = self.config.caller == "delegated" and account == self.caller_account_id
+        return delegated or account == self.management_account_id
 
     def index(self, account: str) -> int | None:
         """Return the number of the account; None where it is not of this organization."""

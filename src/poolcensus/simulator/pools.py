@@ -28,7 +28,6 @@ _VARIANTS = 64
 _FIRST_CREATED = 1_719_792_000_000
 _LAST_CREATED = 1_789_000_000_000
 _KNOWN_NAMES = 1000
-_NO_TEMPLATES: list[bytes] = []
 _PLACE = "@@@"
 _HEAD = b'{"PoolId":"wspool-%b","PoolArn":"%b/wspool-%b","PoolName":"%b","DirectoryId":"wsd-%b",'
 _NAMES = (
@@ -126,7 +125,8 @@ class PoolPress:
         bucket = b"%b-%b-%b" % (region, account, triples[(index * MAX_REGIONS + number) % _CHUNK])
         templates: list[bytes] = []
         values: list[bytes] = []
-        block, variant = -1, _NO_TEMPLATES
+        block = -1
+        variant: list[bytes] = []
         for position in range(start, start + count):
             # Variants are of whole blocks, wherever a page begins: a page's cut must not change a pool.
             if position // _BLOCK != block:

@@ -26,30 +26,22 @@ class Roles:
 
     def __init__(self, members: Members) -> None:
         self._members = members
-        config = members.config
-        self._policies = config.policies
-        self._external_ids = config.external_ids
+        self._config = config = members.config
         self.hubs: dict[str, Role] = {}
         before: str | None = members.caller_arn
         for arn in (*config.hub_roles, *config.policies.roles):
             if arn in self.hubs:
                 continue
             account = arn.split(":")[4]
-            chained = arn in config.hub_roles
-            self.hubs[arn] = _role(
-                arn,
-                account,
-                config.policies.of_role(arn, account),
-                config.external_ids.get(arn),
-                before if chained else None,
-            )
+            policies = config.policies.of_role(arn, account)
+            trusts = before if arn in config.hub_roles else None
+            self.hubs[arn] = _role(arn, account, policies, config.external_ids.get(arn), trusts)
             before = arn
         self._last_hub = config.hub_roles[-1] if config.hub_roles else None
 
     def member_arn(self, account: str) -> str:
         """Return the ARN that the census's role has in the account, whether it exists or not."""
-        config = self._members.config
-        name = config.role_names.get(account, config.role_name)
+        name = self._config.role_names.get(account, self._config.role_name)
         return f"arn:{self._members.partition.name}:iam::{account}:role/{name.lstrip('/')}"
 
     def find(self, arn: str) -> Role | None:
@@ -61,18 +53,14 @@ class Roles:
             return hub
         if found is None or index is None or not self._exists(index) or self.member_arn(found[2]) != arn:
             return None
-        return _role(
-            arn,
-            found[2],
-            self._policies.of_account(found[2]),
-            self._external_ids.get(found[2], self._members.config.external_id),
-            self._last_hub,
-        )
+        account, config = found[2], self._config
+        external_id = config.external_ids.get(account, config.external_id)
+        return _role(arn, account, config.policies.of_account(account), external_id, self._last_hub)
 
     def _exists(self, index: int) -> bool:
         members = self._members
         if index == 0:
-            return members.config.management_role
+            return self._config.management_role
         return not (
             index in members.suspended or index in members.no_role or index in members.invited_without_role
         )

@@ -37,6 +37,10 @@ _EVIL = (
     "<script>alert(1)</script>",
 )
 _LONG = 1 << 20
+_CREATED: dict[FaultKind, JsonValue] = {
+    FaultKind.TIMESTAMP_HUGE: 1e30,
+    FaultKind.TIMESTAMP_TEXT: "yesterday",
+}
 
 
 def page_of(request: Request, mint: TokenMint) -> int:
@@ -124,14 +128,9 @@ def _alter(fault: Fault, page: JsonObject, pools: list[JsonValue]) -> None:
     if fault.kind is FaultKind.POOL_WITHOUT_ID:
         page["WorkspacesPools"] = [{"PoolName": "nameless"}, *pools[1:]]
         return
-    created: JsonValue
-    match fault.kind:
-        case FaultKind.TIMESTAMP_HUGE:
-            created = 1e30
-        case FaultKind.TIMESTAMP_TEXT:
-            created = "yesterday"
-        case _:
-            return
+    created = _CREATED.get(fault.kind)
+    if created is None:
+        return
     first = (
         pools[0]
         if pools and isinstance(pools[0], dict)

@@ -20,8 +20,8 @@ from poolcensus.simulator.directory import Directory
 from poolcensus.simulator.members import Members, account_id, account_name
 from poolcensus.simulator.policies import Policy
 from poolcensus.simulator.pools import PoolPress
+from poolcensus.simulator.role_chain import RoleChain
 from poolcensus.simulator.roles import Roles
-from poolcensus.simulator.way import Way
 from poolcensus.simulator.world_config import WorldConfig
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class World(Members):
         self.directory = Directory(self)
         self.roles = Roles(self)
         self.access = Access(self, self.directory, self.roles)
-        self._way = Way(self, self.roles, self.access)
+        self._chain = RoleChain(self, self.roles, self.access)
 
     def role_arn(self, account: str) -> str:
         """Return the ARN of the census's role in the account."""
@@ -80,12 +80,12 @@ class World(Members):
 
     def outcome(self, index: int, region: str) -> Outcome:
         """Return how a census of the account in the region has to end, all else going well."""
-        principal = self._way.principal(index)
+        principal = self._chain.principal(index)
         if principal is None:
             return Outcome.ASSUME_ROLE_FAILED
         if not self.enabled(index, region):
             return Outcome.REGION_DISABLED
-        if denial := self._way.denial(principal, region):
+        if denial := self._chain.denial(principal, region):
             return Outcome.SCP_DENIED if denial.kind is Policy.SCP else Outcome.ACCESS_DENIED
         return self.answer(index, region)
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from poolcensus.simulator.s3.errors import S3Error
-from poolcensus.simulator.s3.store import Attributes
+from poolcensus.simulator.s3.store import ENCRYPTION, KMS_KEY, Attributes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-ENCRYPTION = "x-amz-server-side-encryption"
-KMS_KEY = f"{ENCRYPTION}-aws-kms-key-id"
 METADATA = "x-amz-meta-"
 _ACL = "x-amz-acl"
 _STORAGE_CLASS = "x-amz-storage-class"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -142,7 +141,7 @@ def _start(call: Call, keys: Sequence[str]) -> int:
         return bisect_right(keys, call.params.get("start-after", ""))
     try:
         kind, last = base64.urlsafe_b64decode(token.encode()).decode().split(":", 1)
-    except (binascii.Error, ValueError):
+    except ValueError:
         kind, last = "", ""
     if kind not in ("key", "prefix"):
         raise invalid_argument("continuation-token", token, "The continuation token provided is incorrect")

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from poolcensus.simulator.s3.call import Call
     from poolcensus.simulator.s3.checksums import Checksum
 
+ENCRYPTION = "x-amz-server-side-encryption"
+KMS_KEY = f"{ENCRYPTION}-aws-kms-key-id"
+
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
@@ -33,9 +36,8 @@ class Attributes:
 
     def headers(self) -> Headers:
         """Return the headers that state the encryption."""
-        name = "x-amz-server-side-encryption"
-        key: Headers = () if self.kms_key is None else ((f"{name}-aws-kms-key-id", self.kms_key),)
-        return ((name, self.encryption), *key)
+        key: Headers = () if self.kms_key is None else ((KMS_KEY, self.kms_key),)
+        return ((ENCRYPTION, self.encryption), *key)
 
     def etag(self, digest: bytes) -> str:
         """Return the ETag of content with this MD5: S3's is something else where KMS encrypts."""

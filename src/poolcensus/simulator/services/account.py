@@ -55,10 +55,8 @@ class AccountManagement:
         if not isinstance(asked, str) or len(asked) != 12 or not asked.isdecimal():
             raise _invalid("AccountId must be 12 digits.")
         member = self._world.index(asked)
-        world = self._world
-        delegated = world.config.caller == "delegated" and identity.account_id == world.caller_account_id
-        manages = identity.account_id == world.management_account_id or delegated
-        if manages and member is not None and not world.config.trusted_access:
+        manages = self._world.manages(identity.account_id)
+        if manages and member is not None and not self._world.config.trusted_access:
             raise RefusalError(
                 403,
                 "AccessDeniedException",
@@ -86,10 +84,7 @@ class AccountManagement:
         position = self._mint.position(query.get("NextToken"), f"regions/{index}")
         if position is None:
             raise _invalid("NextToken is not valid.")
-        statuses = [
-            (region, self._world.opt_status(index, region))
-            for region in sorted({*self._world.partition.regions, *self._world.regions})
-        ]
+        statuses = [(region, self._world.opt_status(index, region)) for region in self._world.all_regions]
         chosen = [pair for pair in statuses if not wanted or pair[1] in wanted]
         end = position.offset + size
         reply: dict[str, JsonValue] = {
@@ -104,10 +99,7 @@ class AccountManagement:
 
     def _status(self, index: int, query: dict[str, JsonValue]) -> dict[str, JsonValue]:
         region = query.get("RegionName")
-        if not isinstance(region, str) or region not in {
-            *self._world.partition.regions,
-            *self._world.regions,
-        }:
+        if not isinstance(region, str) or region not in self._world.all_regions:
             raise _invalid("RegionName is not a region.")
         return {"RegionName": region, "RegionOptStatus": self._world.opt_status(index, region)}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from poolcensus.simulator.access import Handover
+from poolcensus.simulator.access import SessionOptions
 from poolcensus.simulator.policies import Document, PolicyError, read_document
 from poolcensus.simulator.refusal import RefusalError
 from poolcensus.simulator.world_config import ROLE_ARN
@@ -41,7 +41,7 @@ class AssumeRole(NamedTuple):
     """A well-formed request."""
 
     arn: str
-    asked: Handover
+    asked: SessionOptions
     seconds: int
     policy_text: str | None
     policy: Document | None
@@ -87,7 +87,7 @@ def read_assume_role(form: dict[str, str], caller: Identity) -> AssumeRole:
         if source.lower().startswith("aws:"):
             raise _pattern(source, "sourceIdentity", _NAME.shown)
     tags, transitive = _tags(form, caller)
-    asked = Handover(external_id, name, source, tags, transitive)
+    asked = SessionOptions(external_id, name, source, tags, transitive)
     return AssumeRole(arn, asked, seconds, policy, narrowed)
 
 

@@ -62,16 +62,15 @@ class Ec2:
 
     def _select(self, index: int, form: dict[str, str]) -> list[tuple[str, str, str]]:
         world = self._world
-        regions = sorted({*world.partition.regions, *world.regions})
         names = [value for key, value in form.items() if key.startswith("RegionName.")]
         for name in names:
-            if name not in regions:
+            if name not in world.all_regions:
                 raise RefusalError(400, "InvalidParameterValue", f"Invalid region name: {name}")
         filters = _read_filters(form)
         everything = form.get("AllRegions") == "true"
         domain = "amazonaws.com.cn" if world.partition.name == "aws-cn" else "amazonaws.com"
         chosen = []
-        for region in regions:
+        for region in world.all_regions:
             status = _STATUS.get(world.opt_status(index, region), "not-opted-in")
             facts = {
                 "region-name": region,

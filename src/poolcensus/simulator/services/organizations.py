@@ -71,10 +71,8 @@ class Organizations:
             raise RefusalError(
                 400, "AWSOrganizationsNotInUseException", "Your account is not a member of an organization."
             )
-        account = request.identity.account_id
-        delegated = self._world.config.caller == "delegated" and account == self._world.caller_account_id
-        member = account != self._world.management_account_id and not delegated
-        if member and operation != self._describe_organization:
+        manages = self._world.manages(request.identity.account_id)
+        if not manages and operation != self._describe_organization:
             raise RefusalError(
                 400, "AccessDeniedException", "You don't have permissions to access this resource."
             )

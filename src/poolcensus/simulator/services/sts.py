@@ -11,8 +11,8 @@ from poolcensus.simulator import unauthorized
 from poolcensus.simulator.access import Principal
 from poolcensus.simulator.http import Identity, Request, Response
 from poolcensus.simulator.refusal import RefusalError
+from poolcensus.simulator.role_chain import session_arn
 from poolcensus.simulator.services.assume_role import AssumeRole, read_assume_role
-from poolcensus.simulator.way import session_arn
 from poolcensus.simulator.xml_text import xml_text
 
 if TYPE_CHECKING:

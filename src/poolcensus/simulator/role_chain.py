@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from poolcensus.simulator.access import Handover, Principal
+from poolcensus.simulator.access import Principal, SessionOptions
 from poolcensus.simulator.members import account_id
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ _ACTION = "workspaces:DescribeWorkspacesPools"
 _SESSION = "census"
 
 
-class Way:
+class RoleChain:
     """From the caller over the hub roles to the role of an account.
 
     It is the way of a census that knows the external ids, sets no source identity and passes no tags.
@@ -58,7 +58,7 @@ class Way:
         return principal
 
     def _assumed(self, principal: Principal, role: Role) -> Principal | None:
-        asked = Handover(role.external_id, _SESSION)
+        asked = SessionOptions(role.external_id, _SESSION)
         if self._access.deny_assume(principal, role, asked, self._members.partition.sts) is not None:
             return None
         return Principal(role.account, session_arn(role.arn, _SESSION), role.arn)
