@@ -1,4 +1,4 @@
-"""A local AWS: the wire protocol of the services that a census calls, on one loopback port."""
+"""A local AWS: the services that a census calls, with their wire protocols, on one loopback port."""
 
 from poolcensus.simulator.faults import CountedPer, DenialForm, Fault, FaultKind
 from poolcensus.simulator.latency import Latency

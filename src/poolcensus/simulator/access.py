@@ -1,4 +1,4 @@
-"""What the policies of the organization say of its principals' calls."""
+"""Access control: whether the policies of the Organization allow a call."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     Context = Mapping[str, tuple[str, ...]]
 
 ENDPOINT_ID = "vpce-0123456789abcdef0"
-"""The VPC endpoint that the calls of those go through who have a policy of one."""
+"""The VPC endpoint of all calls whose principal has a VPC endpoint policy."""
 
 
 class Principal(NamedTuple):
-    """Who calls. `role` is the ARN of the role of a session, `session` its session policy."""
+    """The caller. For a role session, `role` is the ARN of the role and `session` the session policy."""
 
     account: str
     arn: str
@@ -32,7 +32,7 @@ class Principal(NamedTuple):
 
 
 class SessionOptions(NamedTuple):
-    """What a caller asks for besides the role when it assumes one."""
+    """What an AssumeRole request asks for besides the role. `transitive` are keys of session tags."""
 
     external_id: str | None = None
     session_name: str = ""
@@ -42,7 +42,7 @@ class SessionOptions(NamedTuple):
 
 
 class Access:
-    """Evaluates policies. The management account is beyond service and resource control policies."""
+    """Evaluates policies. Service and resource control policies do not affect the management account."""
 
     def __init__(self, members: Members, directory: Directory, roles: Roles) -> None:
         self._members = members
@@ -53,7 +53,7 @@ class Access:
         # The user whose credentials the simulator hands out.
         self.caller = Principal(members.caller_account_id, members.caller_arn)
         policies = self._policies
-        # Whether a resource may be guarded by a policy that is not the caller's.
+        # Whether any account has a resource control policy.
         self.guards_resources = any(
             each.rcp is not None for each in (policies.members, *policies.accounts.values())
         )
@@ -67,10 +67,10 @@ class Access:
         *,
         find_keys: Callable[[], Context] = dict,
     ) -> Denial | None:
-        """Return what denies the call; None where it is allowed.
+        """Return what denies the call, or None if it is allowed.
 
-        `find_resource`, and `find_keys` for the condition keys of the call itself, are called where a policy
-        depends on more than the action.
+        `find_resource` returns the ARN of the resource, and `find_keys` the condition keys of the call
+        itself. They are called only if a policy depends on more than the action.
         """
         layers = self.layers(principal)
         if action.partition(":")[0] == "s3":
@@ -85,9 +85,9 @@ class Access:
     def deny_assume(
         self, principal: Principal, role: Role, asked: SessionOptions, region: str
     ) -> tuple[Denial | None, str] | None:
-        """Return what denies that the role is assumed, and which action; None where it is allowed.
+        """Return what denies AssumeRole and the action that is denied, or None if it is allowed.
 
-        The first is None where AWS does not name what denies.
+        The denial itself is None if AWS does not say which policy denies.
         """
         if role.trusts not in (None, principal.role or principal.arn):
             return self._trust_denial(principal, role, explicit=False), "sts:AssumeRole"
@@ -112,7 +112,7 @@ class Access:
         return None
 
     def layers(self, principal: Principal) -> tuple[Layer, ...]:
-        """Return the policies that the principal's calls are evaluated against, but for the resource's."""
+        """Return the policies that apply to the principal's calls, except those of the resource."""
         key = (principal.account, principal.role)
         found = self._layers.get(key)
         if found is None:
@@ -132,7 +132,7 @@ class Access:
             layers.append(Layer(Policy.TRUST, trust))
             own = principal.account == role.account
             if own and trust.verdict(query._replace(principals=names)) is Verdict.ALLOW:
-                # Within an account the trust policy alone suffices, where it names the caller itself.
+                # Within an account, a trust policy that names the caller itself is enough to allow.
                 layers = [each for each in layers if each.kind is not Policy.IDENTITY or _denies(each, query)]
         return decide(layers, query)
 
@@ -178,7 +178,7 @@ class Access:
             "aws:requestedregion": (region,),
             "aws:resourceaccount": (resource_account,),
             "aws:resourceorgid": (self._directory.organization_id,),
-            # The loopback interface stands for AWS's endpoints, which speak TLS.
+            # The simulator stands for AWS's endpoints, which use TLS.
             "aws:securetransport": ("true",),
             "aws:viaawsservice": ("false",),
         }

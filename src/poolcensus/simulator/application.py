@@ -1,4 +1,4 @@
-"""The way of a request through the simulator: signature, limits, faults, service, latency."""
+"""The steps of a request in the simulator: signature, rate limits, policies, faults, service, latency."""
 
 from __future__ import annotations
 
@@ -46,20 +46,20 @@ _BUFFER = 1 << 18
 
 
 class Service(Protocol):
-    """One of the services."""
+    """A service that the simulator provides."""
 
     def handle(self, request: Request) -> Answer:
-        """Answer one call."""
+        """Return the answer to a call. Raise RefusalError if the service refuses the call."""
 
 
 def _unknown_action(call: Call, request: Request) -> Response:
-    """Answer a service of the query protocol that the simulator does not have: in XML, as it would."""
+    """Return the error, in XML, for a service of the query protocol that the simulator does not have."""
     refusal = RefusalError(400, "InvalidAction", f"The simulator has no service {call.service}.")
     return render(refusal, "sts", request.request_id)
 
 
 class SimulatorApplication:
-    """Answers what comes over the connections."""
+    """Answers the requests of all connections."""
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class SimulatorApplication:
         self.buffer = memoryview(bytearray(_BUFFER))
 
     def handle(self, message: Message) -> Answer | Delayed:
-        """Answer one message."""
+        """Return the answer to a request."""
         self._serial += 1
         message.request_id = f"{self._id_prefix}{self._serial:012x}"
         target = message.target.decode("latin-1")
@@ -149,7 +149,7 @@ class SimulatorApplication:
         return Delayed(answer, seconds, partial(stats.left, service, account, region, role))
 
     def http_date(self) -> str:
-        """Return the time of the simulated clock as a Date header carries it."""
+        """Return the time of the simulated clock in the format of a Date header."""
         now = int(self._clock())
         if now != self._date_second:
             self._date_second = now
@@ -157,7 +157,7 @@ class SimulatorApplication:
         return self._date
 
     def opened(self, connection: Connection) -> None:
-        """Take note of a new connection."""
+        """Record that a connection was opened."""
         self.connections.add(connection)
         stats = self._stats
         stats.connections_accepted += 1
@@ -167,12 +167,12 @@ class SimulatorApplication:
             connection.abort()
 
     def closed(self, connection: Connection) -> None:
-        """Take note that a connection is gone."""
+        """Record that a connection was closed."""
         self.connections.discard(connection)
         self._stats.open_connections -= 1
 
     def moved(self, received: int, sent: int) -> None:
-        """Count the bytes that went over the wire."""
+        """Count the bytes that were received and sent."""
         self._stats.bytes_received += received
         self._stats.bytes_sent += sent
 
@@ -200,7 +200,7 @@ class SimulatorApplication:
         )
 
     def _serve(self, call: Call, request: Request) -> tuple[Answer, float | None]:
-        """Return the answer, and the milliseconds that it takes where a fault says so."""
+        """Return the answer, and its latency in milliseconds if a fault sets one."""
         service = self._services.get(call.service)
         if service is None:
             if request.body.startswith(b"Action="):
@@ -231,7 +231,8 @@ class SimulatorApplication:
         return answer, fault.latency
 
     def _authorize(self, call: Call, request: Request) -> None:
-        # STS looks at the role that is asked for, too; and asks nothing of who wants to know who it is.
+        # The STS service evaluates policies itself: AssumeRole depends on the role, too, and
+        # GetCallerIdentity needs no permission.
         if call.service == "sts":
             return
         access, principal = self._world.access, request.identity.principal
@@ -239,7 +240,7 @@ class SimulatorApplication:
             return
         action = action_of(request, call.operation)
         if action == DELETE_OBJECT and call.operation == "POST":
-            # S3 looks at each of the keys.
+            # The S3 service checks the permission for each key by itself.
             return
         denial = access.deny(
             principal,

@@ -1,4 +1,4 @@
-"""What is known of a call before any service has looked at it."""
+"""What the simulator knows of a call before a service reads it: the service, the operation, the account."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ACCOUNT_PATHS = {"/listRegions": "ListRegions", "/getRegionOptStatus": "GetRegio
 
 
 class Call(NamedTuple):
-    """Who calls what, where. `role` is the ARN of the role that an AssumeRole asks for."""
+    """A call: what is called, where and by whom. `role` is the ARN of the role that AssumeRole asks for."""
 
     service: str
     operation: str
@@ -25,12 +25,12 @@ class Call(NamedTuple):
 
     @property
     def role_account(self) -> str:
-        """The account of the role; empty for every call but AssumeRole."""
+        """The account ID of the role, or an empty string for any call but AssumeRole."""
         return role_account(self.role)
 
 
 def role_account(arn: str) -> str:
-    """Return the account in the ARN of a role; empty where it is none."""
+    """Return the account ID in the ARN of a role, or an empty string if it is not such an ARN."""
     found = _ROLE_ACCOUNT.match(arn)
     return found[1] if found is not None else ""
 
@@ -38,7 +38,7 @@ def role_account(arn: str) -> str:
 def operation_of(
     service: str, method: str, path: str, *, headers: dict[str, str], query: str, body: bytes
 ) -> str:
-    """Return the name of the operation that a request asks for."""
+    """Return the name of the operation that a request calls. For S3 this is the HTTP method."""
     target = headers.get("x-amz-target")
     if target is not None:
         return target.rpartition(".")[2]
@@ -51,13 +51,13 @@ def operation_of(
 
 
 def role_arn_of(service: str, body: bytes) -> str:
-    """Return the ARN of the role that a call of STS asks for; empty for every other call."""
+    """Return the ARN of the role that an STS call asks for, or an empty string for any other call."""
     found = _ROLE.search(body) if service == "sts" else None
     return unquote_plus(found[1].decode("latin-1")) if found is not None else ""
 
 
 def service_of(path: str, query: str, headers: dict[str, str], body: bytes) -> str:
-    """Guess which service a request is meant for that has no signature, or none that can be read."""
+    """Guess the service of a request that has no signature, or one that can't be read."""
     target = headers.get("x-amz-target", "")
     if target:
         return "organizations" if target.startswith("AWSOrganizations") else "workspaces"

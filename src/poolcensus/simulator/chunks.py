@@ -1,4 +1,4 @@
-"""The aws-chunked encoding, in which S3 clients stream what they can't hash beforehand.
+"""The aws-chunked encoding, in which S3 clients send a body that they can't hash beforehand.
 
 https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming.html
 """
@@ -12,14 +12,17 @@ from hashlib import sha256
 from poolcensus.simulator.refusal import RefusalError
 from poolcensus.simulator.unauthenticated import mismatch
 
-# Eight digits are 4 GiB, more than a body may have.
+# Eight hexadecimal digits allow 4 GiB, more than the largest body that is accepted.
 _HEAD = re.compile(rb"([0-9A-Fa-f]{1,8})(?:;chunk-signature=([0-9a-f]{64}))?")
 _SIGNATURE = "x-amz-trailer-signature"
 _EMPTY_DIGEST = sha256(b"").hexdigest()
 
 
 class Chain:
-    """The signatures of chunks, each of which is made with the one before. `scope` has the date, too."""
+    """The chain of chunk signatures: each depends on the one before. `scope` begins with the timestamp.
+
+    `seed` is the signature of the request.
+    """
 
     def __init__(self, key: bytes, scope: str, seed: str) -> None:
         self._key = key
@@ -29,14 +32,14 @@ class Chain:
     def check_chunk(self, data: bytes, signature: str) -> None:
         """Check the signature of the next chunk.
 
-        Raises RefusalError: it is not the key's.
+        Raises RefusalError if it does not match.
         """
         self._check("PAYLOAD", f"{_EMPTY_DIGEST}\n{sha256(data).hexdigest()}", signature)
 
     def check_trailers(self, trailers: dict[str, str]) -> None:
-        """Check the signature that the trailers bring with them, after the last chunk.
+        """Check the signature among the trailers, after the last chunk.
 
-        Raises RefusalError: it is not the key's.
+        Raises RefusalError if it does not match.
         """
         lines = "".join(f"{name}:{value}\n" for name, value in trailers.items() if name != _SIGNATURE)
         if lines:
@@ -52,9 +55,9 @@ class Chain:
 
 
 def decode_chunks(body: bytes, chain: Chain | None) -> tuple[bytes, dict[str, str]]:
-    """Return what an aws-chunked body carries, without the chunks' signatures, and its trailers.
+    """Decode an aws-chunked body, and return its content and its trailers. `chain` checks the signatures.
 
-    Raises RefusalError: it is not aws-chunked, or a signature is not good.
+    Raises RefusalError if the body is not aws-chunked, or if a signature does not match.
     """
     parts: list[bytes] = []
     position = 0

@@ -1,7 +1,7 @@
-"""HTTP/1.1 on one loopback port: the connection that carries requests and replies.
+"""HTTP/1.1 server connections.
 
-A request that needs no waiting is answered inside `buffer_updated`, without a task. Requests that are
-pipelined on one connection are answered in the order in which they came.
+A request that can be answered at once is answered inside `buffer_updated`, without a task. Pipelined requests
+are answered in the order in which they were sent.
 """
 
 from __future__ import annotations
@@ -23,35 +23,35 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 MAX_BODY = 1 << 30
-# Of a head, as far as it comes by itself: many times what AWS takes.
+# The most bytes of a request's head, and of its trailers: many times what AWS accepts.
 MAX_HEAD = 1 << 18
 _JOIN_LIMIT = 1 << 16
-# What has been answered when a head is parsed once more: an offer, and the question whether to go on.
+# Headers that are left out when a head is parsed again, since they have been acted upon.
 _ANSWERED = frozenset({b"upgrade", b"expect"})
-# How long nothing may come, and how long a whole request may take, the time before it included.
+# The longest time without any data, and the longest from the end of a reply to the end of the next request.
 IDLE_SECONDS = 60.0
 REQUEST_SECONDS = 3600.0
 
 
 class Application(Protocol):
-    """What answers the messages of a connection."""
+    """What answers the requests of a connection. All connections receive into the same `buffer`."""
 
     buffer: memoryview
 
     def handle(self, message: Message) -> Answer | Delayed:
-        """Answer one message."""
+        """Return the answer to a request."""
 
     def http_date(self) -> str:
-        """Return the time of the simulated clock as a Date header carries it."""
+        """Return the time of the simulated clock in the format of a Date header."""
 
     def opened(self, connection: Connection) -> None:
-        """Take note of a new connection."""
+        """Record that a connection was opened."""
 
     def closed(self, connection: Connection) -> None:
-        """Take note that a connection is gone."""
+        """Record that a connection was closed."""
 
     def moved(self, received: int, sent: int) -> None:
-        """Count the bytes that went over the wire."""
+        """Count the bytes that were received and sent."""
 
 
 @lru_cache(maxsize=512)
@@ -60,7 +60,7 @@ def _header_name(name: bytes) -> str:
 
 
 def _joined(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Return the headers where some come more than once: joined, as SigV4 signs them."""
+    """Return the headers, the values of repeated names joined with commas, as SigV4 signs them."""
     headers: dict[str, str] = {}
     for name, value in raw:
         key, text = _header_name(name), value.decode("latin-1")
@@ -69,15 +69,15 @@ def _joined(raw: list[tuple[bytes, bytes]]) -> dict[str, str]:
 
 
 def _sent_body(message: Message, response: Response) -> bytes:
-    """Return what follows the head of a reply: to HEAD nothing, though the head states its length."""
+    """Return the body to send. A reply to HEAD has none, although its head states the length."""
     return b"" if message.method == "HEAD" or response.status in BODILESS else response.body
 
 
 def _reset(transport: asyncio.Transport) -> None:
-    """Cut the connection so that the other side sees a reset, not an end."""
+    """Close the connection with a reset (RST), not with an end of file."""
     sock = transport.get_extra_info("socket")
     if sock is not None:
-        # macOS takes no option for a connection that the other side has ended.
+        # macOS accepts no socket options for a connection that the client has closed.
         with suppress(OSError):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()
@@ -110,14 +110,14 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start to serve the connection."""
-        # Other loops have transports of their own, which are none of asyncio's classes.
+        # The transports of other event loops are not instances of asyncio's classes.
         self._transport = cast("asyncio.Transport", transport)
         self._heard = self._awaited_since = asyncio.get_running_loop().time()
         self._await_request(IDLE_SECONDS)
         self._application.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget what was still to be sent."""
+        """Drop the requests and replies that are left, and cancel the timers."""
         del exc
         self._transport = None
         self._waiting.clear()
@@ -130,33 +130,33 @@ class Connection(asyncio.BufferedProtocol):
         self._application.closed(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Return where to put what comes: one place for all connections, emptied before the next one."""
+        """Return the buffer for received data. All connections share it: each parses its data at once."""
         del sizehint
         return self._application.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Parse what came, and answer each message that it completes."""
+        """Parse received data, and answer the requests that are complete."""
         self._application.moved(nbytes, 0)
         self._heard = asyncio.get_running_loop().time()
         if not self._refused:
             begun = self._message
             self._parse(self._application.buffer[:nbytes])
             if self._message is begun and not begun.headers:
-                # All that came is of a head, or of the empty lines before one.
+                # All of the data belongs to a head, or to empty lines before it.
                 self._head_size += nbytes
                 if self._head_size > MAX_HEAD:
                     self._refuse(431)
-        # Not from the parser's callback: it would turn an error of the application into a parse error.
+        # Not in a callback of the parser, which would turn an error of the application into a parse error.
         self._drain()
 
     def pause_writing(self) -> None:
-        """Stop reading too, so that a client that does not read its replies can't fill the memory."""
+        """Stop reading, too, so that a client that does not read its replies can't fill the memory."""
         self._writable = False
         if self._transport is not None and not self._transport.is_closing():
             self._transport.pause_reading()
 
     def resume_writing(self) -> None:
-        """Go on."""
+        """Go on reading, and sending the stream if there is one."""
         self._writable = True
         if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
@@ -169,7 +169,7 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.abort()
 
     def on_message_begin(self) -> None:
-        """Start a message: called by the parser, as are the other `on_` methods."""
+        """Start a request. The parser calls this method and the other `on_` methods."""
         self._message = Message()
         self._raw = []
         self._body = []
@@ -177,11 +177,11 @@ class Connection(asyncio.BufferedProtocol):
         self._head_size = 0
 
     def on_url(self, url: bytes) -> None:
-        """Take a piece of the request target."""
+        """Add a piece of the request target."""
         self._message.target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header, or a trailer, which comes after the body."""
+        """Add a header, or a trailer after the body."""
         if self._message.headers:
             self._head_size += len(name) + len(value)
             if self._head_size > MAX_HEAD:
@@ -191,7 +191,7 @@ class Connection(asyncio.BufferedProtocol):
         self._raw.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """Name the headers, and let a client go on that waits to be told so."""
+        """Set the headers of the request. Send 100 Continue if the client waits for it."""
         headers = {_header_name(name): value.decode("latin-1") for name, value in self._raw}
         if len(headers) != len(self._raw):
             headers = _joined(self._raw)
@@ -206,7 +206,7 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
-        """Take a piece of the body."""
+        """Add a piece of the body."""
         self._size += len(body)
         if self._size <= MAX_BODY:
             self._body.append(body)
@@ -214,7 +214,7 @@ class Connection(asyncio.BufferedProtocol):
             self._refuse(413)
 
     def on_message_complete(self) -> None:
-        """Queue the message."""
+        """Queue the request."""
         message = self._message
         message.method = self._parser.get_method().decode("ascii")
         message.keep_alive = self._parser.should_keep_alive()
@@ -233,7 +233,8 @@ class Connection(asyncio.BufferedProtocol):
                 if message.method == "CONNECT":
                     self._refuse(501)
                     return
-                # The parser takes its body for the other protocol's already: it is parsed once more.
+                # The parser takes the body for data of the other protocol. Parse the request again without
+                # the offer.
                 self._parser = httptools.HttpRequestParser(self)
                 data = self._without_offer(message) + data[offer.args[0] :]
             except httptools.HttpParserError:
@@ -243,7 +244,7 @@ class Connection(asyncio.BufferedProtocol):
                 return
 
     def _without_offer(self, message: Message) -> bytes:
-        """Return the head of the message that was parsed last, without its offer of another protocol."""
+        """Return the head of the message, which was parsed last, without its Upgrade header."""
         version = b"1.0" if message.old else b"1.1"
         lines = [b"%b: %b\r\n" % each for each in self._raw if each[0].lower() not in _ANSWERED]
         return b"%b %b HTTP/%b\r\n%b\r\n" % (
@@ -257,7 +258,7 @@ class Connection(asyncio.BufferedProtocol):
         self._idle_timer = asyncio.get_running_loop().call_later(seconds, self._close_if_idle)
 
     def _close_if_idle(self) -> None:
-        """Close the connection, unless some of a request came, or its reply is still under way."""
+        """Close the connection if it is idle for too long, or else check again later."""
         if self._transport is None:
             return
         now = asyncio.get_running_loop().time()
@@ -286,7 +287,7 @@ class Connection(asyncio.BufferedProtocol):
             self._deliver(message, answer)
 
     def _deliver(self, message: Message, answer: Answer) -> None:
-        """Send an answer that is not a plain reply, or one that was delayed."""
+        """Send an answer that is delayed or is not a plain response."""
         self._timer = None
         transport = self._transport
         if transport is None or isinstance(answer, Hang):
@@ -358,9 +359,9 @@ class Connection(asyncio.BufferedProtocol):
         self._pump()
 
     def _pump(self) -> None:
-        """Write a piece of the stream, and come back for the next while the socket takes them.
+        """Write one piece of the stream, and schedule the next if the transport accepts more.
 
-        A client that reads as fast as this writes would otherwise keep the loop from everybody else.
+        Otherwise a client that reads as fast as this writes would keep the event loop busy.
         """
         self._timer = None
         if not self._writable or self._stream is None or self._transport is None:
@@ -390,7 +391,10 @@ class Connection(asyncio.BufferedProtocol):
             release()
 
     def _refuse(self, status: int) -> None:
-        """Answer what is not HTTP as a proxy would, after all that came before it, and close."""
+        """Queue an error reply with this status. The connection closes after it.
+
+        The requests before it are answered first.
+        """
         self._refused = True
         self._body = []
         self._waiting.append(Message(refusal=status, keep_alive=False))

@@ -1,4 +1,4 @@
-"""What the simulator says of itself: its truth and its counts, on paths that no AWS service has."""
+"""The control API: the simulator's truth and statistics, under `/_simulator/`, a path of no AWS service."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CHUNK = 1 << 16
 
 
 class Control:
-    """Answers `/_simulator/…`."""
+    """Answers the requests under `/_simulator/`."""
 
     def __init__(self, world: World, stats: Stats, reset: Callable[[], None]) -> None:
         self._world = world
@@ -28,7 +28,7 @@ class Control:
         self._reset = reset
 
     def handle(self, method: str, path: str) -> Response | Stream:
-        """Answer one request."""
+        """Return the reply to a request."""
         match method, path:
             case "GET", "/_simulator/truth":
                 return Stream(200, truth_lines(self._world), _NDJSON)
@@ -41,7 +41,7 @@ class Control:
 
 
 def truth_lines(world: World) -> Iterator[bytes]:
-    """Return the world's truth as NDJSON, in pieces of bounded size."""
+    """Yield the truth of the world as NDJSON, in pieces of bounded size."""
     buffer = bytearray()
     for target in world.truth():
         buffer += orjson.dumps(target, option=orjson.OPT_APPEND_NEWLINE)

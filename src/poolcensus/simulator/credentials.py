@@ -1,4 +1,4 @@
-"""The credentials that the simulator knows: the caller's own, and those that AssumeRole has issued."""
+"""The credentials that the simulator accepts: those of the caller, and those issued by AssumeRole."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TOKEN_BYTES = 264
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """A key pair and whose it is. `expires` is in epoch seconds of the simulated clock."""
+    """A secret access key and its identity. `expires` is in epoch seconds of the simulated clock."""
 
     secret: str
     identity: Identity
@@ -29,7 +29,7 @@ class Credentials:
 
 
 class CredentialStore:
-    """Access key id to credentials."""
+    """Issues credentials, and finds them by access key ID."""
 
     def __init__(self, seed: int, caller: Principal) -> None:
         digest = sha512(f"poolcensus simulator {seed}".encode()).digest()
@@ -42,7 +42,7 @@ class CredentialStore:
         )
 
     def find(self, access_key_id: str) -> Credentials | None:
-        """Return what belongs to the key id."""
+        """Return the credentials with this access key ID, or None."""
         if access_key_id == self.access_key_id:
             return self._caller
         return self._sessions.get(access_key_id)
@@ -56,7 +56,7 @@ class CredentialStore:
         expires: float,
         transitive: frozenset[str] = frozenset(),
     ) -> Credentials:
-        """Issue session credentials. The oldest are forgotten once there are very many."""
+        """Issue session credentials. Beyond 200,000 sessions, the oldest is forgotten."""
         key = "ASIA" + base64.b32encode(secrets.token_bytes(10)).decode()
         credentials = Credentials(
             base64.b64encode(secrets.token_bytes(30)).decode(),

@@ -1,4 +1,4 @@
-"""The organization as its management account sees it: the tree, the accounts in it, their tags."""
+"""The Organization as its management account sees it: OUs, accounts and tags."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from poolcensus.simulator.members import Members
 
 _ROOT = ""
-# Each organizational unit: its name, the name of its parent, its share of the member accounts in percent.
+# For each OU its name, the name of its parent, and its share of the member accounts in percent.
 _UNITS = (
     ("Workloads", _ROOT, 5),
     ("Prod", "Workloads", 40),
@@ -30,7 +30,7 @@ _ENVIRONMENTS = {
     "Infrastructure": "prod",
 }
 _TEAMS = ("claims", "data", "identity", "network", "payments", "platform", "retail", "support")
-# Organizational units nest to five levels below the root:
+# OUs nest to five levels below the root:
 # https://docs.aws.amazon.com/organizations/latest/userguide/orgs_reference_limits.html
 _MAX_DEPTH = 5
 _FIRST_JOINED = 1_500_000_000
@@ -38,7 +38,7 @@ _JOINED_STEP = 50_021
 
 
 class Directory:
-    """The tree of one world."""
+    """The tree of OUs and accounts of one world."""
 
     root_id = "r-ab12"
 
@@ -54,11 +54,11 @@ class Directory:
             self._unit_ids[name]: self._unit_ids.get(parent, self.root_id) for name, parent, _ in units
         }
         self._slots = [self._unit_ids[name] for name, _, share in units for _ in range(share)]
-        # The default tree's shares are percents, and leave two of a hundred accounts to the root.
+        # The shares of the default tree are percents. They add up to 98: two percent stay below the root.
         self._places = len(self._slots) + 1 if members.config.ous else 100
 
     def organization(self) -> JsonObject:
-        """Return what DescribeOrganization says."""
+        """Return the Organization, as in the reply of DescribeOrganization."""
         management = self._members.management_account_id
         return {
             "Id": self.organization_id,
@@ -71,7 +71,7 @@ class Directory:
         }
 
     def root(self) -> JsonObject:
-        """Return what ListRoots says of the root."""
+        """Return the root, as in the reply of ListRoots."""
         return {
             "Id": self.root_id,
             "Arn": f"{self._arn}:root/{self.organization_id}/{self.root_id}",
@@ -80,7 +80,7 @@ class Directory:
         }
 
     def account(self, index: int) -> JsonObject:
-        """Return what ListAccounts says of the account."""
+        """Return the account, as in the reply of ListAccounts."""
         config = self._members.config
         state = "SUSPENDED" if index in self._members.suspended else "ACTIVE"
         invited = index % 7 == 0 or index in self._members.invited_without_role
@@ -101,7 +101,7 @@ class Directory:
         }
 
     def unit_path(self, account: str) -> str:
-        """Return the path of what the account hangs below, from the organization down."""
+        """Return the path of the OU or root that contains the account, from the Organization down."""
         place = self.parent_of(account) or self.root_id
         names = [place]
         while place != self.root_id:
@@ -110,7 +110,7 @@ class Directory:
         return f"{self.organization_id}/{'/'.join(reversed(names))}/"
 
     def unit(self, unit: str) -> JsonObject:
-        """Return what DescribeOrganizationalUnit says."""
+        """Return the OU, as in the reply of DescribeOrganizationalUnit."""
         return {
             "Id": unit,
             "Arn": f"{self._arn}:ou/{self.organization_id}/{unit}",
@@ -118,24 +118,24 @@ class Directory:
         }
 
     def is_unit(self, unit: str) -> bool:
-        """Whether there is such an organizational unit."""
+        """Return whether there is an OU with this ID."""
         return unit in self._unit_names
 
     def units_of(self, parent: str) -> list[str]:
-        """Return the organizational units right below the parent."""
+        """Return the IDs of the OUs directly below the parent."""
         return self._units.get(parent, [])
 
     def accounts_of(self, parent: str) -> list[int]:
-        """Return the numbers of the accounts right below the parent."""
+        """Return the numbers of the accounts directly below the parent."""
         return self._accounts.get(parent, [])
 
     def parent_of(self, child: str) -> str | None:
-        """Return what the account or organizational unit hangs below; None where it does not exist."""
+        """Return the ID of the parent of an account or OU, or None if there is no such account or OU."""
         index = self._members.index(child)
         return self._parents.get(child) if index is None else self._home(index)
 
     def tags_of(self, resource: str) -> dict[str, str] | None:
-        """Return the resource's tags; None where it does not exist."""
+        """Return the tags of an account, OU or root, or None if it does not exist."""
         index = self._members.index(resource)
         if index is None:
             known = resource == self.root_id or self.is_unit(resource)
@@ -169,7 +169,7 @@ class Directory:
         return self._slots[slot] if slot < len(self._slots) else self.root_id
 
     def _grown(self, count: int) -> tuple[tuple[str, str, int], ...]:
-        """Return a tree of so many units: a chain of the greatest depth, and the rest anywhere."""
+        """Return a tree of `count` OUs: a chain of the greatest depth, and the others at random places."""
         units: list[tuple[str, str, int]] = []
         depths = {_ROOT: 0}
         for position in range(count):

@@ -1,4 +1,4 @@
-"""Faults: which calls go wrong, and how. The same seed and the same calls give the same faults."""
+"""Fault injection: which calls fail, and how. The same seed and the same calls give the same faults."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from poolcensus.simulator.call import Call
 
-# No simulator is served for longer than MANY seconds, and no client reads a terabyte.
+# No simulator runs for longer than MANY seconds, and no client reads a terabyte.
 _SECONDS = Bounds(0, MANY)
 _MILLISECONDS = Bounds(0, MANY)
 _URL = re.compile("[!-~]+")
@@ -27,7 +27,7 @@ _BYTES = Bounds(0, 1 << 40)
 
 
 class FaultKind(StrEnum):
-    """What goes wrong."""
+    """What a fault does to a call."""
 
     THROTTLE = "throttle"
     THROTTLE_429 = "throttle429"
@@ -69,7 +69,7 @@ class FaultKind(StrEnum):
 
 
 class CountedPer(StrEnum):
-    """What matching calls are counted for, each by itself."""
+    """By what matching calls are counted: each target, account or access key has a count of its own."""
 
     TARGET = "target"
     ACCOUNT = "account"
@@ -78,7 +78,7 @@ class CountedPer(StrEnum):
 
 
 class DenialForm(StrEnum):
-    """Whether a policy denies a call or lacks an Allow for it."""
+    """Whether a policy has a Deny for a call (explicit) or no Allow (implicit)."""
 
     EXPLICIT = "explicit"
     IMPLICIT = "implicit"
@@ -89,14 +89,15 @@ _STICKY = frozenset({FaultKind.SAME_TOKEN, FaultKind.CYCLE_TOKENS})
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One rule. A call has to match all of it; `service="*"` matches every service.
+    """A rule for calls that fail. A call must match all of its properties; `service="*"` matches any service.
 
-    `account` is whose credentials sign. That is the caller's own for every AssumeRole, which
-    `role_account` tells apart. A rule matches nothing before `after` and from `until` on.
+    `account` is the account whose credentials sign the call. For AssumeRole that is the caller's account;
+    `role_account` is the account of the role. The rule is in force from `after` until `until`, in seconds
+    from the first call that matches.
 
-    Which calls of a target are hit is drawn with `probability`, or stated: the `first` so many, or one in
-    `every` so many. Calls are counted for each `per`, so that the order in which targets come does not
-    matter. The paging loops are drawn once for a target, not for each call: they have to last.
+    A matching call is hit with `probability`. `first` limits the rule to the first so many matching calls,
+    and `every` to one in so many. Calls are counted for each `per`, so that the order of the targets does not
+    matter. Paging loops are drawn once for each `per`, and not for each call, since they have to last.
     """
 
     kind: FaultKind
@@ -152,9 +153,9 @@ class Fault:
     )
 
     def __post_init__(self) -> None:
-        """Refuse a rule that can't be meant.
+        """Validate the rule.
 
-        Raises ValueError: a value is out of range.
+        Raises ValueError if a value is out of bounds or contradicts another.
         """
         try:
             check_bounds(self)
@@ -178,9 +179,9 @@ class Fault:
 
     @property
     def explicit(self) -> bool:
-        """Whether `denied` is a policy's Deny, not the lack of an Allow.
+        """Whether the fault `denied` is explicit: a Deny of the policy, and not a missing Allow.
 
-        Without a `denial`, SCPs and RCPs deny explicitly: AWS attaches one that allows everything.
+        By default SCPs and RCPs deny explicitly, since AWS attaches one that allows everything.
         """
         if self.denial is not None:
             return self.denial == DenialForm.EXPLICIT
@@ -188,15 +189,15 @@ class Fault:
 
     @classmethod
     def parse(cls, text: str) -> Fault:
-        """Read `kind[:probability][,name=value…]`, such as `throttle:0.3,account=000000000003`.
+        """Parse `kind[:probability][,name=value…]`, such as `throttle:0.3,account=000000000003`.
 
-        Raises ValueError: it is no such rule.
+        Raises ValueError if the text is not a rule.
         """
         head, *pairs = [part.strip() for part in text.split(",")]
         kind, _, probability = head.partition(":")
         if kind not in list(FaultKind):
             raise ValueError(f"{kind!r} is not a fault; there are {', '.join(FaultKind)}")
-        # JSON, by whose rules the text of a number is read, wants a digit before the point.
+        # msgspec reads numbers as JSON does, which requires a digit before the point.
         probability = f"0{probability}" if probability.startswith(".") else probability
         values = {"probability": probability} if probability else {}
         known = {name: takes for name, takes in get_type_hints(cls).items() if name != "kind"}
@@ -218,7 +219,7 @@ class Fault:
         return cls(FaultKind(kind), **read)
 
     def matches(self, call: Call, page: int) -> bool:
-        """Whether the rule is about the call."""
+        """Return whether the call matches the rule."""
         return (
             self.service in ("*", call.service)
             and (self.operation is None or self.operation == call.operation)
@@ -229,12 +230,12 @@ class Fault:
         )
 
     def open(self, elapsed: float) -> bool:
-        """Whether the rule is in force so many seconds after the first call that it is about."""
+        """Return whether the rule is in force `elapsed` seconds after the first call that matches it."""
         return self.after <= elapsed and (self.until is None or elapsed < self.until)
 
 
 def _words(hint: object) -> str:
-    """Return what a property of a fault takes, by its annotation."""
+    """Return the values that a property of a fault takes, in words, from its annotation."""
     kind = next(iter(get_args(hint)), hint)
     if isinstance(kind, type) and issubclass(kind, StrEnum):
         *others, last = kind
@@ -243,23 +244,24 @@ def _words(hint: object) -> str:
 
 
 class Injector:
-    """Decides which calls are hit. The clock is monotonic, in seconds."""
+    """Decides which calls are hit by which fault. The clock is monotonic, in seconds."""
 
     def __init__(self, faults: Iterable[Fault], seed: int, clock: Callable[[], float]) -> None:
         self._faults = tuple(faults)
         self._clock = clock
-        # By the rule's number. What a client does before its first such call may take any time.
+        # When the first matching call was made, by the number of the rule: a client may take any time until
+        # then.
         self._began: dict[int, float] = {}
         self._key = f"faults {seed}".encode()
         self._counts: Counter[tuple[int, str]] = Counter()
 
     @property
     def idle(self) -> bool:
-        """Whether there is no rule at all."""
+        """Whether there are no rules."""
         return not self._faults
 
     def choose(self, call: Call, page: int) -> Fault | None:
-        """Return the first rule that hits the call."""
+        """Return the first rule that hits the call, or None. Every rule that matches counts the call."""
         chosen = None
         now = self._clock()
         for number, fault in enumerate(self._faults):
@@ -270,7 +272,7 @@ class Injector:
         return chosen
 
     def reset(self) -> None:
-        """Count calls and time from the beginning."""
+        """Reset the counts of calls and the start times of the rules."""
         self._counts.clear()
         self._began.clear()
 
@@ -292,7 +294,7 @@ class Injector:
             return False
         if fault.probability >= 1:
             return True
-        # Issued key ids are random: a draw must not depend on them.
+        # Draws must be reproducible, and the IDs of issued access keys are random.
         place = call.account if fault.per is CountedPer.CREDENTIALS else key
         draw = "" if fault.kind in _STICKY else f"{count}"
         digest = blake2b(f"{number}/{place}/{draw}".encode(), digest_size=8, key=self._key).digest()

@@ -1,4 +1,4 @@
-"""What a request and a reply are, before and behind the signature."""
+"""Requests and replies, before and after the check of the signature."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ Headers: TypeAlias = "tuple[tuple[str, str], ...]"
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Whom the credentials of a request belong to.
+    """The identity behind the credentials of a request.
 
-    `transitive` are the keys of session tags that are passed on to sessions of further roles.
+    `transitive` are the keys of session tags that are passed on to the sessions of further roles.
     """
 
     principal: Principal
@@ -34,7 +34,7 @@ class Identity:
 
     @property
     def account_id(self) -> str:
-        """The account."""
+        """The account ID."""
         return self.principal.account
 
     @property
@@ -47,8 +47,8 @@ class Identity:
 class Request:
     """A request whose signature has been checked.
 
-    `path` and `query` are as they came, percent-encoded; header names are in lower case. `service` and
-    `region` come from the credential scope.
+    `path` and `query` are as they were sent, percent-encoded. Header names are in lower case. `service` and
+    `region` are from the credential scope.
     """
 
     method: str
@@ -63,13 +63,16 @@ class Request:
 
     @property
     def form(self) -> dict[str, str]:
-        """The parameters of a call of the query protocol."""
+        """The parameters of a call in the query protocol."""
         text = self.body.decode("utf-8", "replace") or self.query
         return dict(parse_qsl(text, keep_blank_values=True))
 
     @property
     def json_object(self) -> JsonObject | None:
-        """The parameters of a call of a JSON protocol, which may all be left out; None where it has none."""
+        """The parameters of a call in a JSON protocol, or None if the body is not a JSON object.
+
+        An empty body stands for no parameters.
+        """
         try:
             query = orjson.loads(self.body) if self.body else {}
         except orjson.JSONDecodeError:
@@ -79,10 +82,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A whole reply. Content-Length, Date and the request id are added on the way out.
+    """A complete reply. Content-Length, Date and the request ID are added when it is sent.
 
-    The reply to a HEAD request carries the body whose length it states; only its head is sent.
-    `code` is the error's code, for the statistics.
+    The reply to a HEAD request has the body whose length it states, but only its head is sent. `code` is the
+    error code, for the statistics.
     """
 
     status: int
@@ -93,7 +96,7 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """A reply too large to hold. Without a `length` it is sent chunked."""
+    """A reply whose body is too large for memory. Without a `length` it is sent in chunks."""
 
     status: int
     chunks: Iterator[bytes]
@@ -103,7 +106,7 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A reply that claims `claimed` bytes, sends the body that it has and closes the connection."""
+    """A reply whose Content-Length is `claimed`. The connection is closed after the body."""
 
     response: Response
     claimed: int
@@ -111,7 +114,7 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class Drip:
-    """A reply whose body leaves one byte at a time, `seconds` apart."""
+    """A reply whose body is sent byte by byte, `seconds` apart."""
 
     response: Response
     seconds: float
@@ -124,7 +127,7 @@ class Abort:
 
 @dataclass(frozen=True, slots=True)
 class Hang:
-    """No reply, ever: the connection stays open."""
+    """No reply: the connection stays open."""
 
 
 Answer: TypeAlias = "Response | Stream | Cut | Drip | Abort | Hang"
@@ -132,7 +135,10 @@ Answer: TypeAlias = "Response | Stream | Cut | Drip | Abort | Hang"
 
 @dataclass(frozen=True, slots=True)
 class Delayed:
-    """An answer that is due in `seconds`. `release` is called once, whatever becomes of the connection."""
+    """An answer that is due in `seconds`.
+
+    `release` is called once, when the answer is sent or the connection ends.
+    """
 
     answer: Answer
     seconds: float

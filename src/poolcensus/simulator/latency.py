@@ -1,4 +1,4 @@
-"""How long the services take."""
+"""The latency of calls."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from hashlib import sha256
 
 from poolcensus.simulator.bounds import Bounds, check_bounds
 
-# A day, which no client waits for.
+# A day: longer than any client waits.
 _MILLISECONDS = Bounds(0, 86_400_000)
 _FACTOR = Bounds(1, 10**6)
 
 
 class LatencyKind(StrEnum):
-    """How the times of calls are distributed."""
+    """The distribution of the latency."""
 
     NONE = "none"
     FIXED = "fixed"
@@ -25,7 +25,7 @@ class LatencyKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """A distribution of the time a call takes, in milliseconds."""
+    """The distribution of the latency of calls, in milliseconds."""
 
     kind: LatencyKind = field(
         default=LatencyKind.NONE, metadata={"help": "none, fixed, exponential or uniform"}
@@ -44,9 +44,9 @@ class Latency:
     )
 
     def __post_init__(self) -> None:
-        """Refuse what is no distribution.
+        """Validate the distribution.
 
-        Raises ValueError: a value is out of range.
+        Raises ValueError if a value is out of bounds.
         """
         check_bounds(self)
         if self.kind is LatencyKind.UNIFORM and self.high < self.low:
@@ -54,9 +54,9 @@ class Latency:
 
     @classmethod
     def parse(cls, text: str, *, slow_fraction: float = 0.0, slow_factor: float = 10.0) -> Latency:
-        """Read `50`, `fixed:50`, `exponential:50`, `uniform:20-200` or `none`.
+        """Parse `50`, `fixed:50`, `exponential:50`, `uniform:20-200` or `none`.
 
-        Raises ValueError: it is none of these.
+        Raises ValueError if the text is none of these.
         """
         name, _, values = text.partition(":")
         if not values and name != LatencyKind.NONE:
@@ -67,7 +67,7 @@ class Latency:
 
 
 class Clockwork:
-    """Draws the time that each call takes."""
+    """Draws the latency of each call."""
 
     def __init__(self, latency: Latency, seed: int) -> None:
         self._latency = latency
@@ -75,7 +75,7 @@ class Clockwork:
         self._chance = random.Random(f"latency {seed}")
 
     def seconds(self, account: str) -> float:
-        """Return how long the account's next call takes."""
+        """Return the latency of the account's next call, in seconds."""
         latency = self._latency
         match latency.kind:
             case LatencyKind.NONE:
@@ -91,7 +91,7 @@ class Clockwork:
         return milliseconds / 1000
 
     def reset(self) -> None:
-        """Start the draws anew."""
+        """Restart the sequence of draws."""
         self._chance = random.Random(f"latency {self._seed}")
 
     def _slow(self, account: str) -> bool:

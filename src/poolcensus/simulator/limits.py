@@ -1,4 +1,4 @@
-"""How many calls a service takes: token buckets by account, region and service, and by region alone."""
+"""Rate limits: token buckets for each account, region and service, and for all accounts of a region."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _RATE = Bounds(0, MANY, above=True)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Calls a second that an account may make in a region; None: as many as it likes.
+    """How many calls a second an account may make in a region. None means no limit.
 
-    `region_rate` is what all accounts together may make in a region, beside what each of them may.
+    `region_rate` is an additional limit on the calls of all accounts in a region together.
     """
 
     rate: float | None = field(default=None, metadata={"bounds": _RATE, "help": "WorkSpaces calls a second"})
@@ -51,9 +51,9 @@ class Limits:
     )
 
     def __post_init__(self) -> None:
-        """Refuse a rate that would never let a call through.
+        """Validate the limits. A rate must let calls through.
 
-        Raises ValueError: a value is out of range.
+        Raises ValueError if a value is out of bounds.
         """
         check_bounds(self)
 
@@ -73,9 +73,9 @@ _THROTTLED = {
 
 
 def in_progress() -> RefusalError:
-    """Return what Organizations says to a call that comes while others are under way.
+    """Return the refusal of Organizations for a call while too many others are in flight.
 
-    Seen in https://github.com/aws/aws-sdk-js/issues/2135
+    The message is from https://github.com/aws/aws-sdk-js/issues/2135
     """
     return RefusalError(
         400,
@@ -86,15 +86,16 @@ def in_progress() -> RefusalError:
 
 
 def throttled(service: str) -> RefusalError:
-    """Return the refusal of one call too many."""
+    """Return the refusal of a call that exceeds the rate."""
     return by_service(_THROTTLED, service)
 
 
 class Limiter:
-    """The buckets."""
+    """Applies the rate limits with token buckets."""
 
+    # The rate of the slow account is so many times lower.
     _SLOWER = 10.0
-    # No account's id: the bucket is everyone's.
+    # Stands for all accounts in the key of a bucket.
     _EVERYONE = ""
 
     def __init__(self, limits: Limits, clock: Callable[[], float]) -> None:
@@ -112,9 +113,9 @@ class Limiter:
         self._buckets: dict[tuple[str, str, str], tuple[float, float]] = {}
 
     def check(self, call: Call) -> None:
-        """Take a token, from the account's bucket and the region's where it has one.
+        """Take a token from the bucket of the account, and from that of the region, if they have a limit.
 
-        Raises RefusalError: a bucket is empty. A refused call takes no token from either.
+        Raises RefusalError if a bucket is empty. A refused call takes no token from either.
         """
         rates: dict[tuple[str, str, str], float] = {}
         if (rate := self._rates.get(call.service)) is not None:

@@ -1,4 +1,4 @@
-"""The accounts of the simulated organization: which there are, and which regions they have enabled."""
+"""The accounts of the simulated Organization, and the regions that each has enabled."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 class Members:
-    """The accounts by number, of which the management account's is 0."""
+    """The accounts, by number. The management account has number 0."""
 
     def __init__(self, config: WorldConfig) -> None:
         self.config = config
         self.partition = partitions()[config.partition]
         self.regions = config.regions or self.partition.workspaces
-        # Those of the partition that have no WorkSpaces are among them.
+        # Including the regions of the partition without WorkSpaces.
         self.all_regions = tuple(sorted({*self.partition.regions, *self.regions}))
         self._indexes: dict[str, int] = {}
         self._region_set = frozenset(self.regions)
@@ -41,22 +41,22 @@ class Members:
             self.not_entitled,
             self.invited_without_role,
         ) = chosen
-        # The groups are cut from the other end.
+        # The groups are taken from the front of the list: nothing is wrong with the last account.
         self.caller_index = 0 if config.caller == "management" else members[-1]
 
     @property
     def management_account_id(self) -> str:
-        """The account that the organization belongs to."""
+        """The ID of the management account."""
         return account_id(0)
 
     @property
     def caller_account_id(self) -> str:
-        """The account whose credentials are handed out."""
+        """The ID of the account whose credentials the simulator hands out."""
         return account_id(self.caller_index)
 
     @property
     def caller_arn(self) -> str:
-        """The ARN of the user whose credentials are handed out."""
+        """The ARN of the user whose credentials the simulator hands out."""
         return f"arn:{self.partition.name}:iam::{self.caller_account_id}:user/census"
 
     def manages(self, account: str) -> bool:
@@ -65,7 +65,7 @@ class Members:
         return delegated or account == self.management_account_id
 
     def index(self, account: str) -> int | None:
-        """Return the number of the account; None where it is not of this organization."""
+        """Return the number of the account, or None if it is not in this Organization."""
         number = self._indexes.get(account)
         if number is None and len(account) == 12 and account.isascii() and account.isdecimal():
             found = int(account) - 1
@@ -74,13 +74,13 @@ class Members:
         return number
 
     def enabled(self, index: int, region: str) -> bool:
-        """Whether the account has the region enabled."""
+        """Return whether the account has enabled the region."""
         if region not in self.partition.opt_in:
             return True
         return region in self._region_set and index not in self.opt_in_disabled
 
     def opt_status(self, index: int, region: str) -> str:
-        """Return the status of the region for the account, as account:ListRegions says it."""
+        """Return the status of the region for the account, as in the reply of account:ListRegions."""
         if region not in self.partition.opt_in:
             return "ENABLED_BY_DEFAULT"
         if self.enabled(index, region):
@@ -94,10 +94,10 @@ class Members:
 
 
 def account_id(index: int) -> str:
-    """Return the id of the account with that number."""
+    """Return the ID of the account with this number."""
     return f"{index + 1:012d}"
 
 
 def account_name(index: int) -> str:
-    """Return the name of the account with that number."""
+    """Return the name of the account with this number."""
     return f"acct-{index}"

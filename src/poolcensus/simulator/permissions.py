@@ -1,4 +1,4 @@
-"""The action that a call needs a permission for, and the ARN of what it needs it on.
+"""The IAM action and the resource of a call.
 
 https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html
 """
@@ -15,10 +15,11 @@ from poolcensus.simulator.s3.errors import S3Error
 if TYPE_CHECKING:
     from poolcensus.simulator.http import Request
 
-# Of each key that a DeleteObjects names, for itself.
+# DeleteObjects needs this permission for each key that it names.
 DELETE_OBJECT = "s3:DeleteObject"
 _LIST_BUCKET = "s3:ListBucket"
-# By what the path names, the method and the parameter that selects the operation; "" is every other one.
+# By what the path names and the HTTP method, then by the query parameter that selects the operation. "" is
+# for requests without such a parameter.
 _S3_ACTIONS = {
     ("service", "GET"): {"": "s3:ListAllMyBuckets"},
     ("bucket", "GET"): {
@@ -44,7 +45,7 @@ _S3_ACTIONS = {
 
 
 def action_of(request: Request, operation: str) -> str:
-    """Return the action of a call: the service's prefix and, but for S3, the operation."""
+    """Return the IAM action of a call. Except for S3, that is the service prefix and the operation."""
     if request.service != "s3":
         return f"{request.service}:{operation}"
     try:
@@ -57,9 +58,9 @@ def action_of(request: Request, operation: str) -> str:
 
 
 def resource_of(request: Request, operation: str) -> str:
-    """Return the ARN that a call is about; `*` or the empty string where its action has no resource.
+    """Return the ARN of the resource of a call, or `*` or an empty string if its action has no resource.
 
-    Denials name `*` where a service has resources of other actions, and nothing where it has none.
+    A denial names the resource `*` if other actions of the service have resources, and none otherwise.
     """
     partition, account = request.identity.arn.split(":")[1], request.identity.account_id
     match request.service:
@@ -75,7 +76,7 @@ def resource_of(request: Request, operation: str) -> str:
 
 
 def keys_of(request: Request, action: str) -> dict[str, tuple[str, ...]]:
-    """Return the condition keys that the call has for itself: of a listing its prefix, if it has one."""
+    """Return the condition keys of the call itself: for a listing of objects its prefix, if it has one."""
     if action != _LIST_BUCKET or request.method != "GET":
         return {}
     prefix = dict(parse_qsl(request.query, keep_blank_values=True)).get("prefix")
@@ -92,7 +93,7 @@ def _s3_resource(request: Request, partition: str) -> str:
 
 
 def permission_of(request: Request) -> tuple[str, str]:
-    """Return action and resource of a call."""
+    """Return the IAM action and the resource of a call."""
     operation = operation_of(
         request.service,
         request.method,

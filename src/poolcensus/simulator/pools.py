@@ -1,7 +1,7 @@
-"""Pools, printed: the JSON of a page comes out of templates, and goes into a cache of bounded size.
+"""The JSON of pools, made from templates and kept in a cache of bounded size.
 
-A pool's id is a permutation of its place in the world, so that ids are unique everywhere and an id leads
-back to its pool without an index.
+The ID of a pool is a permutation of its place in the world. So IDs are unique, and an ID leads back to its
+pool without an index.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ _NAMES = (
     "marketing", "nurses", "offshore.support", "research_2", "sales-emea", "service-desk",
     "training", "warehouse",
 )  # fmt: skip
-# As WorkSpaces takes them: letters of ASCII, digits and `_./() -`.
+# As WorkSpaces accepts them: ASCII letters, digits and `_./() -`.
 _DESCRIPTIONS = (
     "", "Shared desktops", "Windows Server 2022/ Office LTSC", "Training rooms south", "Support team 24",
     "Shared desktops of the sales department", "Contractors (reviewed in March)",
     "Pilot. May be deleted at any time",
 )  # fmt: skip
-# In their places, and as long in JSON: nothing else of a world depends on which of them it has.
+# Used in their place. Each has the same size in JSON: nothing else in a world depends on the choice.
 _ODD_DESCRIPTIONS = (
     "", "Shared desktops", "Windows Server 2022, Office LTSC", "Schulungsräume Süd", "Équipe support",
     "営業部門の共有デスクトップ", "Contractors: reviewed quarterly", "Say \"hello\" \\ & <b>goodbye</b>",
@@ -56,7 +56,7 @@ _ERRORS = (
 
 
 class PoolPress:
-    """Prints the pools of any account and region."""
+    """Makes the JSON of the pools of any account and region."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class PoolPress:
         self._limit = cache_bytes
 
     def slice(self, index: int, region: str, start: int, count: int) -> bytes:
-        """Return `count` pools of the account in the region, from number `start`, joined by commas."""
+        """Return `count` pools of an account in a region, from number `start`, joined with commas."""
         number = self._region_numbers[region]
         key = (index, number, start, count)
         page = self._cache.get(key)
@@ -99,13 +99,13 @@ class PoolPress:
         return page
 
     def one(self, index: int, region: str, position: int) -> bytes:
-        """Return one pool."""
+        """Return one pool of an account in a region."""
         return self._print(index, self._region_numbers[region], position, 1)
 
     def locate(self, pool_id: str) -> tuple[int, str, int] | None:
-        """Return the account's number, the region and the pool's number that the id stands for.
+        """Return the account number, the region and the pool number that an ID stands for.
 
-        None where it can't be any; whether the account has so many pools is for the caller to say.
+        Return None if the ID is of no region. The account may have fewer pools: the caller checks that.
         """
         place = (int(pool_id[7:], 36) - self._shift) * self._inverse % _SPACE
         rest, position = divmod(place, MAX_PER_TARGET)
@@ -128,7 +128,8 @@ class PoolPress:
         block = -1
         variant: list[bytes] = []
         for position in range(start, start + count):
-            # Variants are of whole blocks, wherever a page begins: a page's cut must not change a pool.
+            # A variant is for a whole block of positions, so that a pool does not depend on where its page
+            # begins.
             if position // _BLOCK != block:
                 block = position // _BLOCK
                 variant = self._variant(index, number, block)
@@ -166,12 +167,12 @@ def _names() -> list[bytes]:
 
 
 def pool_name(position: int) -> str:
-    """Return the name of the pool with that number, the same in every account and region."""
+    """Return the name of the pool with this number, which is the same in every account and region."""
     return f"{_NAMES[position * 7 % 16]}-{position + 1}"
 
 
 def _template(chance: random.Random, descriptions: Sequence[str], *, extra_fields: bool) -> bytes:
-    """Return a pool with places for its id, its ARN, its id, its name, its directory and its bucket."""
+    """Return a pool as a template with places for its ID, ARN, ID, name, directory and bucket."""
     state = chance.choice(_STATES)
     desired = min(2000, max(1, round(chance.lognormvariate(2.3, 1.1))))
     actual = {
@@ -221,5 +222,5 @@ def _template(chance: random.Random, descriptions: Sequence[str], *, extra_field
         }
     pool["ApplicationSettings"] = settings
     rest = orjson.dumps(pool)[1:].replace(b"%", b"%%").replace(_PLACE.encode(), b"%b")
-    # `%.0b` takes a value and prints none of it: every template takes the same values.
+    # `%.0b` takes a value and prints nothing, so that every template takes the same values.
     return _HEAD + rest + (b"" if enabled else b"%.0b")

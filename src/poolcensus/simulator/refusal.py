@@ -1,4 +1,4 @@
-"""Errors, in the form in which each service's protocol carries them."""
+"""Refusals: error replies in the protocol of each service."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _XML = '<?xml version="1.0" encoding="UTF-8"?>\n'
 
 
 class RefusalError(Exception):
-    """A service's answer that it won't: an HTTP status, an error code, a message."""
+    """A service refuses a call, with an HTTP status, an error code, a message and perhaps further fields."""
 
     def __init__(self, status: int, code: str, message: str, fields: dict[str, str] | None = None) -> None:
         super().__init__(message)
@@ -32,12 +32,12 @@ class RefusalError(Exception):
 
 
 def by_service(table: Mapping[str, tuple[int, str, str]], service: str) -> RefusalError:
-    """Return the refusal that the table has for the service, or for all others."""
+    """Return the refusal of the service in the table, or that of `OTHERS`."""
     return RefusalError(*table.get(service, table[OTHERS]))
 
 
 def render(refusal: RefusalError, service: str, request_id: str) -> Response:
-    """Return the reply that carries the refusal in the service's protocol."""
+    """Return the refusal as a reply in the protocol of the service."""
     code, message = refusal.code, refusal.message
     match service:
         case "sts":
@@ -70,6 +70,6 @@ def render(refusal: RefusalError, service: str, request_id: str) -> Response:
         case "organizations":
             body = {"__type": code, "Message": message, **refusal.fields}
             return Response(refusal.status, orjson.dumps(body), _JSON_HEADERS, code)
-    # Coral's own errors carry the namespace of the framework, and `Message` beside the service's `message`.
+    # Errors of the Coral framework have its namespace, and `Message` besides `message`.
     body = {"__type": f"com.amazon.coral.service#{code}", "message": message, "Message": message}
     return Response(refusal.status, orjson.dumps({**body, **refusal.fields}), _JSON_HEADERS, code)

@@ -1,4 +1,4 @@
-"""The head of a reply, as HTTP/1.1 and HTTP/1.0 carry it."""
+"""The head of a reply in HTTP/1.1 and HTTP/1.0."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _REASONS = {status.value: status.phrase for status in HTTPStatus}
 def reply_head(message: Message, status: int, headers: Headers, length: int | None, date: str) -> bytes:
     """Return the head of the reply to a message.
 
-    Without a `length` the body is in chunks, or ends with the connection where the client knows no chunks.
+    Without a `length` the body is sent in chunks. For an HTTP/1.0 client it ends with the connection.
     """
     lines = (
         f"HTTP/1.1 {status} {_REASONS.get(status, 'Unknown')}\r\n"

@@ -1,4 +1,4 @@
-"""The way of a census into an account, as far as policies let it."""
+"""The chain of roles by which a census gets into an account."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _SESSION = "census"
 
 
 class RoleChain:
-    """From the caller over the hub roles to the role of an account.
+    """Assumes roles as a census does: from the caller through the hub roles to the role of an account.
 
-    It is the way of a census that knows the external ids, sets no source identity and passes no tags.
+    The census is taken to know the external IDs, to set no source identity and to pass no tags.
     """
 
     def __init__(self, members: Members, roles: Roles, access: Access) -> None:
@@ -31,7 +31,7 @@ class RoleChain:
         self._plain = not (members.config.hub_roles or members.config.policies.stated)
 
     def principal(self, index: int) -> Principal | None:
-        """Return whom a census calls as in the account; None where it can't get there."""
+        """Return the principal of a census in the account, or None if a role can't be assumed."""
         if index == self._members.caller_index:
             return self._access.caller
         if index not in self._principals:
@@ -39,7 +39,7 @@ class RoleChain:
         return self._principals[index]
 
     def denial(self, principal: Principal, region: str) -> Denial | None:
-        """Return what denies the operation to the principal in the region."""
+        """Return what denies DescribeWorkspacesPools to the principal in the region, or None."""
         if self._plain:
             return None
         resource = (
@@ -65,6 +65,6 @@ class RoleChain:
 
 
 def session_arn(role: str, name: str) -> str:
-    """Return the ARN of a session of the role."""
+    """Return the ARN of the role's session with this name."""
     head, _, path = role.partition(":role/")
     return f"{head.replace(':iam:', ':sts:')}:assumed-role/{path.rpartition('/')[2]}/{name}"

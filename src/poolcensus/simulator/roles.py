@@ -1,4 +1,4 @@
-"""The roles of the simulated organization, by ARN."""
+"""The roles of the simulated Organization, by ARN."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 
 class Role(NamedTuple):
-    """A role. `trusts` is the ARN of whom alone it trusts; None: whom its trust policy does, or everyone."""
+    """A role. `trusts` is the ARN of the only principal that it trusts.
+
+    If `trusts` is None, the trust policy in `policies` decides, and without one everyone is trusted.
+    """
 
     arn: str
     account: str
@@ -22,7 +25,7 @@ class Role(NamedTuple):
 
 
 class Roles:
-    """The census's role in the member accounts, and the hub roles."""
+    """The role of a census in the member accounts, the hub roles, and other roles that have policies."""
 
     def __init__(self, members: Members) -> None:
         self._members = members
@@ -40,12 +43,12 @@ class Roles:
         self._last_hub = config.hub_roles[-1] if config.hub_roles else None
 
     def member_arn(self, account: str) -> str:
-        """Return the ARN that the census's role has in the account, whether it exists or not."""
+        """Return the ARN of the role of a census in the account, whether the role exists or not."""
         name = self._config.role_names.get(account, self._config.role_name)
         return f"arn:{self._members.partition.name}:iam::{account}:role/{name.lstrip('/')}"
 
     def find(self, arn: str) -> Role | None:
-        """Return the role; None where there is none, or where its account is not active."""
+        """Return the role, or None if it does not exist or its account is suspended."""
         found = ROLE_ARN.fullmatch(arn)
         index = None if found is None else self._members.index(found[2])
         hub = self.hubs.get(arn)
@@ -67,5 +70,5 @@ class Roles:
 
 
 def _role(arn: str, account: str, policies: PolicySet, external_id: str | None, trusts: str | None) -> Role:
-    # A trust policy that is stated takes the place of what the role trusts otherwise.
+    # An explicit trust policy replaces the default.
     return Role(arn, account, policies, external_id, trusts if policies.trust is None else None)

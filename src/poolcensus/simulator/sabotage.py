@@ -1,4 +1,4 @@
-"""What a fault does to a call: an answer instead of the service's, or the service's answer, spoilt."""
+"""The effect of a fault: another answer in place of that of the service, or the service's answer, spoilt."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _CREATED: dict[FaultKind, JsonValue] = {
 
 
 def page_of(request: Request, mint: TokenMint) -> int:
-    """Return the number of the page that a call asks for, from 1."""
+    """Return the number of the page that a call asks for, counted from 1."""
     if b"NextToken" not in request.body or request.service != "workspaces":
         return 1
     token = read_query(request.body).get("NextToken")
@@ -52,9 +52,9 @@ def page_of(request: Request, mint: TokenMint) -> int:
 
 
 def instead(fault: Fault, request: Request) -> Answer | None:
-    """Return the answer that the fault gives in the place of the service; None where it only spoils one.
+    """Return the answer that replaces that of the service, or None if the fault spoils the service's answer.
 
-    Raises RefusalError: the fault is an error of the service.
+    Raises RefusalError if the fault is an error of the service.
     """
     refusal = _REFUSALS.get(fault.kind)
     if refusal is not None:
@@ -73,7 +73,7 @@ def instead(fault: Fault, request: Request) -> Answer | None:
 
 
 def bend(fault: Fault, request: Request, mint: TokenMint) -> Request:
-    """Return the request as the service shall see it."""
+    """Return the request that the service gets."""
     if fault.kind is not FaultKind.SHIFTING or request.service != "workspaces":
         return request
     body = move(request.body, request.identity.account_id, request.region, mint, -1)
@@ -81,12 +81,12 @@ def bend(fault: Fault, request: Request, mint: TokenMint) -> Request:
 
 
 def spoil(fault: Fault, request: Request, response: Response, mint: TokenMint) -> Answer:
-    """Return the service's answer as the fault leaves it."""
+    """Return the service's answer as the fault changes it."""
     return _mangle(fault, response) or _rewrite(fault, request, response, mint)
 
 
 def _mangle(fault: Fault, response: Response) -> Answer | None:
-    """Spoil how the answer travels."""
+    """Spoil the transfer of the answer. Return None if the fault is of another kind."""
     body = response.body
     match fault.kind:
         case FaultKind.TRUNCATE:
@@ -103,14 +103,14 @@ def _mangle(fault: Fault, response: Response) -> Answer | None:
 
 
 def _rewrite(fault: Fault, request: Request, response: Response, mint: TokenMint) -> Response:
-    """Spoil what the answer says."""
+    """Spoil the content of the answer."""
     if response.status != 200 or request.service != "workspaces":
         return response
     page: JsonObject = json.loads(response.body)
     pools = page.get("WorkspacesPools")
     if not isinstance(pools, list):
         return response
-    # The standard library's encoder: it can write a lone surrogate, as an escape.
+    # The encoder of the standard library can write a lone surrogate, as an escape.
     _alter(fault, page, pools)
     _lead(fault, request, page, mint)
     return replace(response, body=json.dumps(page, separators=(",", ":")).encode("ascii"))
@@ -140,7 +140,7 @@ def _alter(fault: Fault, page: JsonObject, pools: list[JsonValue]) -> None:
 
 
 def _lead(fault: Fault, request: Request, page: JsonObject, mint: TokenMint) -> None:
-    """Change where a page says that the next one is."""
+    """Change the token of the next page."""
     query = read_query(request.body)
     scope = scope_of(request.identity.account_id, request.region, query)
     given = query.get("NextToken")

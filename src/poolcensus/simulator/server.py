@@ -1,4 +1,4 @@
-"""The simulator as a server: its configuration, its start and its end."""
+"""The server of the simulator: its configuration, start and end."""
 
 from __future__ import annotations
 
@@ -40,18 +40,19 @@ if TYPE_CHECKING:
 
 SERVICES = ("account", "ec2", "organizations", "s3", "sts", "workspaces")
 _BACKLOG = 4096
-# Thirty years either way: every time that is made of it is one that datetime has.
+# About thirty years either way, so that every time can be represented as a datetime.
 _CLOCK = Bounds(-MANY, MANY)
-# Further than any date that a signature can carry is from any other.
+# More seconds than lie between any two dates that a signature can have.
 _WINDOW = Bounds(0, 10**12)
-# What the loop is just accepting becomes a task, a transport and a protocol, which aborts it.
+# Turns of the event loop in which a connection that is being accepted gets its task, its transport and its
+# protocol, which then aborts it.
 _TURNS_TO_CLOSE = 4
 _WANTED_ACCOUNT = "must be the 12-digit ID of an account of the Organization"
 
 
 @dataclass(frozen=True, slots=True)
 class SimulatorConfig:
-    """What is simulated, and where it is served."""
+    """What is simulated, and where the simulator listens."""
 
     world: WorldConfig = field(default_factory=WorldConfig)
     latency: Latency = field(default_factory=Latency)
@@ -83,9 +84,9 @@ class SimulatorConfig:
     refuse_describe_regions: bool = field(default=False, metadata={"help": "refuse ec2:DescribeRegions"})
 
     def __post_init__(self) -> None:
-        """Refuse what can't be served.
+        """Validate the configuration.
 
-        Raises ValueError: a number is out of its bounds, or a region or an account is none that is simulated.
+        Raises ValueError if a number is out of bounds, or if a region or an account is not simulated.
         """
         check_bounds(self)
         world, slow = self.world, self.limits.slow_account
@@ -103,8 +104,8 @@ class SimulatorConfig:
 class Simulator:
     """A running simulator: `async with Simulator(config) as simulator`.
 
-    `services` are served beside its own, or in their place, by the names that signatures have. `monotonic`
-    is the clock of rates and of the faults' times.
+    `services` are added to its own or replace them, by their signing names. `monotonic` is the clock of rate
+    limits and of the times of faults.
     """
 
     def __init__(
@@ -142,18 +143,18 @@ class Simulator:
 
     @property
     def endpoint_url(self) -> str:
-        """What `AWS_ENDPOINT_URL` has to be."""
+        """The value for `AWS_ENDPOINT_URL`."""
         host = f"[{self.config.host}]" if ":" in self.config.host else self.config.host
         return f"http://{host}:{self._port}"
 
     @property
     def access_key_id(self) -> str:
-        """The caller's access key id."""
+        """The access key ID of the caller."""
         return self._store.access_key_id
 
     @property
     def secret_access_key(self) -> str:
-        """The caller's secret access key."""
+        """The secret access key of the caller."""
         return self._store.secret_access_key
 
     def clock(self) -> float:
@@ -161,18 +162,18 @@ class Simulator:
         return time.time() + self.config.clock_offset + self._advanced
 
     def advance(self, seconds: float) -> None:
-        """Set the simulated clock ahead: sessions end that much sooner. Rates and faults go on as before."""
+        """Set the simulated clock ahead, so that sessions expire sooner. Rate limits and faults stay."""
         self._advanced += seconds
 
     def reset(self) -> None:
-        """Forget the counts, fill the buckets and begin the faults anew. Sessions and objects stay."""
+        """Reset statistics, rate limits, faults and latencies. Sessions and objects of S3 stay."""
         self.stats.reset()
         self._injector.reset()
         self._limiter.reset()
         self._clockwork.reset()
 
     async def start(self) -> None:
-        """Listen."""
+        """Start to listen."""
         loop = asyncio.get_running_loop()
         self._application.serving = True
         self._server = await loop.create_server(
@@ -181,14 +182,14 @@ class Simulator:
         self._port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
-        """Stop listening and cut every connection."""
+        """Stop listening, and abort all connections."""
         if self._server is None:
             return
         loop = asyncio.get_running_loop()
         self._application.serving = False
         for connection in tuple(self._application.connections):
             connection.abort()
-        # asyncio leaves a connection open that is just being accepted when the server closes.
+        # asyncio would leave open a connection that is being accepted while the server closes.
         for each in self._server.sockets:
             loop.remove_reader(each.fileno())
         for _ in range(_TURNS_TO_CLOSE):
@@ -228,8 +229,8 @@ class Simulator:
 
 
 def serve(config: SimulatorConfig, *, on_ready: Callable[[Simulator], None]) -> None:
-    """Serve until a signal ends the program. `on_ready` is called once the port is open."""
-    # The process does nothing else, and its objects are either short-lived or there to stay.
+    """Serve until a signal ends the program. `on_ready` is called when the port is open."""
+    # The process does nothing else. Its objects either live shortly or stay to the end.
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
     asyncio.run(_serve(config, on_ready))

@@ -1,4 +1,4 @@
-"""The check of AWS Signature Version 4, in the header or in the query string."""
+"""The check of AWS Signature Version 4, in the Authorization header or in the query string."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 ALGORITHM = "AWS4-HMAC-SHA256"
 UNSIGNED = "UNSIGNED-PAYLOAD"
 STREAMING = "STREAMING-"
-# The signature covers what it says.
+# S3 does not require this header to be signed: its value is in the canonical request anyway.
 _DIGEST = "x-amz-content-sha256"
 _TRAILER = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
 _SIGNED_CHUNKS = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
@@ -51,7 +51,7 @@ _SCOPE_PARTS = 5
 
 
 class UnreadableError(Exception):
-    """A signature that is not of the form that it must have, in the header or in the query string."""
+    """A signature is malformed. `presigned` is whether it is in the query string."""
 
     def __init__(self, message: str, *, presigned: bool) -> None:
         super().__init__(message)
@@ -60,7 +60,7 @@ class UnreadableError(Exception):
 
 
 class Claim(NamedTuple):
-    """What a request says of its own signature."""
+    """What a request says about its signature. `expires` is in seconds, and None unless it is presigned."""
 
     access_key_id: str
     date: str
@@ -70,19 +70,18 @@ class Claim(NamedTuple):
     signature: str
     timestamp: str
     token: str | None
-    # Of a signature in the query string, which is a presigned one.
     expires: int | None
 
     @property
     def scope(self) -> str:
-        """What the signing key is good for."""
+        """The credential scope: the date, region and service of the signing key."""
         return f"{self.date}/{self.region}/{self.service}/aws4_request"
 
 
 def read_claim(headers: dict[str, str], query: str) -> Claim | None:
-    """Return what the request says of its signature; None where it has none.
+    """Return what the request says about its signature, or None if it has no signature.
 
-    Raises UnreadableError: the signature can't be read.
+    Raises UnreadableError if the signature is malformed.
     """
     authorization = headers.get("authorization")
     if authorization is not None:
@@ -137,7 +136,7 @@ def read_claim(headers: dict[str, str], query: str) -> Claim | None:
 
 
 class Verifier:
-    """Finds out whose a request is, or refuses it as the service would that it is meant for."""
+    """Finds the credentials that signed a request. It refuses other requests as their service would."""
 
     def __init__(self, store: CredentialStore, clock: Callable[[], float], *, window: float) -> None:
         self._store = store
@@ -151,7 +150,7 @@ class Verifier:
     ) -> Credentials:
         """Return the credentials that signed the request.
 
-        Raises RefusalError: the signature is not theirs, or no longer good.
+        Raises RefusalError if the signature does not match, or if it or the credentials have expired.
         """
         credentials = self._store.find(claim.access_key_id)
         if credentials is None:
@@ -167,7 +166,7 @@ class Verifier:
             f"{sha256(canonical.encode('latin-1')).hexdigest()}"
         )
         expected = hmac.digest(self._key(claim, credentials.secret), to_sign.encode("utf-8"), "sha256")
-        # As bytes: of strings it takes ASCII only, and a query may carry any.
+        # compare_digest takes strings of ASCII only, and a query may contain others.
         if not hmac.compare_digest(expected.hex().encode(), claim.signature.encode()):
             raise mismatch(claim.service)
         if credentials.expires is not None and credentials.expires <= now:
@@ -175,7 +174,7 @@ class Verifier:
         return credentials
 
     def chain(self, claim: Claim, credentials: Credentials, headers: dict[str, str]) -> Chain | None:
-        """Return what the chunks of the body are signed with; None where they are not."""
+        """Return the chain that checks the signatures of chunks, or None if the chunks are not signed."""
         if not headers[_DIGEST].startswith(_SIGNED_CHUNKS):
             return None
         return Chain(
@@ -268,7 +267,7 @@ def _canonical_request(
         raise mismatch(claim.service) from None
     if "  " in lines:
         lines = _SPACES.sub(" ", lines)
-    # What is on the wire is encoded once already; every service but S3 signs it encoded once more.
+    # The path of a request is percent-encoded. Every service but S3 signs it encoded once more.
     uri = path if path == "/" else quote(path, safe="/~%" if claim.service == "s3" else "/~")
     asked = _canonical_query(query) if query else ""
     return f"{method}\n{uri}\n{asked}\n{lines}\n{claim.signed_headers}\n{digest}"

@@ -1,4 +1,4 @@
-"""What the simulator has seen."""
+"""The statistics of the simulator."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from poolcensus.model import JsonObject
 
-# How many lines of a table are shown: an organization has tens of thousands of roles.
+# The most entries of a list in the statistics: an Organization may have tens of thousands of roles.
 _MOST = 20
 
 
 class Stats:
-    """Counts since the start, or since the last reset."""
+    """Counts since the start or the last reset."""
 
     def __init__(self) -> None:
         self.open_connections = 0
@@ -22,7 +22,7 @@ class Stats:
         self.reset()
 
     def reset(self) -> None:
-        """Begin again. What is open or under way stays counted."""
+        """Reset the counts. Open connections and calls in flight stay counted."""
         self.calls: Counter[str] = Counter()
         self.statuses: Counter[int] = Counter()
         self.codes: Counter[str] = Counter()
@@ -36,7 +36,7 @@ class Stats:
         self.role_peaks: dict[str, int] = {}
 
     def entered(self, service: str, account: str, region: str, role: str = "") -> None:
-        """Take note of a call that is going to take its time. `role` is the ARN that it wants to assume."""
+        """Record that a call with a latency has begun. `role` is the ARN of the role that it assumes."""
         if role:
             self.roles_in_flight[role] += 1
             self.role_peaks[role] = max(self.role_peaks.get(role, 0), self.roles_in_flight[role])
@@ -46,7 +46,7 @@ class Stats:
             self.concurrency_peaks[key] = self.in_flight[key]
 
     def left(self, service: str, account: str, region: str, role: str = "") -> None:
-        """Take note that such a call is over."""
+        """Record that a call with a latency has ended."""
         if role:
             self.roles_in_flight[role] -= 1
             if not self.roles_in_flight[role]:
@@ -58,7 +58,7 @@ class Stats:
 
     @property
     def max_concurrent(self) -> int:
-        """The most calls of one service that one account had under way in one region."""
+        """The most calls that one account had in flight at a time to one service in one region."""
         return max(self.concurrency_peaks.values(), default=1 if self.calls else 0)
 
     def snapshot(self) -> JsonObject:

@@ -1,4 +1,4 @@
-"""Page tokens: opaque to the client, bound to what was asked, and refused where they are not ours."""
+"""Page tokens: opaque to the client, bound to the query, and refused if the simulator did not make them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SEAL_SIZE = 16
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a page begins. `page` counts from 1; `turn` tells apart tokens for the same place."""
+    """Where a page begins. `page` counts from 1. `turn` distinguishes tokens for the same offset."""
 
     offset: int = 0
     page: int = 1
@@ -31,12 +31,12 @@ class TokenMint:
         self._key = f"tokens {seed}".encode()
 
     def make(self, position: Position, scope: str) -> str:
-        """Return a token that is good in the scope only: an account, a region, a query."""
+        """Return a token that is valid in this scope only: an account, a region and a query."""
         head = _HEAD.pack(position.offset, position.page, position.turn)
         return "AAMA" + base64.urlsafe_b64encode(head + self._seal(head, scope)).decode()
 
     def read(self, token: str, scope: str) -> Position | None:
-        """Return where the token points; None where it is not one of ours, or of another scope."""
+        """Return the position of a token, or None if it is not a token of this scope."""
         try:
             head, seal = self._split(token)
         except ValueError:
@@ -44,13 +44,16 @@ class TokenMint:
         return Position(*_HEAD.unpack(head)) if seal == self._seal(head, scope) else None
 
     def position(self, token: object, scope: str) -> Position | None:
-        """Return where a request's token points: the start where it has none; otherwise as `read` does."""
+        """Return the position of a request's token, or the start if it has none.
+
+        Return None if the token is not valid in this scope.
+        """
         if token is None:
             return START
         return self.read(token, scope) if isinstance(token, str) else None
 
     def page(self, token: str) -> int:
-        """Return the number of the page that the token asks for, whoever made it."""
+        """Return the page number in the token, of whatever scope. It is 1 for a text that is not a token."""
         try:
             head, _ = self._split(token)
         except ValueError:

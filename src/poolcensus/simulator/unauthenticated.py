@@ -1,4 +1,4 @@
-"""The refusals of credentials and signatures: each service has codes of its own for them."""
+"""Refusals of credentials and signatures. Each service has its own error codes for them."""
 
 from __future__ import annotations
 
@@ -59,14 +59,17 @@ def unknown_key(service: str) -> RefusalError:
 
 
 def wrong_token(service: str, *, given: bool) -> RefusalError:
-    """Return the refusal of a session token that is not the key's. `given`: there is one at all."""
+    """Return the refusal of a session token that does not belong to the access key.
+
+    `given` is whether the request has a session token.
+    """
     if service == "s3" and given:
         return RefusalError(400, "InvalidToken", "The provided token is malformed or otherwise invalid.")
     return unknown_key(service)
 
 
 def expired(service: str) -> RefusalError:
-    """Return the refusal of credentials whose time is over."""
+    """Return the refusal of credentials that have expired."""
     return by_service(_EXPIRED, service)
 
 
@@ -76,7 +79,7 @@ def missing(service: str) -> RefusalError:
 
 
 def unreadable(service: str, message: str, *, presigned: bool) -> RefusalError:
-    """Return the refusal of a signature that is not of the form that it must have."""
+    """Return the refusal of a malformed signature."""
     if service == "s3" and presigned:
         return RefusalError(400, "AuthorizationQueryParametersError", message)
     status, code = _UNREADABLE.get(service, _UNREADABLE[OTHERS])
@@ -84,7 +87,7 @@ def unreadable(service: str, message: str, *, presigned: bool) -> RefusalError:
 
 
 def undated(service: str, stamp: str, *, presigned: bool) -> RefusalError:
-    """Return the refusal of a signature whose date is none."""
+    """Return the refusal of a signature whose timestamp is malformed."""
     if service != "s3":
         message = f"Date must be in ISO-8601 'basic format'. Got '{stamp}'."
         return unreadable(service, message, presigned=presigned)
@@ -95,9 +98,9 @@ def undated(service: str, stamp: str, *, presigned: bool) -> RefusalError:
 
 
 def not_signed(service: str, headers: list[str]) -> RefusalError:
-    """Return the refusal of a signature that would be as good with other values of these headers.
+    """Return the refusal of a request whose signature does not cover these headers.
 
-    S3 wants others signed, too; all other services only the host.
+    S3 requires the host and the `x-amz-` headers to be signed, all other services only the host.
     """
     if service == "s3":
         message = "There were headers present in the request which were not signed"
@@ -107,12 +110,15 @@ def not_signed(service: str, headers: list[str]) -> RefusalError:
 
 
 def mismatch(service: str) -> RefusalError:
-    """Return the refusal of a signature that is not the key's."""
+    """Return the refusal of a signature that does not match."""
     return by_service(_NOT_THE_KEYS, service)
 
 
 def skewed(service: str, stamp: str, now: float, window: float, *, early: bool) -> RefusalError:
-    """Return the refusal of a signature whose date is too far from the server's clock."""
+    """Return the refusal of a signature whose timestamp is too far from the server's clock.
+
+    `early` is whether the timestamp is in the future.
+    """
     server, edge = (
         datetime.fromtimestamp(each, UTC).strftime("%Y%m%dT%H%M%SZ")
         for each in (now, now + window if early else now - window)

@@ -1,6 +1,6 @@
-"""The refusals of calls whose signature is good: by a policy, and by what the account or the region lacks.
+"""Refusals of calls whose signature is valid: by a policy, or because of the account or the region.
 
-What a policy's denial says is IAM's own grammar:
+The message of a denial by a policy has the form that IAM documents:
 https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html
 """
 
@@ -33,9 +33,10 @@ _NAMES = {
 def denied(
     request: Request, policy: Policy | None = None, *, explicit: bool = False, action: str = ""
 ) -> RefusalError:
-    """Return the denial of a call, in the service's own code and status.
+    """Return the denial of a call, with the error code and status of its service.
 
-    Where AWS names no policy, `policy` is None. `action` is one that the call needs besides its own.
+    `policy` is None if AWS does not name the policy. `action` is the action that is denied, if it is another
+    than that of the call.
     """
     own, resource = permission_of(request)
     if request.service == "s3":
@@ -55,13 +56,13 @@ def denied(
 
 
 def denied_by(found: Denial, request: Request, action: str, resource: str) -> RefusalError:
-    """Return the denial by S3 of what a call needs besides its own permission."""
+    """Return the denial by S3 of a permission that a call needs besides its own."""
     message = denial(request.identity.arn, action, f'"{resource}"', found.kind, explicit=found.explicit)
     return RefusalError(403, "AccessDenied", message)
 
 
 def denial(user: str, action: str, resource: str, policy: Policy | None, *, explicit: bool) -> str:
-    """Return what IAM says of a denial. Without a `resource` the action is on none."""
+    """Return the message of a denial. `resource` is empty if the action has no resource."""
     where = f" on resource: {resource}" if resource else ""
     subject = f"User: {user} is not authorized to perform: {action}{where}"
     if policy is None:
@@ -73,7 +74,7 @@ def denial(user: str, action: str, resource: str, policy: Policy | None, *, expl
 
 
 def not_entitled() -> RefusalError:
-    """Return what WorkSpaces says to an account that was no customer of Pools by 30 July 2026."""
+    """Return the refusal of WorkSpaces for an account that was no customer of Pools by 30 July 2026."""
     return RefusalError(
         400,
         "AccessDeniedException",
@@ -83,7 +84,7 @@ def not_entitled() -> RefusalError:
 
 
 def neutral() -> RefusalError:
-    """Return what WorkSpaces says where Pools was never launched: it names neither reason nor policy."""
+    """Return the refusal of WorkSpaces in a region where Pools was never launched. It names no reason."""
     return RefusalError(
         400,
         "AccessDeniedException",
@@ -93,14 +94,14 @@ def neutral() -> RefusalError:
 
 
 def unsupported() -> RefusalError:
-    """Return what WorkSpaces says of an operation that it has, but not in this region."""
+    """Return the refusal of WorkSpaces for an operation that it does not offer in this region."""
     return RefusalError(
         400, "OperationNotSupportedException", "The operation is not supported in this Region."
     )
 
 
 def region_disabled(service: str, account: str) -> RefusalError:
-    """Return what a service says where the account has not enabled the region."""
+    """Return the refusal of a service in a region that the account has not enabled."""
     table = {
         "sts": (
             403,

@@ -1,7 +1,7 @@
-"""The simulated organization: which accounts there are, what they may do and how many pools they have.
+"""The simulated Organization: its accounts, their permissions and their pools.
 
-All of it follows from the seed. Nothing is stored per account and region, so that an organization of
-thousands of accounts costs no memory and no time to start.
+Everything follows from the seed. Nothing is stored for each account and region, so that an Organization of
+thousands of accounts needs little memory and starts at once.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _TAIL = 1.1
 
 @dataclass(frozen=True, slots=True)
 class TargetTruth:
-    """What a census has to find in one account and region."""
+    """What a complete census finds in one account and region."""
 
     account_id: str
     account_name: str
@@ -48,12 +48,12 @@ class TargetTruth:
 
 
 class World(Members):
-    """The organization that follows from a configuration."""
+    """The Organization of a configuration."""
 
     def __init__(self, config: WorldConfig | None = None) -> None:
         super().__init__(config or WorldConfig())
         self.unsupported = frozenset(self.config.unsupported_regions)
-        # A partition without Pools has WorkSpaces all the same.
+        # Also a partition without WorkSpaces Pools has WorkSpaces.
         never_launched = () if self.partition.pools else self.regions
         self.neutral = frozenset({*self.config.neutral_regions, *never_launched}) - self.unsupported
         self.press = PoolPress(
@@ -75,11 +75,11 @@ class World(Members):
         self._chain = RoleChain(self, self.roles, self.access)
 
     def role_arn(self, account: str) -> str:
-        """Return the ARN of the census's role in the account."""
+        """Return the ARN of the role of a census in the account."""
         return self.roles.member_arn(account)
 
     def outcome(self, index: int, region: str) -> Outcome:
-        """Return how a census of the account in the region has to end, all else going well."""
+        """Return the outcome that a census has for the account in the region if no call fails."""
         principal = self._chain.principal(index)
         if principal is None:
             return Outcome.ASSUME_ROLE_FAILED
@@ -90,7 +90,7 @@ class World(Members):
         return self.answer(index, region)
 
     def answer(self, index: int, region: str) -> Outcome:
-        """Return what WorkSpaces says to a call of the account in the region that its policies allow."""
+        """Return the outcome of a call to WorkSpaces that the configured policies allow."""
         if region in self.unsupported or region in self.neutral or region not in self._region_set:
             return Outcome.REGION_UNSUPPORTED
         if index in self._refused:
@@ -98,7 +98,7 @@ class World(Members):
         return Outcome.OK if self.pool_count(index, region) else Outcome.EMPTY
 
     def pool_count(self, index: int, region: str) -> int:
-        """Return how many pools the account has in the region."""
+        """Return the number of pools of the account in the region."""
         if self.config.pool_counts:
             stated = self.config.pool_counts.get((account_id(index), region))
             if stated is not None:
@@ -112,7 +112,7 @@ class World(Members):
         return _quantiles(self.config.mean_pools, self.config.max_pools, self.config.empty)
 
     def truth(self) -> Iterator[TargetTruth]:
-        """Return every account and region with what a census has to find there."""
+        """Yield what a complete census finds in each account and region."""
         for index in range(self.config.accounts):
             status = "SUSPENDED" if index in self.suspended else "ACTIVE"
             for region in self.regions:
@@ -124,10 +124,14 @@ class World(Members):
                 yield TargetTruth(account_id(index), account_name(index), status, region, outcome, pools)
 
 
-# A tenth of a second to make, and the same in every world of a process that has the same numbers.
+# Cached, since it takes a tenth of a second, and worlds with the same numbers have the same quantiles.
 @cache
 def _quantiles(mean: float, most: int, empty_share: float) -> tuple[int, ...]:
-    """Return how many pools targets have, in quantiles: many none, a log-normal tail that meets the mean."""
+    """Return the quantiles of the number of pools of a target.
+
+    A share `empty_share` of targets has none. The others are distributed log-normally, and cut at `most`, so
+    that the mean of all is `mean`.
+    """
     empty = round(empty_share * _QUANTILES) if mean > 0 else _QUANTILES
     filled = _QUANTILES - empty
     if filled == 0 or most == 0:

@@ -1,4 +1,4 @@
-"""What the simulated organization is like: the fields of its configuration."""
+"""The configuration of the simulated Organization."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ROLE_NAME = re.compile(r"(?:[\w+=,.@/-]{0,511}/)?[\w+=,.@-]{1,64}", re.ASCII)
 EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
 _ACCOUNT = re.compile(r"[0-9]{12}", re.ASCII)
 _REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-[0-9]+", re.ASCII)
-# Twenty digits, as every number of 64 bits has at most: the seed is a part of keys of 64 bytes.
+# Twenty digits, the most of any 64-bit number. The seed is part of keys of at most 64 bytes.
 _SEED = Bounds(-(10**20), 10**20)
 _PARTITIONS = ("aws", "aws-us-gov", "aws-cn")
 # AWS's quota of organizational units is 2,000:
@@ -28,13 +28,13 @@ _PARTITIONS = ("aws", "aws-us-gov", "aws-cn")
 _MAX_UNITS = 2000
 _FRACTION = Bounds(0, 1)
 _POOLS = Bounds(0, MAX_PER_TARGET)
-# A terabyte, which is more than any machine that serves a simulator has.
+# A terabyte: more than the memory of any machine that serves a simulator.
 _BYTES = Bounds(0, 1 << 40)
 
 
 @dataclass(frozen=True, slots=True)
 class WorldConfig:
-    """What the organization is like. The fractions are of the member accounts, and exact."""
+    """The properties of the Organization. Fractions are of the member accounts, and exact."""
 
     accounts: int = field(
         default=100,
@@ -186,9 +186,9 @@ class WorldConfig:
     )
 
     def __post_init__(self) -> None:
-        """Refuse what no organization can be.
+        """Validate the configuration.
 
-        Raises ValueError: a value is out of range.
+        Raises ValueError if a value is invalid or contradicts another.
         """
         if self.partition not in _PARTITIONS:
             wanted = f"must be one of {', '.join(_PARTITIONS)}, not {self.partition!r}"
@@ -208,7 +208,7 @@ class WorldConfig:
         if len(self.regions) > MAX_REGIONS:
             raise FieldError("regions", f"must be at most {MAX_REGIONS}, not {len(self.regions)}")
         for region in self.regions:
-            # Any that could be one: a region may be newer than the catalogue.
+            # Any name of the right form: a region may be newer than the catalogue.
             if _REGION.fullmatch(region) is None:
                 raise FieldError("regions", f"must be names of regions, such as us-east-1, not {region!r}")
             if self.regions.count(region) > 1:
@@ -246,18 +246,18 @@ class WorldConfig:
                     raise FieldError(field_name, f"must be {wanted}, not {value!r}")
 
     def has_region(self, region: str) -> bool:
-        """Whether it is a region of the partition, or one of `regions`, which may be made up."""
+        """Return whether it is a region of the partition, or one of `regions`, which may be invented."""
         return region in self.regions or region in partitions()[self.partition].regions
 
     def has_account(self, account: str) -> bool:
-        """Whether there is an account with this ID."""
+        """Return whether the Organization has an account with this ID."""
         return _ACCOUNT.fullmatch(account) is not None and 1 <= int(account) <= self.accounts
 
     @property
     def fractions(self) -> tuple[float, ...]:
         """The fractions of the members, in the order in which the groups are drawn.
 
-        A new one comes last, so that a seed goes on to mean the same accounts.
+        A new fraction must come last, so that a seed keeps its meaning.
         """
         return (
             self.suspended,
@@ -271,5 +271,5 @@ class WorldConfig:
 
     @property
     def group_sizes(self) -> list[int]:
-        """How many members each of the fractions stands for."""
+        """The number of members in each of the groups."""
         return [round(fraction * (self.accounts - 1)) for fraction in self.fractions]

@@ -1,4 +1,4 @@
-"""IAM's policies: documents, and what they say of a call."""
+"""IAM policies: documents, their kinds, and their evaluation."""
 
 from poolcensus.simulator.policies.conditions import PolicyError
 from poolcensus.simulator.policies.document import Document, Query, Verdict, read_document

@@ -1,4 +1,4 @@
-"""Conditions of a policy's statement: their operators and their keys.
+"""The conditions of a policy statement: operators and keys.
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html
 """
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Context = Mapping[str, tuple[str, ...]]
 
-# What the simulator knows of a call. A key that it does not know would never match, without a word.
+# The condition keys that the simulator evaluates. Any other is refused, since it would silently never match.
 KEYS = (
     "aws:principalaccount",
     "aws:principalarn",
@@ -46,7 +46,7 @@ _SETS = ("ForAllValues:", "ForAnyValue:")
 
 
 class PolicyError(ValueError):
-    """A text that is no policy document, or one that the simulator can't evaluate."""
+    """A text is not a policy document, or is one that the simulator can't evaluate."""
 
 
 def _equal(values: tuple[str, ...]) -> Callable[[str], bool]:
@@ -64,7 +64,7 @@ def _like(values: tuple[str, ...]) -> Callable[[str], bool]:
 
 
 def _arn_like(values: tuple[str, ...]) -> Callable[[str], bool]:
-    # Each of the six parts is matched for itself.
+    # Each of the six parts of an ARN is matched by itself.
     patterns: list[list[re.Pattern[str]]] = [
         [compiled((part,)) for part in value.split(":", 5)] for value in values
     ]
@@ -99,7 +99,7 @@ _NEGATIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One key of one operator. `key` is in lower case; `matches` is None for `Null`."""
+    """One key of one operator. `key` is in lower case. `matches` is None for the operator `Null`."""
 
     key: str
     matches: Callable[[str], bool] | None
@@ -109,27 +109,27 @@ class Condition:
     absent: bool = False
 
     def holds(self, context: Context) -> bool:
-        """Whether the condition is met."""
+        """Return whether the condition is met."""
         values = context.get(self.key, ())
         if self.matches is None:
             return self.absent == (not values)
         if not values:
             if self.if_exists or self.quantifier == "ForAllValues:":
                 return True
-            # A negated operator is true of a key that is not there, but ForAnyValue asks for a value:
+            # A negated operator is true for a missing key, but ForAnyValue requires a value:
             # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition_examples-multi-valued-context-keys.html
             return self.negated and self.quantifier != "ForAnyValue:"
         found = [self.matches(value) != self.negated for value in values]
         if self.quantifier == "ForAnyValue:":
             return any(found)
-        # Without a quantifier a key has one value; a negated operator must be true of all.
+        # Without a quantifier a key has one value. ForAllValues requires that all values match.
         return all(found)
 
 
 def read_condition(operator: str, key: str, values: tuple[str, ...]) -> Condition:
-    """Return the condition.
+    """Return a condition.
 
-    Raises PolicyError: the simulator does not know the operator or the key.
+    Raises PolicyError if the simulator does not know the operator or the key.
     """
     lowered = key.lower()
     if not any(fnmatchcase(lowered, each) for each in KEYS):

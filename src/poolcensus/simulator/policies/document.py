@@ -1,4 +1,4 @@
-"""Policy documents: their statements, and what they say of a call.
+"""Policy documents and their statements.
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html
 """
@@ -33,7 +33,7 @@ _NOTHING: Context = MappingProxyType({})
 
 
 class Verdict(Enum):
-    """What a document says of a call. `NONE`: no statement is about it."""
+    """The verdict of a document on a call. It is `NONE` if no statement matches the call."""
 
     ALLOW = "allow"
     DENY = "deny"
@@ -41,10 +41,10 @@ class Verdict(Enum):
 
 
 class Query(NamedTuple):
-    """A call as policies see it.
+    """What policies know of a call.
 
-    `principals` are the names by which a trust policy may mean the caller. The keys of `context` are in
-    lower case.
+    `principals` are the names that stand for the caller in a trust policy. The keys of `context` are in lower
+    case.
     """
 
     action: str
@@ -55,7 +55,7 @@ class Query(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One statement. `resources` and `principals` are None where the document has no such element."""
+    """One statement. `resources` and `principals` are None if the statement has no such element."""
 
     allow: bool
     actions: re.Pattern[str]
@@ -66,7 +66,7 @@ class Statement:
     conditions: tuple[Condition, ...]
 
     def is_about(self, query: Query) -> bool:
-        """Whether the statement matches the call."""
+        """Return whether the statement matches the call."""
         if (self.actions.fullmatch(query.action) is not None) == self.not_actions:
             return False
         if self.resources is not None and (
@@ -81,7 +81,10 @@ class Statement:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Document:
-    """A policy document. Documents are added where several of a kind apply at once."""
+    """A policy document. If several documents of a kind apply at the same time, they are added.
+
+    `plain` is whether its verdict depends on the action only.
+    """
 
     statements: tuple[Statement, ...]
     plain: bool = field(init=False)
@@ -89,7 +92,7 @@ class Document:
     _verdicts: dict[object, Verdict] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Find out what the verdict depends on."""
+        """Determine what the verdict depends on."""
         keys = {condition.key for each in self.statements for condition in each.conditions}
         object.__setattr__(self, "_keys", tuple(sorted(keys)))
         everywhere = all(
@@ -105,12 +108,12 @@ class Document:
 
     @property
     def allows_something(self) -> bool:
-        """Whether any statement allows."""
+        """Whether any statement has the effect Allow."""
         return any(each.allow for each in self.statements)
 
     def verdict(self, query: Query) -> Verdict:
-        """Return what the document says of the call: a statement that denies wins."""
-        # Calls differ in little: a census makes the same few in every account and region.
+        """Return the verdict on the call. A statement that denies takes precedence."""
+        # Verdicts are cached, since a census makes the same few calls in every account and region.
         key = (
             query.action
             if self.plain
@@ -137,11 +140,11 @@ class Document:
 
 @lru_cache(maxsize=64)
 def read_document(text: str | bytes, *, of_identity: bool = False) -> Document:
-    """Return the policy that a JSON text holds.
+    """Parse a policy document in JSON.
 
-    `of_identity`: it is attached to an identity, or narrows the session of one, and so names no principal.
+    `of_identity` is whether it is an identity-based policy or a session policy, which name no principal.
 
-    Raises PolicyError: it is none, or one with elements that the simulator does not evaluate.
+    Raises PolicyError if it is not a policy document, or has elements that the simulator does not evaluate.
     """
     try:
         value = orjson.loads(text)
@@ -217,7 +220,7 @@ def _principals(value: JsonValue) -> frozenset[str]:
     for each in names:
         if each != "*" and is_pattern(each):
             raise PolicyError(f"{each}: a Principal takes no wildcard in an ARN")
-    # What AWS's own services and identity providers may do concerns no call of a census.
+    # Principals of other types, such as AWS services, make no calls of a census.
     return frozenset(names)
 
 

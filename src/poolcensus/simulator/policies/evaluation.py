@@ -1,6 +1,6 @@
 """The evaluation of all policies that apply to a call.
 
-An explicit deny of any of them wins; then each has to allow:
+An explicit deny in any of them takes precedence. Without one, each policy must allow the call:
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
 """
 
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 
 
 class Layer(NamedTuple):
-    """A policy of some kind that applies to a call."""
+    """A policy that applies to a call, and its kind."""
 
     kind: Policy
     document: Document
 
 
 class Denial(NamedTuple):
-    """Which kind of policy denies a call, and whether a statement of it does so explicitly."""
+    """The kind of policy that denies a call, and whether one of its statements denies explicitly."""
 
     kind: Policy
     explicit: bool
 
 
 def decide(layers: Iterable[Layer], query: Query) -> Denial | None:
-    """Return what denies the call; None where all policies allow it.
+    """Return what denies the call, or None if all policies allow it.
 
-    Where several deny, the first of the explicit ones is named, else the first that does not allow.
+    If several deny, this is the first explicit denial, or else the first policy that does not allow.
     """
     denial = None
     for kind, document in layers:

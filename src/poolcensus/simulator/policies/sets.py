@@ -1,4 +1,4 @@
-"""Which policies apply to whom in the simulated organization."""
+"""The policies of each account and role of the simulated Organization."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
 
     from poolcensus.simulator.policies.document import Document
 
-# AWS attaches FullAWSAccess and RCPFullAWSAccess until they are replaced by a policy that allows:
+# AWS attaches FullAWSAccess and RCPFullAWSAccess. They stay unless a policy with an Allow replaces them:
 # https://docs.aws.amazon.com/organizations/latest/userguide/orgs_manage_policies_scps_evaluation.html
 _FULL_ACCESS = read_document('{"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}')
 
 
 @dataclass(frozen=True, slots=True)
 class PolicySet:
-    """Policies of a principal and of its account. None: one that allows everything.
+    """The policies of a principal and its account. None stands for a policy that allows everything.
 
-    `trust` is a role's; `endpoint` is of the VPC endpoint that the principal's calls go through. An `scp`
-    or `rcp` without an Allow leaves AWS's own, which allow everything, attached beside it.
+    `trust` is the trust policy of a role, and `endpoint` the policy of the VPC endpoint of the principal's
+    calls. Beside an `scp` or `rcp` without an Allow, AWS's own stay attached, which allow everything.
     """
 
     identity: Document | None = None
@@ -33,14 +33,14 @@ class PolicySet:
     endpoint: Document | None = None
 
     def __post_init__(self) -> None:
-        """Attach what AWS attaches."""
+        """Attach AWS's own policies beside an SCP or RCP without an Allow."""
         for name in ("scp", "rcp"):
             document = getattr(self, name)
             if document is not None and not document.allows_something:
                 object.__setattr__(self, name, document + _FULL_ACCESS)
 
     def over(self, other: PolicySet) -> PolicySet:
-        """Return these policies, and the other's of the kinds that are missing here."""
+        """Return these policies, with those of `other` for the kinds that are None here."""
         found = {}
         for each in fields(self):
             own = getattr(self, each.name)
@@ -50,12 +50,12 @@ class PolicySet:
 
 @dataclass(frozen=True, slots=True)
 class Policies:
-    """All policies of the organization.
+    """All policies of the Organization.
 
-    `members` are those of the census's role and of its account, in every account; `accounts` has others
-    for single accounts, and `roles` for further roles, by ARN. Service and resource control policies leave
-    the management account alone. `names_trust`: whether the denial of an AssumeRole names the trust policy,
-    which AWS does within an account and not across accounts.
+    `caller` are those of the caller. `members` are those of every account and of the role of a census in it,
+    `accounts` the exceptions by account ID. `roles` are those of other roles, by ARN. Service and resource
+    control policies do not affect the management account. `names_trust` is whether the denial of an
+    AssumeRole across accounts names the trust policy. AWS names it only within an account.
     """
 
     caller: PolicySet = field(default_factory=PolicySet)
@@ -66,17 +66,17 @@ class Policies:
 
     @property
     def stated(self) -> bool:
-        """Whether there is any policy that does not allow everything."""
+        """Whether any policy is given."""
         nothing = PolicySet()
         return self.caller != nothing or self.members != nothing or bool(self.accounts or self.roles)
 
     def of_account(self, account: str) -> PolicySet:
-        """Return the policies of the account and of the census's role in it."""
+        """Return the policies of the account and of the role of a census in it."""
         own = self.accounts.get(account)
         return self.members if own is None else own.over(self.members)
 
     def of_role(self, arn: str, account: str) -> PolicySet:
-        """Return the policies of a further role: its own, and those of its account."""
+        """Return the policies of another role: its own, and those of its account."""
         whole = self.of_account(account)
         around = PolicySet(scp=whole.scp, rcp=whole.rcp, endpoint=whole.endpoint)
         return self.roles.get(arn, PolicySet()).over(around)

@@ -1,4 +1,4 @@
-"""Patterns of IAM: `*` stands for any text, `?` for one character."""
+"""Wildcards of IAM: `*` stands for any text, `?` for one character."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def compiled(patterns: Iterable[str], *, ignore_case: bool = False) -> re.Pattern[str]:
-    """Return an expression whose `fullmatch` finds what any of the patterns stands for."""
+    """Return a regular expression whose `fullmatch` accepts the texts that match any of the patterns."""
     parts = [
         "".join({"*": ".*", "?": "."}.get(each) or re.escape(each) for each in pattern)
         for pattern in patterns
@@ -19,5 +19,5 @@ def compiled(patterns: Iterable[str], *, ignore_case: bool = False) -> re.Patter
 
 
 def is_pattern(text: str) -> bool:
-    """Whether the text stands for more than itself."""
+    """Return whether the text has wildcards."""
     return "*" in text or "?" in text

@@ -1,4 +1,4 @@
-"""Amazon S3 in memory, as far as a census stores and reads there: strongly consistent, without versions."""
+"""Amazon S3 in memory, as far as a census uses it: strongly consistent, and without versioning."""
 
 from poolcensus.simulator.s3.service import S3
 

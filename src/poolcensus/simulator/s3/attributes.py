@@ -1,4 +1,4 @@
-"""What the headers of a write say about the object, and what of them a read gives back."""
+"""The attributes of an object, read from the headers of a write."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ METADATA = "x-amz-meta-"
 _ACL = "x-amz-acl"
 _STORAGE_CLASS = "x-amz-storage-class"
 HEADERS = frozenset({ENCRYPTION, KMS_KEY, METADATA, _ACL, _STORAGE_CLASS})
-# Every object belongs to the bucket's owner, for whom both say the same.
+# These two mean the same here, since every object belongs to the owner of the bucket.
 ACLS = frozenset({"private", "bucket-owner-full-control"})
 _KEPT = ("cache-control", "content-disposition", "content-language", "expires")
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html
@@ -22,9 +22,9 @@ _MAX_METADATA = 2048
 
 
 def read_attributes(headers: Mapping[str, str]) -> Attributes:
-    """Return what the headers of a write say about the object.
+    """Return the attributes of an object from the headers of a write.
 
-    Raises S3Error: they ask for an encryption that there is none of, or for what is not simulated.
+    Raises S3Error if the headers ask for an unknown encryption, or for something that is not simulated.
     """
     encryption, key = headers.get(ENCRYPTION, "AES256"), headers.get(KMS_KEY)
     if encryption not in ("AES256", "aws:kms"):
@@ -40,9 +40,9 @@ def read_attributes(headers: Mapping[str, str]) -> Attributes:
 
 
 def check_acl(headers: Mapping[str, str]) -> None:
-    """Refuse an access control list that lets others in.
+    """Check that the access control list grants access to the bucket's owner only.
 
-    Raises S3Error: it does.
+    Raises S3Error if it is another one.
     """
     if headers.get(_ACL, "private") not in ACLS:
         raise S3Error("NotImplemented", Header=_ACL)
@@ -50,7 +50,7 @@ def check_acl(headers: Mapping[str, str]) -> None:
 
 def _kept(headers: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     yield from ((name, headers[name]) for name in _KEPT if name in headers)
-    # How the body came is no property of the object.
+    # aws-chunked is the encoding of the request, and not of the object.
     encodings = [each.strip() for each in headers.get("content-encoding", "").split(",")]
     if left := [each for each in encodings if each and each.lower() != "aws-chunked"]:
         yield "content-encoding", ",".join(left)

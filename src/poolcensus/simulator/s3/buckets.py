@@ -1,4 +1,4 @@
-"""The operations on buckets themselves."""
+"""The operations on buckets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NAME = re.compile(r"(?!\d+\.\d+\.\d+\.\d+$)(?!xn--)[a-z0-9](?:[a-z0-9-]|\.(?!\.
 
 
 def list_buckets(store: Store, call: Call) -> Response:
-    """ListBuckets, on one page."""
+    """ListBuckets, in a single page."""
     found = [
         ("Bucket", [("Name", name), ("CreationDate", timestamp(bucket.created))])
         for name, bucket in sorted(store.buckets.items())
@@ -43,7 +43,7 @@ def create_bucket(store: Store, call: Call) -> Response:
     if existing is None:
         store.buckets[call.bucket] = Bucket(call.bucket, call.account_id, region, store.now())
     elif not region == existing.region == _DEFAULT_REGION:
-        # Only the oldest region still takes a repeated creation for a success.
+        # Only in us-east-1 does creating a bucket again succeed.
         raise S3Error("BucketAlreadyOwnedByYou", BucketName=call.bucket)
     return Response(200, headers=(("Location", f"/{call.bucket}"),))
 
@@ -54,19 +54,19 @@ def head_bucket(store: Store, call: Call) -> Response:
 
 
 def get_location(store: Store, call: Call) -> Response:
-    """GetBucketLocation, which names every region but the oldest."""
+    """GetBucketLocation. The location of us-east-1 is empty."""
     region = store.reach(call).region
     return markup.reply("LocationConstraint", "" if region == _DEFAULT_REGION else region)
 
 
 def get_versioning(store: Store, call: Call) -> Response:
-    """GetBucketVersioning: that of a bucket that never had versions."""
+    """GetBucketVersioning. No bucket has ever had versioning enabled."""
     store.reach(call)
     return markup.reply("VersioningConfiguration", ())
 
 
 def delete_bucket(store: Store, call: Call) -> Response:
-    """DeleteBucket. Uploads that are under way go with it."""
+    """DeleteBucket. Its multipart uploads in progress are deleted, too."""
     bucket = store.reach(call)
     if bucket.objects:
         raise S3Error("BucketNotEmpty", BucketName=bucket.name)

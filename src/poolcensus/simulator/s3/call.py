@@ -1,4 +1,4 @@
-"""A request as S3 reads it: which bucket, which key, which parameters."""
+"""A request to S3: its bucket, key and parameters."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from poolcensus.simulator.http import Identity, Request
     from poolcensus.simulator.refusal import RefusalError
 
-# Of a request, an action and the ARN of what it is on; None where it is allowed.
+# Takes a request, an action and the ARN of its resource. Returns the refusal, or None if it is allowed.
 Deny: TypeAlias = "Callable[[Request, str, str], RefusalError | None]"
 
-# A bucket's name may itself have s3 in it, as a label or as the beginning of one.
+# The name of a bucket may contain s3, as a label or at the beginning of one.
 _ENDPOINT = re.compile(
     r"(?:(?P<bucket>.+)\.)?s3(?:-[a-z0-9-]+)?(?:\.dualstack)?(?:\.[a-z0-9-]+)?\.amazonaws\.com(?:\.cn)?"
 )
@@ -35,7 +35,7 @@ _PRESIGNED = frozenset(
         "x-amz-signedheaders",
     }
 )
-# What of the query of a presigned URL stands for a header.
+# Query parameters of a presigned URL that begin so stand for headers.
 _HEADER = "x-amz-"
 _NAME = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -46,9 +46,9 @@ _MAX_PAGE = 1000
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A signed request. `bucket` and `key` are empty where the path names none.
+    """A signed request. `bucket` and `key` are empty if the path names none.
 
-    The names of `headers` are in lower case; those of a presigned URL's query are among them.
+    The names of `headers` are in lower case. `headers` include those in the query of a presigned URL.
     """
 
     request: Request
@@ -61,13 +61,13 @@ class Call:
 
     @property
     def account_id(self) -> str:
-        """The account whose credentials signed."""
+        """The ID of the account whose credentials signed."""
         return self.identity.account_id
 
     def authorize(self, action: str, bucket: str, key: str) -> None:
         """Check a permission that the call needs besides its own.
 
-        Raises RefusalError: a policy denies it.
+        Raises RefusalError if a policy denies the action.
         """
         if self.deny is not None:
             partition = self.identity.arn.split(":")[1]
@@ -77,16 +77,16 @@ class Call:
 
     @property
     def scope(self) -> str:
-        """What the path names: the `service`, a `bucket` or an `object`."""
+        """What the path names: `service`, `bucket` or `object`."""
         if self.key:
             return "object"
         return "bucket" if self.bucket else "service"
 
     @property
     def url_encoded(self) -> bool:
-        """Whether the names in the reply are to be percent-encoded.
+        """Whether names in the reply are percent-encoded.
 
-        Raises S3Error: another encoding is asked for.
+        Raises S3Error if the call asks for another encoding.
         """
         encoding = self.params.get("encoding-type")
         if encoding not in (None, "url"):
@@ -94,16 +94,16 @@ class Call:
         return encoding is not None
 
     def count(self, name: str) -> int:
-        """Return a parameter that bounds a page.
+        """Return a parameter that limits the size of a page. It is at most 1,000, which is the default.
 
-        Raises S3Error: it is not a number.
+        Raises S3Error if it is not a whole number.
         """
         return min(self.number(name, _MAX_PAGE), _MAX_PAGE)
 
     def number(self, name: str, default: int) -> int:
         """Return a parameter that is a whole number.
 
-        Raises S3Error: it is none.
+        Raises S3Error if it is not a whole number.
         """
         text = self.params.get(name, f"{default}")
         if _COUNT.fullmatch(text) is None:
@@ -112,9 +112,9 @@ class Call:
 
 
 def parse(request: Request, deny: Deny | None = None) -> Call:
-    """Read a request.
+    """Return the call that a request makes.
 
-    Raises S3Error: the path can't be read, or what stands for a header in the query could be none.
+    Raises S3Error if the path is not valid, or if a query parameter stands for a header that is not valid.
     """
     host = request.headers.get("host", "").rpartition(":")[0] or request.headers.get("host", "")
     path = request.path.removeprefix("/")
@@ -141,7 +141,7 @@ def parse(request: Request, deny: Deny | None = None) -> Call:
 
 
 def _header(name: str, value: str) -> str:
-    """Return a value of the query as a header brings it: as bytes, of which each is a character."""
+    """Return the value of a query parameter as that of a header: each byte of UTF-8 is one character."""
     if _NAME.fullmatch(name) is None or _CONTROL.search(value) is not None:
         raise invalid_argument(name, value, "The parameter stands for a header that can't be sent.")
     return value.encode().decode("latin-1")

@@ -1,4 +1,4 @@
-"""The checksums that clients of S3 send, but for CRC32C, which the standard library has not."""
+"""The checksums that S3 clients send, except CRC32C, which the standard library does not have."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ PREFIX = "x-amz-checksum-"
 ALGORITHM = f"{PREFIX}algorithm"
 LENGTH = "x-amz-decoded-content-length"
 _CRC64NVME = "crc64nvme"
-# A CRC64NVME of more would keep the other clients waiting for longer than a tenth of a second.
+# Bytes. Computing the CRC64NVME of more would block the event loop for longer than a tenth of a second.
 MAX_CRC64NVME = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Checksum:
-    """A checksum in base64; that of parts' checksums ends in `-` and the number of parts."""
+    """A checksum in base64. A composite checksum ends with `-` and the number of parts."""
 
     algorithm: str
     value: str
 
     @property
     def kind(self) -> str:
-        """What it is the checksum of."""
+        """The type of the checksum: of the whole object, or of the checksums of its parts."""
         return "COMPOSITE" if "-" in self.value else "FULL_OBJECT"
 
     def headers(self) -> Headers:
-        """Return the headers that state it."""
+        """Return the headers with the checksum and its type."""
         return ((PREFIX + self.algorithm, self.value), ("x-amz-checksum-type", self.kind))
 
     def element(self) -> tuple[str, str]:
-        """Return the element that states it."""
+        """Return the XML element with the checksum."""
         return f"Checksum{self.algorithm.upper()}", self.value
 
 
@@ -55,9 +55,9 @@ HEADERS = frozenset(PREFIX + algorithm for algorithm in _DIGESTS)
 
 
 def named(text: str | None) -> str | None:
-    """Return the algorithm that a header names.
+    """Return the algorithm that a header names, in lower case.
 
-    Raises S3Error: it names none that is simulated.
+    Raises S3Error if the algorithm is not simulated.
     """
     if text is not None and text.lower() not in _DIGESTS:
         raise S3Error("NotImplemented", f"The checksum algorithm {text} is not implemented")
@@ -67,7 +67,7 @@ def named(text: str | None) -> str | None:
 def of(algorithm: str, data: bytes) -> Checksum:
     """Compute the checksum of a whole object.
 
-    Raises S3Error: it is one that takes too long for an object of this size.
+    Raises S3Error if that takes too long for an object of this size.
     """
     if _is_slow(algorithm, data):
         raise S3Error("NotImplemented", f"{algorithm} is not computed of more than {MAX_CRC64NVME} bytes")
@@ -75,9 +75,9 @@ def of(algorithm: str, data: bytes) -> Checksum:
 
 
 def of_parts(algorithm: str, parts: Iterable[tuple[Checksum, int]]) -> Checksum:
-    """Compute the checksum of an object that came in parts, of the checksum and the size of each.
+    """Compute the checksum of a multipart object from the checksum and the size of each part.
 
-    That of CRC64NVME is the checksum of the whole object; the others are checksums of the checksums.
+    A CRC64NVME is the checksum of the whole object. The others are checksums of the parts' checksums.
     """
     if algorithm == _CRC64NVME:
         crc = 0
@@ -89,16 +89,16 @@ def of_parts(algorithm: str, parts: Iterable[tuple[Checksum, int]]) -> Checksum:
 
 
 def verify_body(headers: Mapping[str, str], body: bytes) -> Checksum | None:
-    """Check the body against its length and its checksum in the headers, and return the checksum.
+    """Check the body against the length and the checksum in the headers, and return the checksum.
 
-    A CRC64NVME of a large body is taken as it is stated.
+    The CRC64NVME of a large body is not checked.
 
-    Raises S3Error: the body is not what the client says it sent.
+    Raises S3Error if the body does not match the headers.
     """
     length = headers.get(LENGTH)
     if length is not None and length != str(len(body)):
         raise S3Error("IncompleteBody")
-    # What came as a trailer is among the headers.
+    # The trailers are among the headers.
     if any(
         name.strip() not in headers for name in headers.get("x-amz-trailer", "").lower().split(",") if name
     ):
@@ -132,9 +132,9 @@ def _stated(name: str, value: str) -> Checksum:
 
 
 def verify_md5(stated: str | None, body: bytes) -> None:
-    """Check the body against its MD5, if it is stated.
+    """Check the body against its MD5 in base64, if one is given.
 
-    Raises S3Error: the body is not what the client says it sent.
+    Raises S3Error if the body does not match.
     """
     if stated is None:
         return

@@ -1,4 +1,4 @@
-"""The conditions that a request may set on the object that is there.
+"""Conditional requests.
 
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-requests.html
 """
@@ -21,11 +21,11 @@ READ = WRITE | {"if-modified-since", "if-unmodified-since"}
 
 
 def check_read(headers: Mapping[str, str], stored: StoredObject) -> bool:
-    """Return whether the client has the object already, as the conditions of a read say.
+    """Return whether the client has the object already, by the conditions of a read.
 
-    Where ETags are given, dates count for nothing.
+    An ETag takes precedence over a date.
 
-    Raises S3Error: a condition does not hold.
+    Raises S3Error if a condition is not met.
     """
     match, none_match = headers.get("if-match"), headers.get("if-none-match")
     if match is not None:
@@ -39,9 +39,9 @@ def check_read(headers: Mapping[str, str], stored: StoredObject) -> bool:
 
 
 def check_write(headers: Mapping[str, str], key: str, existing: StoredObject | None) -> None:
-    """Check the conditions on what a write replaces.
+    """Check the conditions of a write on the existing object.
 
-    Raises S3Error: a condition does not hold, or is one that S3 does not know for writes.
+    Raises S3Error if a condition is not met, or if S3 does not support it for writes.
     """
     match, none_match = headers.get("if-match"), headers.get("if-none-match")
     if none_match is not None and (match is not None or none_match.strip() != "*"):
@@ -54,9 +54,9 @@ def check_write(headers: Mapping[str, str], key: str, existing: StoredObject | N
 
 
 def check_match(match: str | None, key: str, existing: StoredObject | None) -> None:
-    """Check an If-Match header, if there is one.
+    """Check the If-Match header, if there is one.
 
-    Raises S3Error: there is no object, or it has another ETag.
+    Raises S3Error if there is no object, or if it has another ETag.
     """
     if match is None:
         return
@@ -67,18 +67,18 @@ def check_match(match: str | None, key: str, existing: StoredObject | None) -> N
 
 
 def _names(header: str, stored: StoredObject) -> bool:
-    """Whether the header, a list of ETags or `*`, names the object's."""
+    """Return whether the header is `*` or a list of ETags with that of the object."""
     etags = {each.strip().removeprefix("W/").strip('"') for each in header.split(",")}
     return not etags.isdisjoint({"*", stored.etag})
 
 
 def _date(header: str | None) -> float | None:
-    """Return the seconds that a date stands for; None where it is none, which then counts for nothing."""
+    """Return a date of HTTP as epoch seconds, or None if it is not a date. The header is then ignored."""
     if header is None:
         return None
     try:
         found = parsedate_to_datetime(header)
-        # A date of HTTP is in UTC, also where it has no zone or -0000.
+        # Dates of HTTP are in UTC, also without a time zone or with -0000.
         return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None

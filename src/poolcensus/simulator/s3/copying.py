@@ -72,7 +72,10 @@ def copy_part(store: Store, call: Call) -> Response:
 
 
 def _source(store: Store, call: Call) -> StoredObject:
-    """Return what is to be copied, if the caller may read it and the conditions on it hold."""
+    """Return the object to copy.
+
+    Raises RefusalError if the caller may not read it, or if a condition on it is not met.
+    """
     bucket, key = _place(call.headers[SOURCE])
     call.authorize("s3:GetObject", bucket, key)
     source = store.bucket(bucket, call.account_id).find(key)
@@ -96,7 +99,7 @@ def _place(header: str) -> tuple[str, str]:
 
 
 def _attributes(call: Call, source: StoredObject) -> Attributes:
-    """Return what goes with the copy: encryption is the request's own, whatever the directive says."""
+    """Return the attributes of the copy. Its encryption is that of the request, whatever the directive."""
     directive = call.headers.get(_DIRECTIVE, "COPY")
     if directive not in ("COPY", "REPLACE"):
         raise invalid_argument(_DIRECTIVE, directive, "Unknown metadata directive.")

@@ -1,4 +1,4 @@
-"""The CRC that the AWS CLI sends, which the standard library has not.
+"""CRC-64/NVME, which the AWS CLI sends. The standard library does not have it.
 
 https://reveng.sourceforge.io/crc-catalogue/all.htm#crc.cat.crc-64-nvme
 """
@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from functools import cache, lru_cache
 
-# Bits are in reverse, the lowest first.
+# The bits are reversed: the lowest comes first.
 _POLYNOMIAL = 0x9A6C9329AC4BC9B5
 _ONES = (1 << 64) - 1
 
 
 def crc64nvme(data: bytes) -> bytes:
-    """Compute the CRC, at some 20 MB a second."""
+    """Compute the CRC, at about 20 MB a second."""
     table, crc = _table(), _ONES
-    # Two bytes a step.
+    # Two bytes at a time.
     whole = len(data) & ~1
     for low, high in zip(data[:whole:2], data[1:whole:2], strict=True):
         crc = (crc >> 16) ^ table[(crc ^ low ^ high << 8) & 0xFFFF]
@@ -27,7 +27,7 @@ def crc64nvme(data: bytes) -> bytes:
 
 
 def combine(first: int, second: int, size: int) -> int:
-    """Return the CRC of two texts, one after the other, of the CRCs of both and the size of the second."""
+    """Return the CRC of a concatenation from the CRCs of both texts and the size of the second."""
     return _times(_zeros(size), first) ^ second
 
 
@@ -39,10 +39,10 @@ def _table() -> list[int]:
     return table
 
 
-# Parts have one size, but for the last.
+# All parts but the last have the same size.
 @lru_cache(maxsize=16)
 def _zeros(size: int) -> tuple[int, ...]:
-    """Return what so many zero bytes do to a CRC: a matrix over GF(2), as the images of the 64 bits."""
+    """Return the matrix over GF(2) that appends `size` zero bytes to a CRC, as the images of the 64 bits."""
     one_bit = (_POLYNOMIAL, *(1 << position for position in range(63)))
     found = tuple(1 << position for position in range(64))
     power, bits = one_bit, size * 8

@@ -19,7 +19,7 @@ _MAX_KEYS = 1000
 
 
 def delete_objects(store: Store, call: Call) -> Response:
-    """DeleteObjects: each key for itself. That there is no such object is a success."""
+    """DeleteObjects. Each key succeeds or fails by itself. Deleting a missing object succeeds."""
     bucket, body = store.reach(call), call.request.body
     if "content-md5" not in call.headers and not checksums.HEADERS & call.headers.keys():
         raise S3Error("InvalidRequest", "Missing required header for this request: Content-MD5")
@@ -44,7 +44,7 @@ def _delete(bucket: Bucket, call: Call, key: str) -> None:
 
 
 def _named(body: bytes) -> tuple[list[str], bool]:
-    """Return the keys that are to be deleted, and whether only errors are to be reported."""
+    """Return the keys to delete, and whether to report errors only."""
     keys: list[str] = []
     quiet = False
     for name, fields in markup.read(body, "Delete"):

@@ -1,4 +1,4 @@
-"""S3's error codes, with the status and the message of each."""
+"""The error codes of S3, with the HTTP status and the message of each."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _KNOWN: dict[str, tuple[int, str]] = {
 
 
 class S3Error(RefusalError):
-    """A request that S3 answers with an error. `details` are further elements of the reply."""
+    """S3 answers a request with an error. `details` are further elements of the reply."""
 
     def __init__(self, code: str, message: str | None = None, /, **details: str) -> None:
         status, default = _KNOWN[code]
@@ -50,5 +50,5 @@ class S3Error(RefusalError):
 
 
 def invalid_argument(name: str, value: str, message: str) -> S3Error:
-    """Return the error of an argument that can't be used."""
+    """Return the error for an invalid argument."""
     return S3Error("InvalidArgument", message, ArgumentName=name, ArgumentValue=value)

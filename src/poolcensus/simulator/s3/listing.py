@@ -1,4 +1,4 @@
-"""The listings of objects and of multipart uploads, and the walk over sorted names that they take."""
+"""The listings of objects and multipart uploads. Both walk over sorted names."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """Positions of names, and the prefixes that stand for several. `last` is the last of both."""
+    """One page: positions of names, and common prefixes. `last` is the last name or prefix."""
 
     positions: list[int]
     prefixes: list[str]
@@ -46,7 +46,7 @@ def list_objects(store: Store, call: Call) -> Response:
         ("IsTruncated", page.truncated),
     ]
     if page.truncated:
-        # A token says where it stopped by name, so that it holds while objects come and go.
+        # The token has the name of the last entry, so that it stays valid while objects come and go.
         kind = "prefix" if page.last in page.prefixes[-1:] else "key"
         token = base64.urlsafe_b64encode(f"{kind}:{page.last}".encode()).decode()
         content.append(("NextContinuationToken", token))
@@ -57,7 +57,7 @@ def list_objects(store: Store, call: Call) -> Response:
 
 
 def list_objects_v1(store: Store, call: Call) -> Response:
-    """ListObjects, the older one, which says where it stopped only where names are rolled up."""
+    """ListObjects, the older version. It returns NextMarker only if the request has a delimiter."""
     bucket = store.reach(call)
     encode, keys, limit = _encoder(call), bucket.keys, call.count("max-keys")
     marker = call.params.get("marker", "")
@@ -77,7 +77,7 @@ def list_objects_v1(store: Store, call: Call) -> Response:
 
 
 def list_uploads(store: Store, call: Call) -> Response:
-    """ListMultipartUploads: by key, and by the order of their beginnings where one key has several."""
+    """ListMultipartUploads, ordered by key, and by time if a key has several."""
     bucket = store.reach(call)
     encode, limit = _encoder(call), call.count("max-uploads")
     uploads = sorted(bucket.uploads.values(), key=lambda upload: upload.key)
@@ -107,7 +107,10 @@ def list_uploads(store: Store, call: Call) -> Response:
 
 
 def _walk(names: Sequence[str], start: int, call: Call, limit: int) -> _Page:
-    """Return the names with the prefix, from a position on; those with the delimiter after it rolled up."""
+    """Return the page of names with the prefix that begins at a position.
+
+    Names with the delimiter after the prefix are rolled up into common prefixes.
+    """
     prefix, delimiter = call.params.get("prefix", ""), call.params.get("delimiter", "")
     positions: list[int] = []
     prefixes: list[str] = []
@@ -160,7 +163,7 @@ def _uploads_start(call: Call, uploads: list[Upload], names: list[str]) -> int:
 def _after(call: Call, marker: str, names: Sequence[str]) -> int:
     """Return the position after a marker."""
     prefix, delimiter = call.params.get("prefix", ""), call.params.get("delimiter", "")
-    # A marker that is a rolled-up prefix stands for all that the prefix does.
+    # A marker that is a common prefix stands for all names with that prefix.
     rolled_up = delimiter and marker.endswith(delimiter) and marker.startswith(prefix) and marker != prefix
     return _beyond(names, marker) if rolled_up else bisect_right(names, marker)
 
@@ -183,12 +186,15 @@ def _contents(
 
 
 def _encoder(call: Call) -> Callable[[str], str]:
-    """Return how the names of the reply are written."""
+    """Return the function that encodes names in the reply."""
     return (lambda name: quote(name, safe="/")) if call.url_encoded else str
 
 
 def _echo(call: Call, encode: Callable[[str], str]) -> list[Node]:
-    """Return the elements that repeat the parameters that were given; objects' prefix even where none was."""
+    """Return the elements that repeat the parameters of the request.
+
+    A listing of objects has the element Prefix also without a prefix.
+    """
     names = {
         "prefix": "Prefix",
         "delimiter": "Delimiter",

@@ -1,4 +1,4 @@
-"""The XML of S3."""
+"""The XML of S3: requests and replies."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ _NAMED = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"}
 
 
 def reply(root: str, content: Content, headers: Headers = ()) -> Response:
-    """Return a document as a reply."""
+    """Return a reply with an XML document."""
     text = f'<?xml version="1.0" encoding="UTF-8"?>\n<{root} xmlns="{_NAMESPACE}">{_render(content)}</{root}>'
     return Response(200, text.encode(), (("Content-Type", "application/xml"), *headers))
 
 
 def read(body: bytes, root: str) -> list[tuple[str, dict[str, str]]]:
-    """Return the children of a request's root, and of each the text of its own children.
+    """Parse the XML of a request. Return the name of each child of the root, and its texts by name.
 
-    A child has its own text under the empty name.
+    The texts are those of the child's own children. The text of the child itself has an empty name.
 
-    Raises S3Error: it is not XML, has a document type, or is another document than `root`.
+    Raises S3Error if the body is not XML, has a document type, or has another root than `root`.
     """
     try:
-        # A document type is what could make a small document a large one.
+        # A document type can define entities that expand a small document to a large one.
         found = None if b"<!" in body else ET.fromstring(body)  # noqa: S314 - it has no document type
     except (ET.ParseError, LookupError, ValueError):
-        # The last two are of encodings that expat does not read.
+        # LookupError and ValueError are raised for encodings that expat does not support.
         found = None
     if found is None or _local(found) != root:
         raise S3Error("MalformedXML")
     return [
         (
             _local(child),
-            # Not of the children's children, among which are keys.
+            # Only the own text is stripped: the texts of its children may be keys.
             {"": (child.text or "").strip(), **{_local(each): each.text or "" for each in child}},
         )
         for child in found
@@ -68,5 +68,5 @@ def _render(content: Content) -> str:
 
 
 def _escape(found: re.Match[str]) -> str:
-    # XML 1.0 has no way to carry most control characters; S3 writes them as references all the same.
+    # XML 1.0 can't represent most control characters. S3 writes references to them all the same.
     return _NAMED.get(found[0]) or f"&#x{ord(found[0]):x};"

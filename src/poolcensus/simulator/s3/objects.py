@@ -1,4 +1,4 @@
-"""The operations on single objects, but for CopyObject."""
+"""The operations on single objects, except CopyObject."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
 def get_object(store: Store, call: Call) -> Response:
-    """GetObject and HeadObject: the body of the latter states its length and is not sent."""
+    """GetObject and HeadObject. The body of a reply to HeadObject is not sent, but its length is stated."""
     stored = store.reach(call).find(call.key)
     state = (
         ("ETag", f'"{stored.etag}"'),
@@ -43,7 +43,7 @@ def get_object(store: Store, call: Call) -> Response:
         start, stop = span
         covered = ("Content-Range", f"bytes {start}-{stop - 1}/{len(stored.body)}")
         return Response(206, stored.body[start:stop], (*headers, covered))
-    # A client checks what it got against this, so that it must not come with a part of the object.
+    # Clients check the body against this checksum, so a reply with a range of the object must not have it.
     if stored.checksum is not None and call.headers.get(CHECKSUM_MODE, "").upper() == "ENABLED":
         headers += stored.checksum.headers()
     return Response(200, stored.body, headers)
@@ -62,7 +62,7 @@ def put_object(store: Store, call: Call) -> Response:
 
 
 def delete_object(store: Store, call: Call) -> Response:
-    """DeleteObject. That there is no such object is a success."""
+    """DeleteObject. Deleting a missing object succeeds."""
     bucket = store.reach(call)
     check_match(call.headers.get("if-match"), call.key, bucket.objects.get(call.key))
     bucket.objects.pop(call.key, None)
@@ -70,17 +70,17 @@ def delete_object(store: Store, call: Call) -> Response:
 
 
 def get_tagging(store: Store, call: Call) -> Response:
-    """GetObjectTagging: no object has tags."""
+    """GetObjectTagging. No object has tags."""
     store.reach(call).find(call.key)
     return markup.reply("Tagging", [("TagSet", ())])
 
 
 def byte_range(header: str | None, size: int) -> tuple[int, int] | None:
-    """Return where a range starts and ends; None where the whole object is meant.
+    """Return the start and the stop of a range, or None for the whole object.
 
-    As HTTP has it, a header that can't be read counts for nothing; so does one with several ranges.
+    As in HTTP, an invalid header is ignored. A header with several ranges is ignored, too.
 
-    Raises S3Error: the object has no byte of the range.
+    Raises S3Error if the object has no byte in the range.
     """
     found = _RANGE.fullmatch(header.strip()) if header is not None else None
     if header is None or found is None or found.groups() == ("", ""):

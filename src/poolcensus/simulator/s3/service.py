@@ -1,4 +1,4 @@
-"""The table of S3's operations, and the way of a request through it."""
+"""The S3 service: the table of its operations, and the dispatch of requests."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from poolcensus.simulator.s3.store import Store
 Run: TypeAlias = Callable[[Store, Call], Response]
 Route: TypeAlias = tuple[str, str, str]
 
-# What every request may carry of the headers that mean something to S3. Others are an operation's own.
+# Headers with a meaning for S3 that every request may have. Others belong to single operations.
 _ANY_HEADERS = frozenset(
     {
         "content-md5",
@@ -48,16 +48,16 @@ _UPLOAD = frozenset({"uploadId"})
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """An operation and all that may be asked of it: parameters of the query, and headers."""
+    """An operation, and the query parameters and headers that it supports."""
 
     run: Run
     params: frozenset[str] = frozenset()
     headers: frozenset[str] = frozenset()
 
     def check(self, call: Call) -> None:
-        """Refuse what would otherwise be left undone without a word.
+        """Check that the call has no other parameters and headers, which would be ignored silently.
 
-        Raises S3Error: something is asked for that is not simulated.
+        Raises S3Error if it asks for something that is not simulated.
         """
         for name in call.params.keys() - self.params - {"x-id"}:
             raise S3Error("NotImplemented", f"The parameter {name} is not implemented", Parameter=name)
@@ -116,9 +116,9 @@ _SELECTORS = ("list-type", "uploads", "uploadId", "delete", "location", "tagging
 
 
 class S3:
-    """The service. Any region's endpoint reaches any bucket; a bucket answers only its own account.
+    """The S3 service. Every region's endpoint reaches all buckets. A bucket is open to its owner only.
 
-    `deny` is asked for the permissions that a call needs besides its own.
+    `deny` evaluates the permissions that a call needs besides its own.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.time, deny: Deny | None = None) -> None:
@@ -126,11 +126,11 @@ class S3:
         self._deny = deny
 
     def handle(self, request: Request) -> Response:
-        """Answer a request whose signature has been checked.
+        """Return the reply to a request whose signature has been checked.
 
-        Raises RefusalError: the call is refused.
+        Raises RefusalError if the call is refused.
         """
-        # S3 wants to know how long a body is, which only the chunks of its own encoding may say otherwise.
+        # S3 requires the length of a body. A chunked request is accepted only if it is aws-chunked, too.
         if "transfer-encoding" in request.headers and checksums.LENGTH not in request.headers:
             raise S3Error("NotImplemented", Header="Transfer-Encoding")
         call = parse(request, self._deny)

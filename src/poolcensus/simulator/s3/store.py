@@ -1,4 +1,4 @@
-"""What the simulated S3 holds: buckets, their objects, and multipart uploads that are under way."""
+"""The data of the simulated S3: buckets, their objects, and multipart uploads in progress."""
 
 from __future__ import annotations
 
@@ -22,16 +22,18 @@ KMS_KEY = f"{ENCRYPTION}-aws-kms-key-id"
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """What goes with an object besides its bytes, for those who ask: nothing is encrypted."""
+    """What is stored with the body of an object. The encryption is stated, but nothing is encrypted.
+
+    `kept` are the headers that a read returns as they were sent, including metadata.
+    """
 
     content_type: str
     encryption: str
     kms_key: str | None
-    # Headers that come back as they were sent, metadata among them.
     kept: Headers = ()
 
     def encrypted_as(self, other: Attributes) -> Attributes:
-        """Return the same with the encryption of others."""
+        """Return these attributes with the encryption of `other`."""
         return replace(self, encryption=other.encryption, kms_key=other.kms_key)
 
     def headers(self) -> Headers:
@@ -40,7 +42,7 @@ class Attributes:
         return ((ENCRYPTION, self.encryption), *key)
 
     def etag(self, digest: bytes) -> str:
-        """Return the ETag of content with this MD5: S3's is something else where KMS encrypts."""
+        """Return the ETag of content with this MD5. With KMS encryption the ETag is not the MD5."""
         if self.kms_key is None:
             return digest.hex()
         return md5(digest + self.kms_key.encode(), usedforsecurity=False).hexdigest()
@@ -72,7 +74,7 @@ class Part:
 
 @dataclass(slots=True)
 class Upload:
-    """A multipart upload. Without an `algorithm` the client asked for no checksum."""
+    """A multipart upload. `algorithm` is None if the client asked for no checksum."""
 
     upload_id: str
     key: str
@@ -95,13 +97,13 @@ class Bucket:
 
     @property
     def keys(self) -> list[str]:
-        """The keys of the objects, sorted; as strings they sort as their UTF-8 does."""
+        """The keys of the objects, sorted. Strings sort in the order of their UTF-8."""
         return sorted(self.objects)
 
     def find(self, key: str) -> StoredObject:
         """Return an object.
 
-        Raises S3Error: there is none.
+        Raises S3Error if there is no such object.
         """
         found = self.objects.get(key)
         if found is None:
@@ -109,9 +111,9 @@ class Bucket:
         return found
 
     def upload(self, call: Call) -> Upload:
-        """Return the upload that a call is about.
+        """Return the upload that a call names.
 
-        Raises S3Error: there is none.
+        Raises S3Error if there is no such upload.
         """
         found = self.uploads.get(call.params["uploadId"])
         if found is None or found.key != call.key:
@@ -128,13 +130,13 @@ class Store:
         self._clock = clock
 
     def now(self) -> int:
-        """Return the time as S3 keeps it: in whole seconds."""
+        """Return the time in whole seconds, as S3 stores it."""
         return int(self._clock())
 
     def reach(self, call: Call) -> Bucket:
-        """Return the bucket that a call is about.
+        """Return the bucket that a call names.
 
-        Raises S3Error: there is none, or the caller may not use it.
+        Raises S3Error if there is no such bucket, or if its owner is not the caller or not the expected one.
         """
         expected_owner = call.headers.get("x-amz-expected-bucket-owner")
         if expected_owner is not None and not (len(expected_owner) == 12 and expected_owner.isdecimal()):
@@ -147,7 +149,7 @@ class Store:
     def bucket(self, name: str, account_id: str) -> Bucket:
         """Return a bucket of an account.
 
-        Raises S3Error: there is none, or it is another account's.
+        Raises S3Error if there is no such bucket, or if it belongs to another account.
         """
         found = self.buckets.get(name)
         if found is None:
@@ -158,10 +160,10 @@ class Store:
 
 
 def timestamp(seconds: int) -> str:
-    """Return a time as the XML of S3 carries it."""
+    """Return a time in the format of S3's XML."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
 def owner(account_id: str) -> list[tuple[str, str]]:
-    """Return what names an account as an owner: its canonical user id."""
+    """Return the elements that name an account as an owner: its canonical user ID."""
     return [("ID", sha256(account_id.encode()).hexdigest())]

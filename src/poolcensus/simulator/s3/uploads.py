@@ -51,9 +51,9 @@ def upload_part(store: Store, call: Call) -> Response:
 
 
 def add_part(store: Store, call: Call, upload: Upload, body: bytes, checksum: Checksum | None) -> Part:
-    """Add a part, in the place of one with the same number.
+    """Add a part to an upload. It replaces a part with the same number.
 
-    Raises S3Error: the number is none that a part can have.
+    Raises S3Error if the part number is not valid.
     """
     number = _number(call.params.get("partNumber", ""))
     digest = md5(body, usedforsecurity=False).digest()
@@ -133,7 +133,10 @@ def _number(text: str) -> int:
 
 
 def _chosen(upload: Upload, named: list[tuple[str, dict[str, str]]]) -> list[Part]:
-    """Return the parts that a completion names, once they are all as it says."""
+    """Return the parts that CompleteMultipartUpload names.
+
+    Raises S3Error if a part does not exist, does not match, is out of order or is too small.
+    """
     if not named or any(name != "Part" for name, _ in named):
         raise S3Error("MalformedXML")
     numbers = [_number(fields.get("PartNumber", "")) for _, fields in named]

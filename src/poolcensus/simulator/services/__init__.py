@@ -1,1 +1,1 @@
-"""The services that the simulator answers for."""
+"""The simulated services, except S3."""

@@ -23,7 +23,7 @@ _STATUSES = frozenset({"ENABLED", "ENABLING", "DISABLING", "DISABLED", "ENABLED_
 
 
 class AccountManagement:
-    """Says which regions an account has enabled."""
+    """Returns which regions an account has enabled."""
 
     def __init__(self, world: World, mint: TokenMint, *, refuse: bool) -> None:
         self._world = world
@@ -31,9 +31,9 @@ class AccountManagement:
         self._refuse = refuse
 
     def handle(self, request: Request) -> Response:
-        """Answer one call.
+        """Return the reply to a call.
 
-        Raises RefusalError: the call is refused.
+        Raises RefusalError if the call is refused.
         """
         operation = ACCOUNT_PATHS.get(request.path)
         if operation is None or request.method != "POST":

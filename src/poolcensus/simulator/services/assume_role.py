@@ -1,4 +1,4 @@
-"""The request of AssumeRole: what it asks for, once it is known to be well formed."""
+"""The validation of AssumeRole requests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CHAINED_DURATION = 3600
 
 
 class _Constraint(NamedTuple):
-    """What AWS asks of a text: its length, and a pattern, which `shown` is in AWS's own notation."""
+    """The length and the pattern that AWS requires of a text. `shown` is the pattern in AWS's notation."""
 
     least: int
     most: int
@@ -38,7 +38,7 @@ _TAG_VALUE = _Constraint(0, 256, re.compile(r"[\w .:/=+@-]*"), r"[\p{L}\p{Z}\p{N
 
 
 class AssumeRole(NamedTuple):
-    """A well-formed request."""
+    """A valid AssumeRole request. `policy` is the session policy, and `policy_text` its JSON."""
 
     arn: str
     asked: SessionOptions
@@ -48,15 +48,15 @@ class AssumeRole(NamedTuple):
 
     @property
     def packed_size(self) -> int | None:
-        """How much of the room for policy and tags is taken, in percent; None where there are none."""
+        """The size of policy and tags in percent of the limit, or None if the request has neither."""
         text = (self.policy_text or "") + "".join(key + value for key, value in self.asked.tags)
         return max(1, len(text) * 100 // MAX_POLICY) if text else None
 
 
 def read_assume_role(form: dict[str, str], caller: Identity) -> AssumeRole:
-    """Return what the caller asks for.
+    """Return the request of a caller.
 
-    Raises RefusalError: the request is not valid, whoever makes it.
+    Raises RefusalError if the request is not valid.
     """
     arn = form.get("RoleArn", "")
     if ROLE_ARN.fullmatch(arn) is None:
@@ -72,10 +72,10 @@ def read_assume_role(form: dict[str, str], caller: Identity) -> AssumeRole:
     try:
         narrowed = read_document(policy, of_identity=True) if policy is not None else None
     except PolicyError as error:
-        # Whoever reads it wants to know what is wrong, or that AWS would take what the simulator does not.
+        # The message says what is wrong, since AWS may accept a policy that the simulator does not.
         raise RefusalError(400, "MalformedPolicyDocument", f"Syntax errors in policy: {error}.") from None
     if any(name.startswith("PolicyArns.") for name in form):
-        # A session that is not narrowed as it was asked for would allow too much.
+        # A session without these policies would allow too much.
         raise RefusalError(400, "ValidationError", "The simulator has no managed policies (PolicyArns).")
     code = form.get("TokenCode")
     if code is not None:
@@ -93,7 +93,7 @@ def read_assume_role(form: dict[str, str], caller: Identity) -> AssumeRole:
 
 def _duration(form: dict[str, str], *, chained: bool) -> int:
     text = form.get("DurationSeconds", "3600")
-    # Nine digits are too large a number already; int() refuses those of more than 4,300.
+    # Nine digits are enough for a number that is too large. int() raises ValueError for more than 4,300.
     seconds = int(text.lstrip("0")[:9] or 0) if text.isascii() and text.isdecimal() else 0
     if seconds < _MIN_DURATION:
         raise _constraint(
@@ -149,7 +149,7 @@ def _invalid(message: str) -> RefusalError:
 
 
 def _check(value: str, field: str, constraint: _Constraint) -> None:
-    """Raise RefusalError for a text that is not as it has to be, and name its length before its pattern."""
+    """Raise RefusalError if a text violates the constraint. The length is checked before the pattern."""
     _check_length(value, field, constraint.least, constraint.most)
     if constraint.pattern.fullmatch(value) is None:
         raise _pattern(value, field, constraint.shown)

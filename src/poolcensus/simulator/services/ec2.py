@@ -30,9 +30,9 @@ class Ec2:
         self._refuse = refuse
 
     def handle(self, request: Request) -> Response:
-        """Answer one call.
+        """Return the reply to a call.
 
-        Raises RefusalError: the call is refused.
+        Raises RefusalError if the call is refused.
         """
         form = request.form
         action = form.get("Action", "")
@@ -104,12 +104,12 @@ def _read_filters(form: dict[str, str]) -> list[tuple[str, frozenset[str]]]:
 
 
 def _like(pattern: str, text: str) -> bool:
-    """Whether a filter's value matches: `*` stands for any text, `?` for one character or none.
+    """Return whether the value of a filter matches. `*` stands for any text, `?` for one character or none.
 
-    A backslash before either, or before another one, takes its meaning away:
+    A backslash escapes `*`, `?` and itself:
     https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Filtering.html
 
-    The positions that the pattern reaches are followed all at once, so that no pattern takes long.
+    All positions that the pattern can reach are followed at the same time, so that no pattern takes long.
     """
     reached = {0}
     for token in _TOKEN.findall(pattern):

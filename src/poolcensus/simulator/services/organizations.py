@@ -1,4 +1,4 @@
-"""Organizations: the accounts, the tree that they hang in, and their tags."""
+"""Organizations: the accounts, OUs and tags."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _PATTERNS = {
 
 
 class Organizations:
-    """The organization of the world, for its management account and a delegated administrator."""
+    """Returns the Organization to its management account and to a delegated administrator."""
 
     def __init__(self, world: World, mint: TokenMint, *, exists: bool, empty_pages: bool) -> None:
         self._world = world
@@ -59,9 +59,9 @@ class Organizations:
         }
 
     def handle(self, request: Request) -> Response:
-        """Answer one call.
+        """Return the reply to a call.
 
-        Raises RefusalError: the call is refused.
+        Raises RefusalError if the call is refused.
         """
         target = request.headers.get("x-amz-target", "")
         operation = self._operations.get(target.removeprefix(PREFIX)) if target.startswith(PREFIX) else None
@@ -206,9 +206,9 @@ class Organizations:
 
 
 def _required(query: JsonObject, name: str) -> str:
-    """Return a text that a request must have.
+    """Return a required parameter that is a string.
 
-    Raises RefusalError: it is missing, or no text.
+    Raises RefusalError if it is missing or is not a string.
     """
     value = query.get(name)
     if value is None or value == "":
@@ -219,9 +219,9 @@ def _required(query: JsonObject, name: str) -> str:
 
 
 def _id(query: JsonObject, name: str) -> str:
-    """Return an id that a request must have.
+    """Return a required parameter that is an ID.
 
-    Raises RefusalError: it is missing, or not of the form that its kind has.
+    Raises RefusalError if it is missing or does not match the pattern of its kind.
     """
     value = _required(query, name)
     if _PATTERNS[name].fullmatch(value) is None:

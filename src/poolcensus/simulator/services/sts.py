@@ -26,7 +26,7 @@ _HEADERS = (("Content-Type", "text/xml"),)
 
 
 class Sts:
-    """Says who a caller is, and gives credentials of the member accounts."""
+    """Returns the identity of a caller, and issues sessions of roles."""
 
     def __init__(
         self,
@@ -42,9 +42,9 @@ class Sts:
         self._session_seconds = session_seconds
 
     def handle(self, request: Request) -> Response:
-        """Answer one call.
+        """Return the reply to a call.
 
-        Raises RefusalError: the call is refused.
+        Raises RefusalError if the call is refused.
         """
         form = request.form
         account = request.identity.account_id
@@ -52,7 +52,7 @@ class Sts:
             raise unauthorized.region_disabled("sts", account)
         match form.get("Action"):
             case "GetCallerIdentity":
-                # It needs no permission:
+                # This call needs no permission:
                 # https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
                 return _caller_identity(request.identity, request.request_id)
             case "AssumeRole":
@@ -100,13 +100,16 @@ class Sts:
         return _reply("AssumeRole", result, request.request_id)
 
     def _admit(self, request: Request, wanted: AssumeRole) -> tuple[Principal, frozenset[str]]:
-        """Return whom the session belongs to, and the keys of the tags that it passes on."""
+        """Return the principal of the session, and the keys of its transitive tags.
+
+        Raises RefusalError if the caller may not assume the role.
+        """
         caller, asked = request.identity, wanted.asked
         before = caller.principal
         role = self._world.roles.find(wanted.arn)
         if role is None:
             raise unauthorized.denied(request)
-        # A source identity stays through a chain, and can't be changed in it:
+        # A source identity persists in a chain of roles, and can't be changed:
         # https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_temp_control-access_monitor.html
         if before.source_identity is not None:
             if asked.source_identity not in (None, before.source_identity):

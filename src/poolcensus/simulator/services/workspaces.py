@@ -1,4 +1,4 @@
-"""WorkSpaces: DescribeWorkspacesPools, with the whole of its request."""
+"""WorkSpaces: DescribeWorkspacesPools, with all of its parameters."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ _OPERATORS = frozenset({"EQUALS", "NOTEQUALS", "CONTAINS", "NOTCONTAINS"})
 
 
 class WorkSpaces:
-    """The pools of every account and region of the world."""
+    """Returns the pools of any account and region of the world."""
 
     def __init__(self, world: World, mint: TokenMint) -> None:
         self._world = world
         self._mint = mint
 
     def handle(self, request: Request) -> Response:
-        """Answer one call.
+        """Return the reply to a call.
 
-        Raises RefusalError: the call is refused.
+        Raises RefusalError if the call is refused.
         """
         target = request.headers.get("x-amz-target", "")
         if target != TARGET:
@@ -124,9 +124,9 @@ class WorkSpaces:
 
 
 def read_query(body: bytes) -> dict[str, JsonValue]:
-    """Return the request's JSON object.
+    """Return the JSON object in the body of a request.
 
-    Raises RefusalError: the body is none.
+    Raises RefusalError if the body is not a JSON object.
     """
     try:
         query = orjson.loads(body) if body else {}
@@ -140,9 +140,9 @@ def read_query(body: bytes) -> dict[str, JsonValue]:
 
 
 def scope_of(account: str, region: str, query: dict[str, JsonValue]) -> str:
-    """Return what a page token of the query is bound to.
+    """Return the scope of the page tokens of a query.
 
-    Raises RefusalError: the query is nested deeper than orjson writes, which is less than it reads.
+    Raises RefusalError if the query is nested too deeply. orjson encodes fewer levels than it decodes.
     """
     if "PoolIds" in query or "Filters" in query:
         try:
@@ -154,7 +154,7 @@ def scope_of(account: str, region: str, query: dict[str, JsonValue]) -> str:
 
 
 def move(body: bytes, account: str, region: str, mint: TokenMint, by: int) -> bytes:
-    """Return the request with a page token that begins `by` pools further on, if it has a good one."""
+    """Return the request with its page token moved by `by` pools. Without a valid token it is unchanged."""
     query = read_query(body)
     token = query.get("NextToken")
     scope = scope_of(account, region, query)
