@@ -1,8 +1,8 @@
 """A census of Amazon WorkSpaces Pools over every account and region of an AWS Organization.
 
-The public names are loaded when they are first used: importing `poolcensus` imports no AWS SDK.
+Public names are imported when they are first used: importing `poolcensus` does not import the AWS SDK.
 
-The README beside this file describes its layers, which import-linter enforces.
+The README beside this file describes the layers of the package. import-linter enforces them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from poolcensus.version import __version__
 if TYPE_CHECKING:
     from poolcensus.analysis.changes import Change, ChangeKind, Statistics
 
-    # From their modules, which are called as they are: mypy would take the modules for them.
+    # Imported from their modules, which have the same names: mypy would take `analysis.diff` for the module.
     from poolcensus.analysis.diff import Diff, diff
     from poolcensus.analysis.export import Exported, export
     from poolcensus.analysis.named import NamedQuery, named_queries
@@ -77,6 +77,8 @@ if TYPE_CHECKING:
     from poolcensus.planned import Estimate, EstimateStep, Plan
     from poolcensus.scope.account_list_writing import write_account_list
     from poolcensus.snapshot import LockHolder, Scope, Snapshot, SnapshotInfo, list_snapshots
+
+    # Imported from their modules for the same reason.
     from poolcensus.snapshot.merging import merge
     from poolcensus.snapshot.order import Moment
     from poolcensus.snapshot.pruning import Pruning, prune
@@ -266,7 +268,7 @@ __all__ = [
 ]
 
 
-# A type checker would take any name for one of the module.
+# With `__getattr__`, a type checker would accept any name.
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:

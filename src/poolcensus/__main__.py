@@ -1,4 +1,4 @@
-"""The program: `python -m poolcensus`, and what the console script calls."""
+"""The program, started by `python -m poolcensus` or by the console script."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 def main() -> NoReturn:
-    """Run the program and end the process with its exit code."""
+    """Run the program, and end the process with its exit code."""
     _open_standard_descriptors()
     codes: list[int] = []
-    # Who is registered first is called last.
+    # The function that is registered first is called last.
     atexit.register(_leave_at_once, codes)
     for number in handlers():
         signal.signal(number, _leave)
-    # Imported only now: who interrupts the imports has nothing to lose and no traceback to read.
+    # Imported after the handlers are set, so that an interrupt during the imports prints no traceback.
     from poolcensus.cli import main as run  # noqa: PLC0415 - not before the handlers are set
     from poolcensus.cli.exits import end  # noqa: PLC0415 - not before the handlers are set
 
@@ -33,26 +33,26 @@ def main() -> NoReturn:
 
 
 def _open_standard_descriptors() -> None:
-    """Put /dev/null on those of 0, 1 and 2 that the process was started without.
+    """Open /dev/null as each of the descriptors 0, 1 and 2 that is closed when the process starts.
 
-    Else what is opened next is standard input or output to each library that does not look, and to each
-    program that is started. Python's own streams stay None.
+    Otherwise the next file that is opened would get this descriptor, and libraries and child processes would
+    use it as their standard input or output. The streams in `sys` stay None.
     """
     for number, stream in enumerate((sys.stdin, sys.stdout, sys.stderr)):
-        # One that was closed since fails when it is written to, and is to fail.
+        # A stream that is not None was open. If it has been closed since, writing to it should fail.
         if stream is None:
             try:
                 os.fstat(number)
             except OSError:
-                # There may be none, as in a bare chroot. It gets the lowest number that is free.
+                # There may be no /dev/null, as in a bare chroot. A file gets the lowest free descriptor.
                 with suppress(OSError):
                     os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
 
 def _leave_at_once(codes: list[int]) -> None:
-    """End the process after all other exit functions.
+    """End the process after all other exit functions have run.
 
-    Python would then free each object on its own, which takes a tenth of the time of a short run.
+    Otherwise Python would free every object, which takes a tenth of the time of a short run.
     """
     if not codes:
         return
@@ -70,7 +70,7 @@ def _leave(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a ha
         with suppress(OSError):
             line = exit_error(128 + number, words) if as_json else f"poolcensus: {words}\n".encode()
             os.write(sys.stderr.fileno(), line)
-    # Not imported before the handlers are set: 2 ms. Where nothing has imported it yet, nothing is temporary.
+    # Not imported here, since that takes 2 ms. If nothing has imported it, there are no temporary files.
     remove_all = getattr(sys.modules.get("poolcensus.temporary"), "remove_all", None)
     if remove_all is not None:
         remove_all()

@@ -1,9 +1,8 @@
-"""The exceptions of poolcensus, in families that say what the engine does next.
+"""The exceptions of poolcensus. Their families say what the engine does next.
 
-`FatalError` stops the run. `RetryableError`, where a call raises it, makes the same call again while its
-limits last. `RecordedError` ends one target with a line in the ledger and lets the others go on. All of
-them are `CensusError`, and none carries a secret: what a message holds may reach a terminal, a log or a
-file.
+A `FatalError` stops the run. After a `RetryableError` the same call is made again, within the limits of
+retries. A `RecordedError` ends one target with a line in the ledger, and the others go on. All of them are
+`CensusError`. None contains a secret, since a message may reach a terminal, a log or a file.
 """
 
 from __future__ import annotations
@@ -23,20 +22,20 @@ E = TypeVar("E", bound=Exception)
 
 
 class CensusError(Exception):
-    """Anything that poolcensus raises on purpose. It can be pickled and copied, with all its attributes."""
+    """The base class of all exceptions of poolcensus. They can be pickled and copied with all attributes."""
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Exception's own calls the class with `args`, which is not what those classes take that take more.
+        # Exception.__reduce__ calls the class with `args`, but some of the classes take other arguments.
         return type(self).__new__, (type(self), *self.args), vars(self)
 
 
 class FatalError(CensusError):
-    """The run can't go on: nothing is published.
+    """The run can't continue, and nothing is published.
 
-    `problem` is what went wrong, and `advice` what to do about it, where the message ends with that.
-    `organization` is what the settings call the Organization that it happened in, in a run of several.
-    `failed_call` is what targets end with for the same reason in a run that is well under way, and None where
-    that could not go on either.
+    `problem` is what went wrong. `advice` is what to do about it, and the end of the message, or None. In a
+    run of several Organizations, `organization` is the name of the affected one in the settings.
+    `failed_call` is what targets end with if the problem occurs later in a run. It is None if a run can't
+    continue then either.
     """
 
     _BETWEEN: ClassVar[str] = " "
@@ -49,20 +48,20 @@ class FatalError(CensusError):
         self.failed_call: FailedCall | None = None
 
     def begin_with(self, words: str, *, in_place_of: int = 0) -> None:
-        """Put `words` before the problem, and so the message, or in place of its first characters."""
+        """Begin the problem and the message with `words`, in place of the first `in_place_of` characters."""
         self.args = (f"{words}{str(self)[in_place_of:]}", *self.args[1:])
         self.problem = f"{words}{self.problem[in_place_of:]}"
 
 
 class DeadlineError(FatalError):
-    """The run's deadline passed before there was anything to publish."""
+    """The deadline of the run passed before there was anything to publish."""
 
 
 class SettingsError(FatalError):
-    """A setting or an argument is wrong. Nothing has been called.
+    """A setting or an argument is wrong. No call has been made.
 
-    The message has each of its `lines` in a line, and those are the problems: one may be about a path whose
-    name holds a line break.
+    `lines` are the lines of the message, one for each problem. The message can't be split instead, since a
+    problem may name a path with a line break in it.
     """
 
     def __init__(self, *problems: str, advice: str | None = None) -> None:
@@ -77,9 +76,9 @@ class SettingsError(FatalError):
 
 
 class ScopeError(SettingsError):
-    """The settings name what the caller's Organization or partition does not have.
+    """The settings name something that the caller's Organization or partition does not have.
 
-    That is known only from AWS: calls have been made.
+    Calls have been made, since only AWS knows that.
     """
 
 
@@ -88,9 +87,9 @@ class CredentialsError(FatalError):
 
 
 class HubRoleError(CredentialsError):
-    """A hub role, through which the roles of all accounts are assumed, could not be assumed itself.
+    """A hub role, through which the roles of all accounts are assumed, could not be assumed.
 
-    `code` and `reason` are what sts:AssumeRole failed with.
+    `code` and `reason` are the error code and the message of sts:AssumeRole.
     """
 
     def __init__(self, message: str, *, role_arn: str, code: str, reason: str) -> None:
@@ -98,12 +97,12 @@ class HubRoleError(CredentialsError):
         self.role_arn = role_arn
         self.code = code
         self.reason = reason
-        # As where the session of a hub role can't be renewed.
+        # Targets end so if the session of a hub role can't be renewed.
         self.failed_call = FailedCall(Outcome.EXPIRED, code, reason)
 
 
 class MissingExtraError(FatalError):
-    """A library that only some commands need is not installed."""
+    """An optional library, which some commands need, is not installed."""
 
 
 class OrganizationError(FatalError):
@@ -111,22 +110,23 @@ class OrganizationError(FatalError):
 
 
 class AccountChoiceError(OrganizationError):
-    """The settings choose an account that is not there, or that two Organizations have."""
+    """The settings choose an account that does not exist, or that is in two Organizations."""
 
 
 class DestinationError(FatalError):
-    """The destination can't be read or written: no room, no permission, a failing device.
+    """The destination can't be read or written: it is full, access is denied, or a device fails.
 
-    `advice` is a clause, and follows a semicolon.
+    `advice` is a clause. It follows a semicolon.
     """
 
     _BETWEEN = "; "
 
 
 class DestinationRefusedError(DestinationError):
-    """The service that keeps the destination denies the caller what a run needs.
+    """The service of the destination denies the caller an action that a run needs.
 
-    `code` is the service's error code and `reason` its message. The caller lacks one of the `iam_actions`.
+    `code` is the error code of the service, and `reason` its message. The caller lacks permission for one of
+    the `iam_actions`.
     """
 
     def __init__(
@@ -149,31 +149,31 @@ class DestinationLockedError(FatalError):
 
 
 class SnapshotError(CensusError):
-    """A snapshot is not there, or can't be read."""
+    """A snapshot does not exist, or can't be read."""
 
 
 class DamagedSnapshotError(SnapshotError):
-    """A snapshot can be read, and is not what its manifest says."""
+    """A snapshot can be read, but does not match its manifest."""
 
 
 class MergeError(SnapshotError):
-    """Snapshots are not all the shards of one run, each once: they can't be joined into one."""
+    """Snapshots can't be merged: they are not all the shards of one run, each of them once."""
 
 
 class IncomparableSnapshotsError(SnapshotError):
-    """Two snapshots hold different things, so that no difference between them means anything."""
+    """Two snapshots can't be compared, since they are of different things."""
 
 
 class QueryError(CensusError):
-    """SQL that can't be run: a mistake in it, or more than reading the views of the snapshots."""
+    """A query can't be run: its SQL is wrong, or does more than read the views of the snapshots."""
 
 
 class NotPublishedError(CensusError):
-    """The census ran to its end, and `strict` or `max_failed` forbids publishing what it saw.
+    """The census was completed, but `strict` or `max_failed` forbids to publish it.
 
-    `uncovered` holds the first of the ledger lines that are the reason; `count` is how many there are, and
-    `failures` what went wrong in how many accounts. `ledger` is the folder or `s3://` URL in which the whole
-    ledger is kept, and `dest` the destination; they are None where it is not kept.
+    `count` is the number of targets that are the reason, and `uncovered` the first of their ledger lines.
+    `failures` groups what went wrong, with the number of accounts. `ledger` is the folder or `s3://` URL with
+    the whole ledger, and `dest` the destination. Both are None if the ledger is not kept.
     """
 
     def __init__(
@@ -195,14 +195,14 @@ class NotPublishedError(CensusError):
 
 
 class IncompleteError(CensusError):
-    """A stream in strict mode reached its end with targets that were not covered."""
+    """A stream in strict mode ended with targets that are not covered."""
 
 
 class CallError(CensusError):
-    """One call of an AWS API failed. `outcome` is what its target ends with if nothing helps.
+    """A call of an AWS API failed. `outcome` is the outcome of its target if the error is final.
 
-    `code` is the service's error code, or the HTTP status as text where the body named none, or a name
-    of the transport's for a call that got no reply. `status` is None where there was no reply.
+    `code` is the error code of the service, or the HTTP status as text if the body has no code. For a call
+    without a reply, `code` is one of the transport's codes and `status` is None.
     """
 
     outcome: ClassVar[Outcome] = Outcome.ERROR
@@ -227,7 +227,7 @@ class CallError(CensusError):
 
 
 class NoReply(StrEnum):
-    """The codes of calls to which no reply came, where a service would have sent one."""
+    """The codes of calls without a reply, in place of the error code of a service."""
 
     CERTIFICATE = "CertificateError"
     CLOSED = "Closed"
@@ -245,7 +245,7 @@ class NoReply(StrEnum):
 
 
 class BadReply(StrEnum):
-    """The codes of replies that are not what the service's API describes."""
+    """The codes of replies that are not as the API of the service describes."""
 
     BODY = "BadResponse"
     BROKEN = "BrokenReply"
@@ -256,52 +256,52 @@ class BadReply(StrEnum):
 
 
 class LocalLimit(StrEnum):
-    """The codes of calls for which this machine had nothing left."""
+    """The codes of calls for which this machine lacked a resource."""
 
     FILES = "TooManyOpenFiles"
     OTHER = "LocalLimit"
 
 
 SESSIONS_TOO_SHORT: Final = "SessionsTooShort"
-"""The code of calls whose credentials ended again and again before they could be sent."""
+"""The code of calls whose credentials expired repeatedly before the call could be sent."""
 
 DEADLINE: Final = "Deadline"
-"""The code of targets that the run's deadline has ended, in place of a service's."""
+"""The code of targets that the deadline of the run has ended, in place of the error code of a service."""
 
 
 class ProfileTrouble(StrEnum):
-    """The codes of accounts whose own profile can't be used for them."""
+    """The codes of accounts whose own profile can't be used."""
 
     NO_CREDENTIALS = "NoCredentials"
     WRONG_ACCOUNT = "WrongAccount"
 
 
 class RetryableError(CallError):
-    """The same call may work in a moment."""
+    """The same call may succeed later."""
 
 
 class ThrottledError(RetryableError):
-    """The service asked for fewer calls."""
+    """The service throttled the call."""
 
     outcome = Outcome.THROTTLED
 
 
 class ServerError(RetryableError):
-    """The service failed on its side (a 5xx, or a code that says so)."""
+    """The service failed: a status of 5xx, or an error code of the same meaning."""
 
 
 class UnreachableError(RetryableError):
-    """No connection, or one that broke before a reply."""
+    """No connection could be made, or it broke before a reply."""
 
     outcome = Outcome.UNREACHABLE
 
 
 class NoSuchNameError(UnreachableError):
-    """No host has the name, as far as the name servers know."""
+    """The name servers know no host with this name."""
 
 
 class NoRouteError(UnreachableError):
-    """No route leads to the host: this machine's network is down, or a router refuses the way."""
+    """There is no route to the host: the network of this machine is down, or a router refuses."""
 
 
 class LocalLimitError(RetryableError):
@@ -311,19 +311,19 @@ class LocalLimitError(RetryableError):
 
 
 class CallTimeoutError(RetryableError):
-    """A call did not end within its limit."""
+    """A call did not end within its timeout."""
 
     outcome = Outcome.TIMED_OUT
 
 
 class BadResponseError(RetryableError):
-    """A reply that is not the operation's result, whatever its status says."""
+    """A reply is not the result of the operation, whatever its status."""
 
     outcome = Outcome.BAD_RESPONSE
 
 
 class ExpiredError(RetryableError):
-    """The credentials of this call have expired: it needs new ones."""
+    """The credentials of the call have expired, and it needs new ones."""
 
     outcome = Outcome.EXPIRED
 
@@ -331,30 +331,31 @@ class ExpiredError(RetryableError):
 class UnrecognizedCredentialsError(RetryableError):
     """The service does not know the credentials in this region.
 
-    The region is not enabled for the account, or the credentials are new or no good: the codes are the same.
+    Either the account has not enabled the region, or the credentials are new or invalid. The error code is
+    the same.
     """
 
 
 class ClockSkewError(RetryableError):
-    """The service refused the signature for its date. `server_time` is its clock in epoch seconds."""
+    """The service refused the time of the signature. `server_time` is its own time in epoch seconds."""
 
 
 class RecordedError(CallError):
-    """Trying again would not help. The target ends here."""
+    """A retry would not help. The target ends with this error."""
 
 
 class ServiceError(RecordedError):
-    """Any error of the service that has no class of its own."""
+    """Any error of a service without a class of its own."""
 
 
 class AccessDeniedError(RecordedError):
-    """Refused by a policy of the account."""
+    """A policy of the account denied the call."""
 
     outcome = Outcome.ACCESS_DENIED
 
 
 class ScpDeniedError(AccessDeniedError):
-    """Refused by a service control policy of the organization."""
+    """A service control policy of the Organization denied the call."""
 
     outcome = Outcome.SCP_DENIED
 
@@ -366,7 +367,7 @@ class RegionDisabledError(RecordedError):
 
 
 class NotEntitledError(RecordedError):
-    """AWS has closed the service to the account, which is no customer of it."""
+    """AWS has closed the service to new customers, and the account is not a customer."""
 
     outcome = Outcome.NOT_ENTITLED
 
@@ -378,22 +379,22 @@ class RegionUnsupportedError(RecordedError):
 
 
 class SilentError(RecordedError):
-    """What was called had stopped answering, and did not answer in the last round either.
+    """The endpoint had stopped answering, and did not answer in the last round either.
 
-    `code` is `Silent` for a call that was not sent in that round, and otherwise what the call failed with.
+    `code` is `Silent` if the call was not sent in the last round, or else the code of its failure.
     """
 
     outcome = Outcome.UNREACHABLE
 
 
 class HeldBackError(RecordedError):
-    """A call that has another way was not sent, or not sent again, since its service throttles all calls."""
+    """A call was not sent, or not again, since its service throttles all calls and there is another way."""
 
     outcome = Outcome.THROTTLED
 
 
 class AssumeRoleError(RecordedError):
-    """The account's role could not be assumed. It is `permanent` where asking again would not help."""
+    """The role of the account could not be assumed. `permanent` is whether a later call would fail, too."""
 
     outcome = Outcome.ASSUME_ROLE_FAILED
 
@@ -411,7 +412,7 @@ class AssumeRoleError(RecordedError):
 
     @classmethod
     def of(cls, role_arn: str, error: CallError, advice: str | None = None) -> Self:
-        """Wrap what sts:AssumeRole failed with, for good if it is a refusal; `advice` is a sentence."""
+        """Return the error for a failed sts:AssumeRole. A refusal is permanent. `advice` is a sentence."""
         said = error.message if advice is None else f"{error.message.rstrip('. ')}. {advice}"
         return cls(
             f"Could not assume {role_arn}: {said}",
@@ -430,7 +431,7 @@ class CallerExpiredError(RecordedError):
 
     @classmethod
     def of(cls, whose: str, error: CallError) -> Self:
-        """Return what it means for a run that AWS says so of credentials; `whose` is a clause."""
+        """Return the error for expired credentials. `whose` is the subject of the message."""
         return cls(
             f"{whose} have expired and could not be renewed: {error.message}",
             code=error.code,
@@ -440,33 +441,33 @@ class CallerExpiredError(RecordedError):
 
     @classmethod
     def of_chain(cls, error: CredentialsError) -> Self:
-        """Return what it means for a run that the credential chain has failed."""
+        """Return the error for a failure of the credential chain."""
         return cls(str(error), code="CredentialsNotRenewed")
 
 
 class PagingLoopError(RecordedError):
-    """The service gave a page token that it had given before."""
+    """The service returned a page token for the second time."""
 
     outcome = Outcome.BAD_RESPONSE
 
 
 def failed_call_of(error: CallError) -> FailedCall:
-    """Return what an error says, without the frames that it came through."""
+    """Return the facts of an error. Unlike the error, they hold no references to stack frames."""
     return FailedCall(error.outcome, error.code, error.message, error.request_id)
 
 
 def reason_of(error: OSError) -> str:
-    """Return what the system says is wrong, without its number and the file, which the message names."""
+    """Return the system's description of an error, without the error number and the path."""
     return error.strerror or str(error)
 
 
 def copy_of_error(error: E) -> E:
-    """Return a copy of an exception, to be raised once more.
+    """Return a copy of an exception, to raise it again.
 
-    One that is raised several times collects the tracebacks and contexts of all of them.
+    An exception that is raised several times collects the tracebacks and contexts of all times.
     """
-    # Not by its class, whose arguments are its own business, nor by copy(), which others may have taught to
-    # keep the traceback: tblib does, for Dask.
+    # Calling the class would need its own arguments. copy() may keep the traceback: Dask uses tblib, which
+    # makes it do so.
     own = isinstance(error, CensusError)
     arguments = error.args if own else cast("tuple[Any, ...]", error.__reduce__())[1]
     copied = error.__new__(type(error), *arguments)
@@ -477,9 +478,10 @@ def copy_of_error(error: E) -> E:
 
 @contextmanager
 def first_reason_raised() -> Iterator[None]:
-    """Raise, in place of an exception group, its first CensusError, or the only exception that it holds.
+    """Raise the first exception of an exception group in place of the group.
 
-    A group that holds anything else besides passes through: a defect must not hide behind a failure.
+    All exceptions of the group must be CensusErrors, unless there is only one. Any other group is raised
+    itself, so that no defect hides behind a failure.
     """
     try:
         yield
@@ -487,7 +489,7 @@ def first_reason_raised() -> Iterator[None]:
         reason, *others = _exceptions(group)
         if others and not all(isinstance(each, CensusError) for each in (reason, *others)):
             raise
-        # What led to it says which call was refused.
+        # The cause says which call was refused.
         raise reason from reason.__cause__ or group
 
 

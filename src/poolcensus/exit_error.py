@@ -1,4 +1,4 @@
-"""The last line of a log in JSON, for signal handlers and for the time before anything is imported."""
+"""The last line of a JSON log. Signal handlers can write it before anything else is imported."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _VARIABLE = "POOLCENSUS_LOG_FORMAT"
 
 
 def asks_for_json(arguments: Sequence[str], environment: Mapping[str, str]) -> bool:
-    """Whether the command line, or else the environment, asks for a log in JSON.
+    """Return whether the command line, or else the environment, asks for a log in JSON.
 
-    That is what can be known before settings are read, or where they are wrong.
+    Settings in files are not considered: they may not be read yet, or may be wrong.
     """
     asked = environment.get(_VARIABLE, "")
     for at, argument in enumerate(arguments):
@@ -30,7 +30,7 @@ def asks_for_json(arguments: Sequence[str], environment: Mapping[str, str]) -> b
 
 
 def exit_error(code: int, words: str) -> bytes:
-    """Return the line for an exit code. `words` are plain ones, which JSON has no escapes for."""
+    """Return the line for an exit code. `words` must not contain characters that JSON escapes."""
     now = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())
     return (
         f'{{"level": "ERROR", "logger": "poolcensus", "message": "{words}", "message_type": "{MESSAGE_TYPE}",'

@@ -1,4 +1,4 @@
-"""The extras of the distribution: what some commands need besides, and how it is had."""
+"""The extras of the distribution, which some commands need, and how to install them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from poolcensus.paths import exists, is_folder
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-# The file that each leaves in the environment of a program, the name of the tool, the variable that
-# says where such environments are, which of the environment's parents it names, and where that is without
-# it in the user's folder of data.
+# For each tool that installs programs: the file that it leaves in the environment of a program, its name, the
+# variable with the folder of such environments, which parent of the environment that folder is, and the
+# default folder, relative to the user's data folder.
 _TOOLS: Final = (
     ("pipx_metadata.json", "pipx", "PIPX_HOME", 1, "pipx"),
     ("uv-receipt.toml", "uv tool", "UV_TOOL_DIR", 0, "uv/tools"),
 )
-# Where pipx looks, too: https://pipx.pypa.io/latest/how-to/configure-paths/
+# Further folders of pipx: https://pipx.pypa.io/latest/how-to/configure-paths/
 _OTHER_FOLDERS: Final = (".local/pipx", "Library/Application Support/pipx")
 
 
@@ -34,9 +34,9 @@ def need(extra: str) -> str:
 
 
 def installation(extra: str) -> str:
-    """Return the order to install an extra where this program is installed.
+    """Return a sentence that tells how to install an extra into the environment of this program.
 
-    The package is on no index, so that no one command has it. Blocks.
+    The package is on no package index, so it is installed from a checkout. This function blocks.
     """
     tool = _tool()
     if tool is not None:
@@ -57,7 +57,7 @@ def installation(extra: str) -> str:
 
 @contextmanager
 def loading(library: str, *modules: str, extra: str) -> Iterator[None]:
-    """Make what `not_loaded` returns of an import that fails in the block. Blocks."""
+    """Raise the error that `not_loaded` returns if an import in the block fails. This function blocks."""
     try:
         yield
     except ImportError as error:
@@ -65,10 +65,10 @@ def loading(library: str, *modules: str, extra: str) -> Iterator[None]:
 
 
 def not_loaded(error: ImportError, library: str, modules: Collection[str], extra: str) -> FatalError:
-    """Return what a person is told of an import of a library of an extra that has failed. Blocks.
+    """Return the error for a failed import of the library of an extra. This function blocks.
 
-    That is a `MissingExtraError` where one of its top-level `modules` is not there. What is there may not be
-    loaded either: the system lacks memory or another library for it.
+    It is a `MissingExtraError` if one of the library's top-level `modules` is not installed. The import of an
+    installed library may fail, too, if memory or a library of the system is missing.
     """
     if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in modules:
         return MissingExtraError(f"{library} is not installed. {installation(extra)}")
@@ -76,24 +76,24 @@ def not_loaded(error: ImportError, library: str, modules: Collection[str], extra
 
 
 def _tool() -> str | None:
-    """Return what a shell calls the tool by that made this environment; None where none did."""
+    """Return the command of the tool that made this environment, or None if no tool made it."""
     environment = Path(sys.prefix)
     for mark, tool, variable, level, usual in _TOOLS:
         if exists(environment / mark):
             folder = environment.parents[level]
             home, data = os.environ.get("HOME", ""), os.environ.get("XDG_DATA_HOME") or ".local/share"
-            # Where the tool finds its environments by itself.
+            # The folders in which the tool finds its environments without the variable.
             own = {Path(home, data, usual), *(Path(home, each) for each in _OTHER_FOLDERS)}
             return tool if folder in own else f"{variable}={shlex.quote(str(folder))} {tool}"
     return None
 
 
 def _python() -> str:
-    """Return what a shell in a checkout finds this interpreter by."""
+    """Return the shortest command for this interpreter that works in the current folder."""
     python = Path(sys.executable)
     if shutil.which(python.name) == sys.executable:
         return python.name
-    # In a folder that can't be looked into, the whole path does.
+    # If the current folder can't be read, use the absolute path.
     with suppress(OSError):
         here = Path.cwd()
         if is_folder(here / "src" / "poolcensus") and python.is_relative_to(here):

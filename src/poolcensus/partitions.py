@@ -1,4 +1,4 @@
-"""The regions of each partition: where WorkSpaces exists, and which regions an account has to enable."""
+"""The catalogue of partitions and their regions: which have WorkSpaces, and which are opt-in regions."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 class Partition(msgspec.Struct, frozen=True):
-    """The regions of one partition. `workspaces` and `other` together are all of them.
+    """A partition. `workspaces` are its regions with WorkSpaces, and `other` its regions without.
 
-    `pools` are those in which WorkSpaces Pools is or may be offered. `account_api` says whether the partition
-    has an endpoint of the Account API.
+    `pools` are the regions in which WorkSpaces Pools is or may be offered. `account_api` is whether the
+    partition has an endpoint of the Account API. `sts` is the region of STS if the caller names none.
     """
 
     name: str
@@ -34,23 +34,23 @@ class Partition(msgspec.Struct, frozen=True):
 
 # The regions that poolcensus knows, by partition.
 #
-# workspaces: regions that have a WorkSpaces endpoint. From the endpoint data of botocore 1.43.11
-#             (endpoints.json, service "workspaces"), which adds us-east-2 and ap-southeast-5 to what
-#             botocore 1.40.61 knows. All of them are asked, also those without Pools: a region too many
-#             costs a call, a region too few loses pools.
-# pools:      regions in which a refusal that gives no reason counts as a missing permission; elsewhere it
-#             means that WorkSpaces Pools is not offered. These are the regions in which it is, by
-#             https://docs.aws.amazon.com/workspaces/latest/adminguide/wsp-pools-regions.html, and, so that
-#             no region is called unsupported on thin evidence, those of which that is not certain:
+# workspaces: regions with a WorkSpaces endpoint. From the endpoint data of botocore 1.43.11 (endpoints.json,
+#             service "workspaces"), which adds us-east-2 and ap-southeast-5 to those of botocore 1.40.61. A
+#             census calls all of them, also those without Pools: a region too many costs a call, a region
+#             too few loses pools.
+# pools:      regions in which a refusal without a reason counts as a missing permission. In other regions it
+#             means that WorkSpaces Pools is not offered. These are the regions in which Pools is offered, by
+#             https://docs.aws.amazon.com/workspaces/latest/adminguide/wsp-pools-regions.html, and those for
+#             which that is not certain, so that no region is called unsupported on thin evidence:
 #             sa-east-1, GovCloud, the isolated partitions. China has none:
 #             https://docs.amazonaws.cn/en_us/workspaces/latest/adminguide/wsp-pools-regions.html.
 # opt_in:     regions that an account has to enable: those launched after 20 March 2019
 #             (https://docs.aws.amazon.com/accounts/latest/reference/manage-acct-regions.html).
-# other:      the partition's further regions, which have no WorkSpaces. From partitions.json of the
-#             same botocore.
+# other:      the other regions of the partition, which have no WorkSpaces. From partitions.json of the same
+#             botocore.
 # account_api: whether the Account API has an endpoint. By the same endpoints.json (service "account") only
-#             aws and aws-cn do; elsewhere EC2 says which regions an account has enabled.
-# sts:        where an STS of the partition is asked when the caller names no region.
+#             aws and aws-cn have one. In the others, EC2 returns which regions an account has enabled.
+# sts:        the region whose STS is called if the caller names no region.
 _PARTITIONS: Final = (
     Partition(
         name="aws",
@@ -201,30 +201,30 @@ _BY_NAME: Final = {each.name: each for each in _PARTITIONS}
 
 
 def partitions() -> Mapping[str, Partition]:
-    """Return the catalogue that ships with poolcensus, by the partition's name."""
+    """Return the catalogue of partitions, by name."""
     return _BY_NAME
 
 
 def known_regions() -> frozenset[str]:
-    """Every region of every partition."""
+    """Return all regions of all partitions."""
     return frozenset(region for each in partitions().values() for region in each.regions)
 
 
 def always_on_regions() -> frozenset[str]:
-    """Every region of every partition that no account has to enable, of those that are known."""
+    """Return all regions of all partitions that are not opt-in regions."""
     return known_regions() - {region for each in partitions().values() for region in each.opt_in}
 
 
 def usual_regions() -> tuple[str, ...]:
-    """Return the regions that have WorkSpaces, those of the partition aws first."""
+    """Return the regions with WorkSpaces of all partitions, those of the partition aws first."""
     return tuple(region for each in partitions().values() for region in each.workspaces)
 
 
 def is_pattern(text: str) -> bool:
-    """Whether `text` stands for several regions (`eu-*`) rather than for one."""
+    """Return whether `text` is a pattern for regions (`eu-*`), and not the name of one."""
     return any(character in text for character in "*?[")
 
 
 def matches(region: str, patterns: Iterable[str]) -> bool:
-    """Whether any of the patterns names the region."""
+    """Return whether the region matches any of the patterns."""
     return any(fnmatchcase(region, pattern) for pattern in patterns)

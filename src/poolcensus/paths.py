@@ -1,7 +1,7 @@
-"""What a path leads to, past its symbolic links, and renaming it.
+"""Functions that tell what exists at a path, following symbolic links, and one that renames.
 
-pathlib's methods of these names are of no use here: from Python 3.14 on they return False also where the
-system refuses to look, and what can't be read would look like what is not there.
+The methods of pathlib can't be used: from Python 3.14 on, they return False also if the system denies access,
+so that a file that can't be examined would seem not to exist.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from os import PathLike
     from pathlib import Path
 
-# No such name; a file where a folder has to be; links that go in a circle; a descriptor that is closed.
+# No such file; a file in place of a folder; a loop of symbolic links; a closed descriptor.
 _NOT_THERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EBADF})
 
 
 def exists(path: str | PathLike[str]) -> bool:
-    """Whether there is something at `path`. Raises `OSError` where that can't be told."""
+    """Return whether `path` exists. Raises OSError if the system can't tell."""
     return _mode(path) != 0
 
 
 def may_exist(path: str | PathLike[str]) -> bool:
-    """Whether there is something at `path`, or may be, since the system refuses to look."""
+    """Return whether `path` exists, or may exist because the system can't tell."""
     try:
         return exists(path)
     except OSError:
@@ -34,25 +34,25 @@ def may_exist(path: str | PathLike[str]) -> bool:
 
 
 def is_folder(path: str | PathLike[str]) -> bool:
-    """Whether there is a folder at `path`. Raises `OSError` where that can't be told."""
+    """Return whether `path` is a folder. Raises OSError if the system can't tell."""
     return stat.S_ISDIR(_mode(path))
 
 
 def is_file(path: str | PathLike[str]) -> bool:
-    """Whether there is a regular file at `path`. Raises `OSError` where that can't be told."""
+    """Return whether `path` is a regular file. Raises OSError if the system can't tell."""
     return stat.S_ISREG(_mode(path))
 
 
 def is_link(path: str | PathLike[str]) -> bool:
-    """Whether `path` is itself a symbolic link. Raises `OSError` where that can't be told."""
+    """Return whether `path` itself is a symbolic link. Raises OSError if the system can't tell."""
     return stat.S_ISLNK(_mode(path, follow_symlinks=False))
 
 
 def rename(path: Path, target: Path) -> None:
-    """Rename `path` to `target`, and replace what has that name. Raises `OSError` where it was not renamed.
+    """Rename `path` to `target`, replacing what has that name. Raises OSError if `path` was not renamed.
 
-    A network file system may report an error of a rename that it has made, as where the reply was lost and
-    the call repeated: https://man7.org/linux/man-pages/man2/rename.2.html#BUGS.
+    A network file system may report an error although it has renamed the file, for instance if the reply was
+    lost and the call repeated: https://man7.org/linux/man-pages/man2/rename.2.html#BUGS.
     """
     renamed = path.lstat()
     try:
@@ -65,13 +65,13 @@ def rename(path: Path, target: Path) -> None:
 
 
 def _mode(path: str | PathLike[str], *, follow_symlinks: bool = True) -> int:
-    """Return the mode of what is at `path`, 0 where there is nothing."""
+    """Return the mode of the file at `path`, or 0 if it does not exist."""
     try:
         return os.stat(path, follow_symlinks=follow_symlinks).st_mode  # noqa: PTH116 - pathlib takes 5 ms
     except OSError as error:
         if error.errno not in _NOT_THERE:
             raise
     except ValueError:
-        # No file has a null byte in its name.
+        # The path has a null byte in it, which no file has.
         pass
     return 0

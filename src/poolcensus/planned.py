@@ -1,4 +1,4 @@
-"""What a census would do, and how long it may take. Frozen data, no I/O."""
+"""The plan of a census, and the estimate of its time. Frozen data, no I/O."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from poolcensus.model import Account, Caller, OrganizationInfo, SkippedAccount
 
 @dataclass(frozen=True, slots=True)
 class EstimateStep:
-    """What the calls of one IAM action take, and why. Steps go on side by side."""
+    """The estimated time of the calls of one IAM action, and its basis. Steps run at the same time."""
 
     action: str
     calls: int
@@ -20,9 +20,9 @@ class EstimateStep:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """How long a run may take: in `seconds`, of which the calls of the action `bound_by` take most.
+    """The estimated time of a run, in seconds. `bound_by` is the action whose calls take most of it.
 
-    `snapshot_id` is the snapshot of the same kind whose pages and time were taken as a measure, or None.
+    `snapshot_id` is the snapshot of the same kind whose pages and times are the basis, or None.
     """
 
     seconds: float
@@ -33,13 +33,13 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a census would do, without doing it.
+    """What a census would do.
 
-    `calls` counts by API operation what `collect` would send at least: one page a target. `regions` are those
-    in which at least one account is asked. `region_status_unknown` are the IDs of the accounts that did not
-    say which regions they have enabled: all their targets are counted as calls, or none where the plan was
-    refused the account's role. `region_status_reasons` has why, by ID. Of several Organizations, `caller` and
-    `organization_id` are those of the first.
+    `calls` has the least number of calls that `collect` makes, by API operation: one page for each target.
+    `regions` are the regions in which at least one account is asked. `region_status_unknown` has the IDs of
+    accounts whose region status could not be read. All of their targets are counted as calls, or none if the
+    role of the account could not be assumed. `region_status_reasons` has the reasons, by account ID. In a
+    plan of several Organizations, `caller` and `organization_id` are those of the first.
     """
 
     caller: Caller
@@ -57,7 +57,7 @@ class Plan:
 
     @property
     def services(self) -> dict[str, int]:
-        """The calls by service, under the service's prefix in IAM."""
+        """The number of calls to each service, by the IAM prefix of the service."""
         services: Counter[str] = Counter()
         for action, count in self.calls.items():
             services[action.partition(":")[0]] += count

@@ -1,4 +1,4 @@
-"""The signals that end the program, each with its word, who handles them, and what they no longer change."""
+"""The signals that end the program, their handlers, and the exit code that they no longer change."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _decided: list[int] = []
 
 
 def handlers() -> dict[signal.Signals, _Function | int | None]:
-    """Return what handles each signal that ends the program, without those that are ignored.
+    """Return the handlers of the signals that end the program, except signals that are ignored.
 
-    Whoever starts a program in the background may want them to be.
+    A program that is started in the background may be meant to ignore some.
     """
     now = {each: signal.getsignal(each) for each in ENDING}
     return {each: handler for each, handler in now.items() if handler is not signal.SIG_IGN}
@@ -29,7 +29,7 @@ def handlers() -> dict[signal.Signals, _Function | int | None]:
 
 @contextmanager
 def handled(handler: _Function, signals: Iterable[signal.Signals] | None = None) -> Iterator[None]:
-    """Have `handler` called for some signals, by default for those that `handlers` returns."""
+    """Handle some signals with `handler` in the block, by default those that `handlers` returns."""
     before = {each: signal.getsignal(each) for each in (handlers() if signals is None else signals)}
     try:
         for each in before:
@@ -41,10 +41,10 @@ def handled(handler: _Function, signals: Iterable[signal.Signals] | None = None)
 
 
 def decide(code: int) -> None:
-    """Have a signal change the exit code no more: what this process was started for has been done."""
+    """Set the exit code that signals no longer change, since the work of the process is done."""
     _decided.append(code)
 
 
 def decided() -> int | None:
-    """Return the exit code that a signal changes no more, None where there is none yet."""
+    """Return the exit code that signals no longer change, or None if it is not set yet."""
     return _decided[-1] if _decided else None

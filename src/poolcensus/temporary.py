@@ -1,12 +1,12 @@
-"""Temporary files and folders that are gone when the process is, whatever ends it but SIGKILL.
+"""Temporary files and folders, which are removed when the process ends, unless SIGKILL ends it.
 
-A signal may raise an exception between any two steps: between making a folder and the block that removes
-it, and in the midst of removing it. So each name is noted before there is anything of it, and forgotten when
-it is gone. What is noted still when the process exits is removed then.
+A signal handler may raise an exception between any two steps: after a folder is made and before the block
+that removes it, and while it is being removed. So each path is recorded before it is made, and its record
+dropped when it is removed. Paths that are still recorded when the process exits are removed then.
 
-A folder is locked for as long as its process lives, as https://systemd.io/TEMPORARY_DIRECTORIES/ has it. One
-that is two days old and that nobody has locked was left by a process that was killed: whoever makes a folder
-in the same place removes it.
+A folder is locked while its process lives, as https://systemd.io/TEMPORARY_DIRECTORIES/ recommends. A folder
+that is two days old and not locked was left by a process that was killed. The next process that makes a
+folder in the same place removes it.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ if TYPE_CHECKING:
 
 _noted: Final[set[Path]] = set()
 _locks: Final[dict[Path, int]] = {}
-# What hangs, such as a file system that is gone, keeps no process from its end.
+# Seconds. A file system that hangs must not keep a process from ending.
 _REMOVED_WITHIN: Final = 0.5
 
 _PREFIX: Final = "poolcensus-"
 _LEFT_OVER: Final = re.compile(f"{_PREFIX}[0-9a-f]{{16}}")
-# Longer than any process takes from making a folder to locking it, and than a run of a version without locks.
+# Seconds. Longer than from making a folder to locking it, and than any run of a version without locks.
 _ABANDONED_AFTER: Final = 2 * 86_400.0
 
 
 def make_folder() -> Path:
-    """Make a folder of this user alone, in the folder that `TMPDIR` names or the system's own.
+    """Make a folder that only this user can access, in `TMPDIR` or the default folder of the system.
 
-    `remove` removes it. Raises `OSError`.
+    Call `remove` to remove it. Raises OSError if it can't be made.
     """
-    # What removes a folder is imported before it is made: a signal waits for nothing.
+    # Imported before the folder is made, since a signal may end the process at any time.
     import shutil  # noqa: F401, PLC0415 - for `remove`
     import tempfile  # noqa: PLC0415 - 5 ms
     from pathlib import Path  # noqa: PLC0415 - 5 ms
@@ -61,7 +61,7 @@ def make_folder() -> Path:
     try:
         with _signals_held():
             _locks[path] = _opened(path)
-        # Where the file system has no locks, nobody gets one, and nothing is taken to be left over.
+        # If the file system has no locks, no process gets one, and no folder is taken to be left over.
         with suppress(OSError):
             _lock(_locks[path])
     except OSError:
@@ -72,8 +72,8 @@ def make_folder() -> Path:
 
 @contextmanager
 def name_beside(path: Path) -> Iterator[Path]:
-    """Yield a hidden name that is free in the folder of `path`. What has it after the block is removed."""
-    # Athena and others pass over names that begin with a dot.
+    """Yield an unused hidden path in the folder of `path`. What is there after the block is removed."""
+    # Athena and other readers ignore names that begin with a dot.
     made = path.with_name(f".{path.name}.{_unique()}.tmp")
     _note(made)
     try:
@@ -84,10 +84,10 @@ def name_beside(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def file_replacing(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
-    """Yield a new file that takes the place of `path` once the block has ended without an error.
+    """Yield a new file that replaces `path` when the block ends without an error.
 
-    Until then it has a hidden name beside it. The umask takes its bits off `mode`. What has to outlast a
-    power cut is flushed in the block, and the folder after it. Raises `OSError`.
+    Until then it has a hidden name in the same folder. Its mode is `mode` without the bits of the umask. To
+    survive a power failure, sync the file in the block and the folder after it. Raises OSError.
     """
     with name_beside(path) as made:
         descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
@@ -97,8 +97,8 @@ def file_replacing(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, or a folder with all that is in it, as far as that can be. It may be gone already."""
-    # Whether it is a folder can't always be told: its parent may be closed to this user, its name too long.
+    """Remove a file, or a folder with its contents, as far as possible. It need not exist."""
+    # is_folder may fail: access to the parent may be denied, or the name too long.
     with suppress(OSError):
         if is_folder(path):
             import shutil  # noqa: PLC0415 - see make_folder
@@ -113,13 +113,16 @@ def remove(path: Path) -> None:
 
 
 def remove_all() -> None:
-    """Remove all of this process, in at most half a second: what ends it calls no exit functions."""
+    """Remove all temporary files of this process, within half a second.
+
+    This is for ends of the process that call no exit functions.
+    """
     if _noted:
         removing = threading.Thread(target=_remove_all, daemon=True)
         try:
             removing.start()
         except RuntimeError:
-            # The system has no thread left, and the process is to end all the same.
+            # The system has no thread left. The process ends all the same.
             _remove_all()
         else:
             removing.join(_REMOVED_WITHIN)
@@ -131,7 +134,7 @@ def _remove_all() -> None:
 
 
 def _remove_left_over(parent: Path) -> None:
-    """Remove what processes of this user have left in `parent` that were killed, as far as that can be."""
+    """Remove the folders in `parent` that killed processes of this user have left, as far as possible."""
     with suppress(OSError):
         for name in os.listdir(parent):  # noqa: PTH208 - no paths are wanted
             if _LEFT_OVER.fullmatch(name):
@@ -140,7 +143,7 @@ def _remove_left_over(parent: Path) -> None:
 
 
 def _remove_if_left_over(path: Path) -> None:
-    """Remove a folder of this user that is old and that no process has locked. Raises `OSError`."""
+    """Remove a folder if it belongs to this user, is old, and is not locked. Raises OSError."""
     folder = _opened(path)
     try:
         status = os.fstat(folder)
@@ -154,26 +157,26 @@ def _remove_if_left_over(path: Path) -> None:
 
 
 def _opened(folder: Path) -> int:
-    # Not what a link leads to: anybody may put one where temporary files are.
+    # Links are not followed: any user can make one in a folder for temporary files.
     return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 
 def _lock(folder: int) -> None:
-    """Lock an open folder. Raises `OSError` where another process has locked it."""
-    import fcntl  # noqa: PLC0415 - for those who make folders
+    """Lock an open folder. Raises OSError if another process has locked it."""
+    import fcntl  # noqa: PLC0415 - only needed for folders
 
     fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 @contextmanager
 def _signals_held() -> Iterator[None]:
-    """Have signals to this thread wait for the end of the block.
+    """Block signals to this thread until the end of the block.
 
-    Otherwise no name would lead to a descriptor that is not kept yet.
+    Otherwise a descriptor could be lost between opening it and storing it.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
-        # Within the block: a handler that is due runs in this call, and may raise.
+        # Inside `try`, since the handler of a pending signal runs in this call and may raise.
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         yield
     finally:
@@ -187,12 +190,14 @@ def _note(path: Path) -> None:
 
 @cache
 def _register() -> None:
-    # With the first name: what is registered earlier, such as what ends the process at once, is called later.
+    # Only when the first path is recorded: functions that are registered earlier are called later, such as
+    # the one that ends the process at once.
     atexit.register(_remove_all)
 
 
 def _unique() -> str:
-    # Too many to guess: what has a noted name is never another's, whose file would be removed.
+    # 64 random bits can't be guessed, so a recorded path is never that of another process, whose file would
+    # be removed.
     return os.urandom(8).hex()
 
 
@@ -201,5 +206,5 @@ def _forget_all() -> None:
     _locks.clear()
 
 
-# The files of a process are not its child's.
+# A child process must not remove the files of its parent.
 os.register_at_fork(after_in_child=_forget_all)

@@ -1,7 +1,7 @@
-"""Spans of OpenTelemetry: one for a run, one for each target, one for each time that a call is sent.
+"""Spans of OpenTelemetry: one for a run, one for each target, and one for each attempt at a call.
 
-Instrumentations see nothing of calls that are made on own connections. Spans are only made in a process that
-has set a tracer provider; in any other, OpenTelemetry is not even imported.
+OpenTelemetry's instrumentations don't see calls over connections of our own. Spans are only made if the
+process has set a tracer provider. Otherwise OpenTelemetry is not even imported.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _TARGET = "poolcensus.target"
 
 
 def tracing() -> Tracing | None:
-    """Return what makes spans, or None where the process has set no tracer provider."""
-    # Whoever has set one has imported it.
+    """Return the maker of spans, or None if the process has set no tracer provider."""
+    # A process that has set one has imported the module.
     api = sys.modules.get(_API)
     if api is None:
         return None
@@ -39,10 +39,10 @@ def tracing() -> Tracing | None:
 
 
 class Tracing:
-    """Makes the spans of a run. Each is a child of what is current where it begins."""
+    """Makes the spans of a run. Each is a child of the span that is current when it starts."""
 
     def __init__(self, tracer: Tracer) -> None:
-        # Loaded already: see `tracing`.
+        # The module is loaded already: see `tracing`.
         from opentelemetry.trace import SpanKind, Status, StatusCode  # noqa: PLC0415 - optional
 
         self._tracer = tracer
@@ -60,7 +60,7 @@ class Tracing:
         return self._span(_TARGET, {"cloud.account.id": target.account.id, "cloud.region": target.region})
 
     def end_target(self, span: Span, result: TargetResult) -> None:
-        """Note how a target ended."""
+        """Record the result of a target in its span."""
         span.set_attribute("poolcensus.outcome", result.outcome.value)
         span.set_attribute("poolcensus.pools", result.pools)
         span.set_attribute("poolcensus.pages", result.pages)
@@ -90,7 +90,7 @@ class Tracing:
     def end_call(
         self, span: Span, status: int | None, request_id: str | None, error: CallError | None
     ) -> None:
-        """Note what an attempt was answered."""
+        """Record the reply to an attempt in its span."""
         if status is not None:
             span.set_attribute("http.response.status_code", status)
         if request_id is not None:
@@ -110,7 +110,7 @@ class Tracing:
             try:
                 yield span
             except CallError:
-                # Noted with what AWS said.
+                # `end_call` records it, with the reply.
                 raise
             except Exception as error:
                 span.set_attribute("error.type", type(error).__name__)

@@ -1,4 +1,4 @@
-"""The version, in one place: the package's metadata is made from it."""
+"""The version of the package. The metadata of the distribution is made from it."""
 
 from __future__ import annotations
 
