@@ -1,7 +1,7 @@
-"""Every bench in turn: tables on standard error, one line of JSON each on standard output.
+"""Run all benches. Each prints tables on standard error and one line of JSON on standard output.
 
-python benches/all.py --quick       # small sizes: that they work, and roughly how things stand
-python benches/all.py               # the sizes that the targets are about; most of an hour
+python benches/all.py --quick       # small sizes: whether the benches work, and rough results
+python benches/all.py               # the sizes for which the targets are stated; most of an hour
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ QUICK: dict[str, list[list[str]]] = {
 
 
 def main() -> int:
-    """Run them, go on where one fails, and say in the end which did."""
+    """Run the benches, also after one has failed, and print in the end which have failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small sizes")
     parser.add_argument("--only", default=",".join(FULL), help="these benches, with commas between them")

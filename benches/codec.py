@@ -1,15 +1,16 @@
-"""What a page costs in bytes to objects and back, with no call around it.
+"""The cost of decoding and encoding a page, without the call.
 
-The check of a reply (JSON, the shape, every pool, its times) beside bare `orjson.loads` of the same bytes;
-the lines of a page in pools.ndjson beside bare `orjson.dumps` of the same records; from a reply to its lines
-beside both; the line of the ledger.
+Measured are: the check of a reply (JSON, the structure, every pool, its times) beside bare `orjson.loads` of
+the same bytes; the lines of a page in pools.ndjson beside bare `orjson.dumps` of the same records; both steps
+together beside both; and the line of the ledger.
 
-`own texts` is another way from a reply to its lines: the pools' texts go into the records as they came, with
-their times changed in place, and no dictionary is made. It checks ids and syntax alone; `own texts, checked`
-decodes the page too, to know that no number is out of range, nothing is deep, and no key is there twice.
+`own texts` is another way from a reply to its lines: the texts of the pools are copied into the records, with
+their times changed in place, and no dictionary is made. It checks IDs and syntax only. `own texts, checked`
+decodes the page, too, to check that no number is out of range, nothing is nested deeply, and no key occurs
+twice.
 
-Each is the median of --rounds, of the time of --pages pages in a row. They are of a hundred accounts: a core
-learns the branches of one page by heart.
+Each result is the median of --rounds, of the time of --pages pages in a row. The pages are of a hundred
+accounts, since with a single page a core would learn all of its branches.
 
     python benches/codec.py
 """
@@ -73,7 +74,7 @@ def main() -> None:
 
 
 class Sample:
-    """A reply with so many pools, and what is made of it."""
+    """A reply with `pools` pools, and the page, records and result that are made from it."""
 
     def __init__(self, world: World, account: int, pools: int) -> None:
         token = b',"NextToken":"%b"' % (b"t" * 60) if pools == 25 else b""
@@ -92,7 +93,7 @@ class Sample:
 
 
 def jobs(samples: list[Sample]) -> list[tuple[str, Job, Job]]:
-    """Return what is measured with each of these pages, and orjson alone on the same."""
+    """Return the measured jobs: a name, the job, and what orjson alone does with the same data."""
     schema = Schema(WORKSPACES_POOLS.info)
     encoder = schema.encoder(SNAPSHOT, "aws")
 
@@ -132,7 +133,7 @@ def jobs(samples: list[Sample]) -> list[tuple[str, Job, Job]]:
 
 
 def check(reply: Reply) -> tuple[list[Any], str | None]:
-    """Return what a census makes of a reply."""
+    """Return the items and the token that a census reads from a reply."""
     return WORKSPACES_POOLS.parse(json_object(reply, _ONCE))
 
 
@@ -150,7 +151,10 @@ class _Texts(msgspec.Struct):
 
 
 class OwnTexts:
-    """Makes records of the pools' own texts, all with a time. `head` returns a record up to its pool."""
+    """Makes records from the texts of pools, which must all have a time.
+
+    `head` returns the beginning of a record, up to its pool.
+    """
 
     def __init__(self, head: Callable[[Sample], bytes]) -> None:
         self._head = head
@@ -158,7 +162,7 @@ class OwnTexts:
         self._texts = msgspec.json.Decoder(_Texts)
 
     def encode(self, sample: Sample) -> bytes:
-        """Return the lines of a page that is on one line, without knowing whether they keep the contract."""
+        """Return the lines of a page that is on one line. Only IDs and syntax are checked."""
         body = sample.body
         if not body.isascii():
             body.decode()
@@ -178,7 +182,7 @@ class OwnTexts:
         return b"".join((*parts, b"}\n"))
 
     def encode_checked(self, sample: Sample) -> bytes:
-        """Return the lines of a page in which as many keys stand as are read."""
+        """Return the lines of a page after checking that it has no key twice, and no unknown one."""
         value: Any = codec.loads(sample.body)
         pools: list[dict[str, Any]] = value["WorkspacesPools"]
         keys = len(value) + sum(map(len, pools))
@@ -192,12 +196,12 @@ class OwnTexts:
 
 
 def lines(records: list[dict[str, Any]]) -> bytes:
-    """Return the lines as orjson writes them, record by record."""
+    """Return the lines of records as orjson writes them."""
     return b"".join([orjson.dumps(each, option=orjson.OPT_APPEND_NEWLINE) for each in records])
 
 
 def times(job: Job, bare: Job, samples: list[Sample], pages: int, rounds: int) -> tuple[float, float]:
-    """Return the median seconds of one, for both, measured in turn."""
+    """Return the median seconds for one page, of both jobs, measured in turn."""
     found: tuple[list[float], list[float]] = ([], [])
     for _ in range(rounds):
         for each, seconds in zip((job, bare), found, strict=True):

@@ -1,8 +1,9 @@
-"""What it takes to compare two snapshots, as they grow.
+"""The cost of comparing two snapshots, as they grow.
 
-`poolcensus diff --json` of two snapshots a day apart, beside dicts of all pools that orjson has read, and
-with as many pools in one single target. Half of the pools have other sessions, one in fifty differs in what
-counts. Bounded memory shows as a flat curve. Both have to find the same.
+`poolcensus diff --json` compares two snapshots that are a day apart. The other contender reads all pools into
+dicts with orjson. There are curves with many targets, and a size with all pools in a single target. Half of
+the pools have other sessions, and one in fifty has a difference that counts. A flat curve of memory means
+that it is bounded. Both contenders must find the same.
 
     python benches/diff.py
     python benches/diff.py --pools 10000,100000
@@ -47,7 +48,7 @@ def main() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What is compared: so many pools in each snapshot, so many of them in each target."""
+    """The size of the snapshots: the pools in each snapshot, and in each target."""
 
     curve: str
     pools: int
@@ -56,7 +57,7 @@ class Size:
 
 
 def measure(size: Size, rounds: int, folder: Path) -> list[dict[str, Any]]:
-    """Compare two snapshots by each contender in turn. The dicts read no compressed files."""
+    """Compare two snapshots with each contender in turn. The one with dicts can't read compressed files."""
     dest = folder / "snapshots"
     make = HERE / "material" / "two_snapshots.py"
     run([sys.executable, str(make), str(dest), str(size.pools), str(size.per_target), size.files])

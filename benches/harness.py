@@ -1,4 +1,4 @@
-"""What the benches share: a simulator in its own process, contenders in theirs, and what they cost."""
+"""Shared code of the benches: a simulator and contenders, each in a process of its own, and their costs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ REGIONS = (
     "eu-central-1,eu-west-1,eu-west-2,eu-west-3,il-central-1,sa-east-1,us-east-1,us-west-2"
 )
 POOLCENSUS = (sys.executable, "-m", "poolcensus")
-# The same calls with no SDK and no safety: over asyncio's protocols alone, and over aiohttp.
+# Programs that make the same calls with no SDK and no safety: over asyncio's protocols, and over aiohttp.
 FLOORS = ("lower_floor", "floor")
 _LINE = b'{"account_id":'
 _BLOCK = 1 << 16
@@ -40,11 +40,11 @@ _BLOCK = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one run of a program took.
+    """The cost of one run of a program.
 
-    Seconds of wall clock and of CPU, its peak memory in MB, the calls that the simulator had from it, and the
-    CPU seconds that the simulator spent on them (None where the system does not tell). A run in which the
-    simulator is as busy as the clock measures the simulator.
+    These are its wall time and CPU time in seconds, its peak memory in MB, the calls that the simulator
+    received from it, and the CPU seconds of the simulator (None if the system does not tell). If the CPU time
+    of the simulator is close to the wall time, the run measures the simulator.
     """
 
     wall: float
@@ -55,11 +55,11 @@ class Cost:
 
 
 class BenchError(Exception):
-    """A contender failed, or did not do what it was to do: there is nothing to compare."""
+    """A contender failed, or gave a wrong result, so that there is nothing to compare."""
 
 
 class Simulation:
-    """A simulator that serves in a process of its own."""
+    """A simulator in a process of its own."""
 
     def __init__(
         self, process: subprocess.Popen[str], announced: Mapping[str, str], authority: Path | None = None
@@ -71,7 +71,7 @@ class Simulation:
             "AWS_ACCESS_KEY_ID": announced["access_key_id"],
             "AWS_SECRET_ACCESS_KEY": announced["secret_access_key"],
         }
-        # No proxy of the environment: the simulator is on this machine.
+        # Proxies of the environment are ignored, since the simulator is on this machine.
         handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
         if authority is not None:
             self.environment["AWS_CA_BUNDLE"] = str(authority)
@@ -81,16 +81,16 @@ class Simulation:
         self._stat = Path(f"/proc/{process.pid}/stat")
 
     def reset(self) -> None:
-        """Begin its counts, its rate limits and its draws anew."""
+        """Reset its statistics, rate limits and random draws."""
         self._ask("reset", method="POST")
 
     def stats(self) -> dict[str, Any]:
-        """Return what it has seen since the last reset."""
+        """Return its statistics since the last reset."""
         found: dict[str, Any] = json.loads(self._ask("stats"))
         return found
 
     def pools(self) -> int:
-        """How many pools a right census finds, by the simulator's own word."""
+        """Return how many pools a complete census finds, from the simulator's truth."""
         count = 0
         with self._open("truth", "GET") as lines:
             for line in lines:
@@ -100,7 +100,7 @@ class Simulation:
         return count
 
     def cpu(self) -> float | None:
-        """Return the CPU seconds that it has used, where the system tells."""
+        """Return the CPU seconds that it has used, or None if the system does not tell."""
         try:
             fields = self._stat.read_text().rpartition(")")[2].split()
         except OSError:
@@ -118,17 +118,17 @@ class Simulation:
 
 
 def _clean_environment() -> dict[str, str]:
-    """Return the environment without what would point the contenders elsewhere."""
+    """Return the environment without variables that would lead the contenders elsewhere."""
     return {
         **{
             name: value
             for name, value in os.environ.items()
             if not name.startswith(("AWS_", "POOLCENSUS_"))
             and not name.lower().endswith("_proxy")
-            # An installed program has its modules compiled, and would otherwise compile them in each run.
+            # Without bytecode, a contender would compile its modules in each run.
             and name != "PYTHONDONTWRITEBYTECODE"
         },
-        # Nor the configuration of whoever runs the bench, which may name a region, a role or a provider.
+        # The user's own configuration may name a region, a role or a credential provider.
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_EC2_METADATA_DISABLED": "true",
@@ -140,19 +140,19 @@ def _clean_environment() -> dict[str, str]:
 def simulation(*options: str, authority: Path | None = None) -> Iterator[Simulation]:
     """Run `poolcensus simulate` with these options until the block ends.
 
-    With `authority` it serves TLS, and the certificate that its clients have to trust is in that file.
+    With `authority` it serves TLS, and writes the certificate that its clients have to trust to that file.
     """
     plain = [*POOLCENSUS, "simulate"]
     tls = [sys.executable, str(HERE / "material" / "tls_simulator.py"), str(authority)]
     command = [*(plain if authority is None else tls), "--port", "0", "--json", "--until-eof", *options]
-    # It ends with its standard input, so that a bench that is killed leaves no simulator behind; one that is
-    # terminated leaves no contender and no files either.
+    # The simulator ends with its standard input, so that a bench that is killed leaves no simulator behind. A
+    # bench that is terminated leaves no contender and no files either.
     before = signal.signal(signal.SIGTERM, _terminated)
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield Simulation(process, _announced(process), authority)
         except Exception as error:
-            # Whatever the contender says then, that is why.
+            # If the simulator has ended, this is the cause of any error of the contender.
             if (code := process.poll()) is not None:
                 raise BenchError(f"the simulator ended with {code}: {' '.join(command)}") from error
             raise
@@ -166,7 +166,7 @@ def _terminated(number: int, _: object) -> NoReturn:
 
 
 def _announced(process: subprocess.Popen[str]) -> dict[str, str]:
-    """Return what the simulator says of itself once it serves."""
+    """Return what the simulator prints when it is ready: its URL and its credentials."""
     line = process.stdout.readline() if process.stdout is not None else ""
     if not line:
         process.wait()
@@ -181,11 +181,10 @@ def run(
     *,
     read: Callable[[int], None] | None = None,
 ) -> Cost:
-    """Run a program to its end and say what it cost. Its errors go to standard error.
+    """Run a program to its end, and return its cost. Its standard error is that of the bench.
 
-    The simulator counts, limits and draws anew from the program's start. `read` is given the descriptor of
-    its standard output, and has to read that to its end; without it the output goes nowhere. Raises
-    BenchError where the program fails.
+    The simulator is reset before. `read` is called with the descriptor of the program's standard output, and
+    must read it to the end. Without `read` the output is discarded. Raises BenchError if the program fails.
     """
     environment = simulator.environment if simulator is not None else _clean_environment()
     if simulator is not None:
@@ -215,14 +214,15 @@ def run(
 
 
 def _megabytes(usage: resource.struct_rusage) -> float:
-    # Bytes on macOS, KiB elsewhere. Linux counts what this process held when it started the other: benches
-    # that report memory have to stay smaller than what they measure, and keep no data of a run.
+    # ru_maxrss is in bytes on macOS, and in KiB elsewhere. On Linux it includes the memory of this process
+    # when it started the program. So benches that report memory must stay smaller than what they measure, and
+    # must keep no data of a run.
     return usage.ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A program that reads the pools of an organization into a file of JSON lines."""
+    """A program that reads the pools of an Organization into a file of JSON lines."""
 
     name: str
     regions: str
@@ -232,7 +232,7 @@ class Contender:
 
     @property
     def command(self) -> list[str]:
-        """How it is run."""
+        """The command line."""
         if self.name.startswith("poolcensus"):
             options = ("--regions", self.regions, "--concurrency", str(self.concurrency), *self.options)
             return [*POOLCENSUS, "collect", "--dest", str(self._place), *options]
@@ -242,8 +242,8 @@ class Contender:
     def run(self, simulator: Simulation, pools: int) -> Cost:
         """Run it against the simulator.
 
-        Raises BenchError where it fails or does not write as many pools as there are: whoever drops some is
-        not faster, and whoever writes some twice not slower.
+        Raises BenchError if it fails, or does not write as many pools as there are: a contender that drops
+        some is not faster, and one that writes some twice is not slower.
         """
         self._clear()
         cost = run(self.command, simulator)
@@ -265,7 +265,7 @@ class Contender:
 
 
 def count_lines(path: Path) -> int:
-    """How many lines a file has; 0 for one that is not there."""
+    """Return the number of lines of a file, or 0 if it does not exist."""
     if not path.exists():
         return 0
     with path.open("rb") as file:
@@ -273,7 +273,7 @@ def count_lines(path: Path) -> int:
 
 
 class LastLine:
-    """Reads what a contender prints, of which only the end is kept."""
+    """Reads what a contender prints, and keeps only the end of it."""
 
     def __init__(self) -> None:
         self._end = b""
@@ -284,7 +284,7 @@ class LastLine:
             self._end = (self._end + block)[-_BLOCK:]
 
     def value(self) -> dict[str, Any]:
-        """Return the last line, which is JSON."""
+        """Return the value of the last line, which is JSON."""
         found: dict[str, Any] = json.loads(self._end.splitlines()[-1])
         return found
 
@@ -302,7 +302,7 @@ def scratch() -> Iterator[Path]:
 def rounds(
     contenders: Sequence[Contender], simulator: Simulation, pools: int, count: int
 ) -> dict[str, list[Cost]]:
-    """Run all of them in turn, so many times, so that what disturbs the machine disturbs all alike."""
+    """Run all contenders in turn, `count` times, so that disturbances of the machine affect all alike."""
     costs: dict[str, list[Cost]] = {each.name: [] for each in contenders}
     for _ in range(count):
         for each in contenders:
@@ -311,7 +311,7 @@ def rounds(
 
 
 def summary(name: str, costs: Sequence[Cost]) -> dict[str, Any]:
-    """Return the median of several runs of one contender; of its memory, the most."""
+    """Return the medians of several runs of one contender, and its largest memory."""
     server = [each.server_cpu for each in costs if each.server_cpu is not None]
     return {
         "name": name,
@@ -326,14 +326,14 @@ def summary(name: str, costs: Sequence[Cost]) -> dict[str, Any]:
 
 
 def ratio(costs: Sequence[Cost], base: Sequence[Cost], what: str = "wall") -> float:
-    """Return the median of the ratios of paired runs: what one run costs against the base's run beside it."""
+    """Return the median of the ratios of paired runs: each run against the base's run of the same round."""
     pairs = zip(costs, base, strict=True)
     middle: float = statistics.median(getattr(one, what) / getattr(other, what) for one, other in pairs)
     return round(middle, 3)
 
 
 def of_floors(costs: Sequence[Cost], all_costs: Mapping[str, Sequence[Cost]]) -> dict[str, float]:
-    """Return the ratios of wall time and of CPU to those of both floors, which have to be among all."""
+    """Return the ratios of wall time and of CPU to those of both floors, which `all_costs` must have."""
     return {
         f"{prefix}of_{floor}": ratio(costs, all_costs[floor], what)
         for floor in FLOORS
@@ -342,12 +342,12 @@ def of_floors(costs: Sequence[Cost], all_costs: Mapping[str, Sequence[Cost]]) ->
 
 
 def numbers(text: str) -> list[int]:
-    """Return an option that is a list of counts, such as `10,100,1000`."""
+    """Parse an option that is a list of counts, such as `10,100,1000`."""
     return [int(part) for part in text.split(",")]
 
 
 def words(text: str) -> list[str]:
-    """Return an option that is a list of words."""
+    """Parse an option that is a list of words."""
     return text.split(",")
 
 
@@ -358,7 +358,7 @@ def show(
     table: Sequence[Sequence[object]],
     rows: Sequence[Mapping[str, object]],
 ) -> None:
-    """Print a table on standard error and its rows as one line of JSON on standard output."""
+    """Print a table on standard error, and its rows as one line of JSON on standard output."""
     given = vars(options)
     shown = Table(title=f"{bench}: {_words(given)}", title_justify="left")
     for number, column in enumerate(columns):

@@ -1,22 +1,22 @@
-"""A census of services that take their time, against the least time that it can take, and against the floors.
+"""A census of services with latency, against the least time that it can take, and against the floors.
 
-What can't overlap is modelled call by call, with as many in flight as one likes and no time between calls:
+The model has the calls that can't overlap, with unlimited calls in flight and no time between calls:
 
-- GetCallerIdentity, then the pages of ListAccounts one after the other, since each names the next;
+- GetCallerIdentity, then the pages of ListAccounts one after the other, since each has the token of the next;
 - from the page that lists an account: its AssumeRole (none for the caller's own account);
-- from there, for every region that is always on, the pages of that target one after the other;
-- for every opt-in region the same, after the account's ListRegions, which all its opt-in regions share.
+- from there, for every region that is always enabled, the pages of that target one after the other;
+- for every opt-in region the same, after the ListRegions of the account, which all its opt-in regions share.
 
-The path is the end of the last chain. It is drawn anew --draws times with latencies of the simulator's own
-distribution, and the mean is what a run is held against; how many pages each target has is the simulator's
-world, and the counts of all calls have to be those that the simulator saw. `last account` is the simpler
-bound: the mean of the listing and then the longest chain of the last account alone.
+The path is the time until the last chain ends. It is drawn --draws times with latencies of the simulator's
+own distribution, and a run is compared with the mean. The number of pages of each target is that of the
+simulator's world, and the counts of all calls must be those that the simulator received. `last account` is a
+simpler bound: the mean time of the listing and then of the longest chain of the last account alone.
 
-`run` is from the manifest's start to its end, without the start of Python; `wall` is the whole process. Where
-the CPU seconds come near the path, it is the machine that sets the pace and not the services.
-The floors (see throughput.py) run in turn with it, at the same concurrency. They know who they are: their
-path is shorter by GetCallerIdentity. A latency with `+tls` is that of a simulator that serves TLS; its path
-is the same, without handshakes.
+`run` is from the manifest's start time to its end time, without the start of Python. `wall` is that of the
+whole process. If the CPU seconds come near the path, the machine limits the speed, and not the services. The
+floors (see throughput.py) run in turn with it, at the same concurrency. They don't call GetCallerIdentity, so
+their path is shorter by this call. A latency with `+tls` is that of a simulator that serves TLS. Its path is
+the same, without handshakes.
 Targets: wall at most 1.3 times the path, better 1.15; at most 1.15 times the lower floor, better 1.05.
 
     python benches/latency.py
@@ -95,7 +95,7 @@ def main() -> None:
 
 
 def measure(kind: str, world: World, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Several runs at one latency, beside the floors, and the path."""
+    """Run all contenders several times at one latency, and return their costs and the path."""
     latency = kind.removesuffix(TLS)
     authority = folder / "authority.pem" if kind.endswith(TLS) else None
     pages = pages_of(world)
@@ -137,7 +137,7 @@ def measure(kind: str, world: World, options: argparse.Namespace, folder: Path) 
 
 
 def pages_of(world: World) -> list[list[int]]:
-    """How many pages each account has in each region; a target without pools has one, which is empty."""
+    """Return the number of pages of each account in each region. A target without pools has an empty one."""
     return [
         [max(1, -(-world.pool_count(index, region) // PAGE)) for region in world.regions]
         for index in range(world.config.accounts)
@@ -145,7 +145,7 @@ def pages_of(world: World) -> list[list[int]]:
 
 
 def seconds_of(dest: Path) -> float:
-    """How long the run was, by its manifest."""
+    """Return the duration of a run in seconds, from its manifest."""
     manifest = json.loads((dest / "latest" / "manifest.json").read_bytes())
     started, finished = (datetime.fromisoformat(manifest[key]) for key in ("started_at", "finished_at"))
     return (finished - started).total_seconds()
@@ -154,7 +154,7 @@ def seconds_of(dest: Path) -> float:
 def check_calls(
     simulator: Simulation, pages: Sequence[Sequence[int]], asks_regions: bool, *, identity: bool = True
 ) -> None:
-    """Refuse a run that made other calls than the model has: it would be held against the wrong path."""
+    """Raise BenchError if a run made other calls than the model, since its path would be another one."""
     expected = {
         "sts.GetCallerIdentity": int(identity),
         "organizations.ListAccounts": -(-len(pages) // ACCOUNTS_A_PAGE),
@@ -170,7 +170,7 @@ def check_calls(
 def draw(
     latency: str, seed: int, pages: Sequence[Sequence[int]], opt_in: Sequence[bool]
 ) -> tuple[float, float]:
-    """One draw of the path: over all accounts, and to the end of the last account alone."""
+    """Draw the path once: over all accounts, and to the end of the last account alone."""
     clockwork = Clockwork(Latency.parse(latency), seed)
 
     def call() -> float:

@@ -1,7 +1,7 @@
-"""What it takes to print the pools of a snapshot in order, as they grow.
+"""The cost of printing the pools of a snapshot in order, as their number grows.
 
-`poolcensus show --pools`, as NDJSON and as a table in a pipe, beside a list of all lines that is sorted.
-Bounded memory shows as a flat curve. What prints NDJSON has to print the same.
+`poolcensus show --pools` prints NDJSON, or a table into a pipe. The other contender sorts a list of all
+lines. A flat curve of memory means that it is bounded. The contenders that print NDJSON must print the same.
 
     python benches/listing.py
     python benches/listing.py --pools 10000,100000
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def measure(pools: int, rounds: int, folder: Path) -> list[dict[str, Any]]:
-    """Print the pools by each contender in turn."""
+    """Print the pools with each contender in turn."""
     dest = folder / "snapshots"
     make = HERE / "material" / "two_snapshots.py"
     run([sys.executable, str(make), str(dest), str(pools), str(min(pools, TARGET)), "none"])
@@ -86,7 +86,7 @@ class Digest:
             self._digest.update(block)
 
     def digest(self) -> str:
-        """Return the digest of all that was printed."""
+        """Return the digest of everything that was printed."""
         return self._digest.hexdigest()
 
 

@@ -1,11 +1,11 @@
-"""For how long a census blocks its event loop: nothing else in the loop, not even a timeout, runs meanwhile.
+"""How long a census blocks its event loop. Meanwhile nothing else in the loop can run, not even a timeout.
 
-The census runs in a process of its own, in which the call of every callback is timed. A `turn` is what the
-loop does between two looks at the sockets: all the callbacks that were ready, one after the other. The wall
-time of a block is what the loop feels. Where its CPU time is much shorter, a thread held the interpreter, or
-another process the CPU. Garbage is collected inside whatever callback runs: `gc` is that part of it. The
-command settles how its process collects garbage, which a library must not: `--library` takes the census as a
-program would that has settled nothing.
+The census runs in a process of its own, in which every callback is timed. A `turn` is what the loop does
+between two calls of select(): all callbacks that were ready, one after the other. The wall time of a callback
+is the time for which it blocks the loop. If its CPU time is much shorter, a thread held the interpreter, or
+another process the CPU. Garbage is collected inside any callback, and `gc` is this part of its time. The
+command tunes the garbage collection of its process, which a library must not do: `--library` takes the census
+in a program that has tuned nothing.
 Target: no callback over 50 ms.
 
     python benches/loop.py
@@ -34,7 +34,7 @@ from poolcensus.cli import main as cli
 
 _PROBE = "--probe"
 _SHOWN = 5
-# Of asyncio, and private: there is no other way to time what it does.
+# Private names of asyncio: there is no other way to time its callbacks.
 _RUN, _CALLBACK = "_run", "_callback"
 _SELECT = "select"
 
@@ -84,11 +84,11 @@ def main() -> None:
 
 @dataclass(slots=True)
 class Watch:
-    """What the callbacks and the turns of a loop took."""
+    """The times of the callbacks and of the turns of a loop."""
 
     walls: array[float]
     turns: array[float]
-    # Wall, CPU, garbage collection, what it was; the longest few, the shortest of them first.
+    # The few longest callbacks, the shortest of them first: wall time, CPU time, garbage collection, name.
     longest: list[tuple[float, float, float, str]]
     collecting: float = 0.0
     collection_began: float = 0.0
@@ -126,7 +126,7 @@ class Watch:
         setattr(selectors.DefaultSelector, _SELECT, select)
 
     def _collects(self, phase: str, _: object) -> None:
-        # A collection in another thread is no part of a callback, though it may hold the interpreter too.
+        # A collection in another thread is not part of a callback, though it may hold the interpreter, too.
         if threading.current_thread() is not threading.main_thread():
             return
         if phase == "start":
@@ -136,7 +136,7 @@ class Watch:
 
 
 def name_of(handle: events.Handle) -> str:
-    """Return what a callback is: of a task, its coroutine and what that waits for now."""
+    """Return the name of a callback. For a task, that is its coroutine and what it awaits now."""
     callback: Any = getattr(handle, _CALLBACK)
     if callback is None:
         return "a callback that was cancelled"
@@ -149,18 +149,18 @@ def name_of(handle: events.Handle) -> str:
         coroutine, "__qualname__"
     ):
         path.append(coroutine.__qualname__)
-    # The innermost say most, and the whole way in is long.
+    # The innermost coroutines tell most, and the whole stack is long.
     return " > ".join([path[0], *path[1:][-2:]])
 
 
 async def census(dest: str, regions: str, concurrency: str) -> None:
-    """Take a census as a program does that imports the library."""
+    """Take a census with the library, as a program does."""
     async with Census(Settings.load(regions=regions.split(","), concurrency=int(concurrency))) as taken:
         await taken.collect(dest)
 
 
 def probe(way: str, dest: str, regions: str, concurrency: str, report: str) -> None:
-    """Run in the process that is watched."""
+    """Take a census in this process, and write the times of its event loop into a file."""
     watch = Watch(array("d"), array("d"), [])
     watch.watch()
     if way == "library":

@@ -1,8 +1,8 @@
-"""The most memory that a census holds, as the organization grows.
+"""The peak memory of a census, as the Organization grows.
 
-Three curves, each at a tenth, a third and the whole of its size: many pools; many accounts and regions
-without any; and many pools to a reader that takes them slowly, which stands for a slow disk too: what was
-read and not yet taken has to wait somewhere. Bounded memory shows as a flat curve, not as a small number.
+There are three curves, each at a tenth, a third and the whole of its size: many pools; many accounts and
+regions without pools; and many pools to a slow reader, which also stands for a slow disk, since data that is
+not read yet has to wait somewhere. A flat curve means that memory is bounded. A small number does not.
 Targets: at most 150 MB at full size, better 100.
 
     python benches/memory.py
@@ -51,13 +51,13 @@ def main() -> None:
 
 
 def measure(curve: str, part: int, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """One point of a curve. Memory needs no median: what was held once has to be there."""
+    """Measure one point of a curve. One run is enough, since every peak of memory counts."""
     regions = FIVE.split(",")
     each = TARGET
     if curve == "empty":
         accounts, each = max(1, options.accounts // part), 0
         choice: tuple[str, ...] = ()
-        # As many as the partition has: the simulator's default, and that of poolcensus.
+        # 17 is the number of regions of the partition, the default of the simulator and of poolcensus.
         targets = accounts * 17
     else:
         whole = options.pools if curve == "pools" else options.slow_pools
@@ -86,7 +86,7 @@ def measure(curve: str, part: int, options: argparse.Namespace, folder: Path) ->
 
 
 class SlowReader:
-    """Reads at a bounded speed, and counts the lines."""
+    """Reads at a limited speed, and counts the lines."""
 
     def __init__(self, bytes_a_second: float) -> None:
         self._speed = bytes_a_second

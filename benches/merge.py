@@ -1,8 +1,9 @@
-"""What it takes to join the shards of a run, as they grow.
+"""The cost of merging the shards of a run, as they grow.
 
-`poolcensus merge` of plain and of compressed shards, beside `cat` of their pools.ndjson into one file and its
-sha256: that checks nothing, and every record keeps the id of its shard. Both write to the same disk, one with
-an fsync. Bounded memory shows as a flat curve. Both have to write as many bytes and lines.
+`poolcensus merge` merges plain or compressed shards. The other contender joins plain pools.ndjson with `cat`,
+and computes the sha256. It checks nothing, and each record keeps the ID of its shard. Both write to the same
+disk, poolcensus with an fsync. A flat curve of memory means that it is bounded. Both must write the same
+numbers of bytes and lines.
 
     python benches/merge.py
     python benches/merge.py --pools 10000,100000 --shards 8
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 REGIONS = ("eu-central-1", "eu-west-1", "us-east-1", "us-east-2", "us-west-2")
 # Pools of one account in one region, 20 pages.
 TARGET = 500
-# As whoever joins files by hand would do it: they are read once, and written and digested side by side.
+# The files are read once, and written and digested at the same time.
 PLAIN = 'out=$1; shift; cat "$@" | tee "$out" | sha256sum'
 NAME = "pools.ndjson"
 
@@ -59,7 +60,7 @@ def main() -> None:
 
 
 def measure(pools: int, shards: int, files: str, rounds: int, folder: Path) -> list[dict[str, Any]]:
-    """Join the shards of a census by each contender in turn. Of compressed ones there is no plain way."""
+    """Merge the shards of a census with each contender in turn. Only plain shards are joined with cat."""
     parts, found = take(pools, shards, files, folder / "shards")
     dest = folder / "all"
     merged = dest / "latest" / NAME
@@ -91,7 +92,7 @@ def measure(pools: int, shards: int, files: str, rounds: int, folder: Path) -> l
 
 
 def take(pools: int, shards: int, files: str, folder: Path) -> tuple[list[Path], int]:
-    """Take a census in shards, and return where they are and how many pools they have together."""
+    """Take a census in shards, and return their folders and the number of their pools together."""
     accounts = max(shards, pools // (TARGET * len(REGIONS)))
     each = max(1, pools // (accounts * len(REGIONS)))
     regions = ",".join(REGIONS)
@@ -109,7 +110,7 @@ def take(pools: int, shards: int, files: str, folder: Path) -> tuple[list[Path],
 
 
 def check(path: Path, pools: int, size: int) -> None:
-    """Raise BenchError unless a file has so many lines and bytes: ids of snapshots are all of one length."""
+    """Raise BenchError unless a file has these numbers of lines and bytes. All snapshot IDs are as long."""
     found, has = count_lines(path), path.stat().st_size
     if (found, has) != (pools, size):
         raise BenchError(f"{path} has {found:,} pools in {has:,} bytes, of {pools:,} in {size:,}")

@@ -1,7 +1,7 @@
-"""What `poolcensus query --all` takes, beside DuckDB alone on the same files.
+"""The cost of `poolcensus query --all`, beside DuckDB alone on the same files.
 
-Two snapshots a day apart hold the pools between them, as they are and compressed. DuckDB alone finds out the
-types of the fields by itself, checks no digest and is not locked. Both have to find the same.
+Each of two snapshots that are a day apart has half of the pools, plain or compressed. DuckDB alone infers the
+types of the fields, checks no digest and is not restricted. Both must return the same rows.
 
     python benches/query.py
     python benches/query.py --pools 100000 --rounds 1

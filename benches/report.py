@@ -1,8 +1,8 @@
-"""What it takes to make a report of a year of daily snapshots.
+"""The cost of a report on a year of daily snapshots.
 
-`poolcensus report`, beside the same files read with orjson alone, and with DuckDB alone where it is
-installed. All have to find the same pools, and as many that were never seen in use. With a month and with a
-year of the same pools: memory that depends on the pools alone is the same in both.
+The other contenders read the same files with orjson alone, and with DuckDB alone if it is installed. All must
+find the same number of pools, and of pools that were never seen in use. There is a month and a year of the
+same pools: memory that depends only on the pools is the same in both.
 
     python benches/report.py
     python benches/report.py --days 10,30 --accounts 50
@@ -21,7 +21,7 @@ from harness import HERE, POOLCENSUS, BenchError, Cost, LastLine, numbers, ratio
 if TYPE_CHECKING:
     from pathlib import Path
 
-# Five regions of each account have this many.
+# In five regions of each account.
 POOLS_A_TARGET = 1
 _COUNTS = re.compile(r"<b>([\d,]+) <i>of ([\d,]+)</i></b> never seen in use")
 
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def measure(days: int, accounts: int, rounds: int, folder: Path) -> list[dict[str, Any]]:
-    """Read so many days by each contender in turn."""
+    """Read the snapshots of `days` days with each contender in turn."""
     dest, page = folder / "snapshots", folder / "page.html"
     make = HERE / "material" / "year.py"
     run([sys.executable, str(make), str(dest), str(days), str(accounts), str(POOLS_A_TARGET), "none"])
@@ -101,7 +101,7 @@ def measure(days: int, accounts: int, rounds: int, folder: Path) -> list[dict[st
 
 
 def counts_of(page: Path) -> dict[str, int]:
-    """Return what the page says of its pools."""
+    """Return the counts of pools in the page."""
     said = _COUNTS.search(page.read_text(encoding="utf-8"))
     if said is None:
         raise BenchError("the page does not say how many pools were never seen in use")

@@ -1,9 +1,9 @@
-"""How the cost of a census grows: with accounts, and with pages in one account and region.
+"""How the cost of a census grows with accounts, and with pages in one account and region.
 
-Two curves of poolcensus and of the floors (see throughput.py): more accounts with a few pools each, and the
-same number of pages as many short chains up to a few long ones. A page is a call; the calls are what the
-simulator counted. `us/call` has the start of the process in it, `us/call more` is what the calls beyond those
-of the size before took.
+There are two curves of poolcensus and of the floors (see throughput.py): more accounts with a few pools each,
+and the same number of pages in many short chains up to a few long ones. A page is a call, as the simulator
+counts them. `us/call` includes the start of the process. `us/call more` is the time of each additional call
+compared with the size before.
 
     python benches/scaling.py
     python benches/scaling.py --accounts 10,100,1000,5000
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CONTENDERS = (*FLOORS, "poolcensus")
-# A chain of 400 pages is 400 of these.
+# Pools on a page.
 PAGE = 25
 
 
@@ -60,13 +60,13 @@ def main() -> None:
 def measure(
     curve: str, size: int, world: list[str], options: argparse.Namespace, folder: Path
 ) -> list[dict[str, Any]]:
-    """One point of a curve, for all contenders."""
+    """Measure one point of a curve with all contenders."""
     contenders = [Contender(name, options.regions, options.concurrency, folder) for name in CONTENDERS]
-    # All pages stay in the simulator's cache, so that making them is not what is measured.
+    # All pages stay in the simulator's cache, so that the time to make them is not measured.
     shape = ("--regions", options.regions, "--cache-bytes", str(1 << 30))
     with simulation(*shape, *world) as simulator:
         pools = simulator.pools()
-        # Nobody pays for the pages that the simulator has not made yet.
+        # The first run makes the simulator's pages, and is not counted.
         contenders[0].run(simulator, pools)
         costs = rounds(contenders, simulator, pools, options.rounds)
     found = []
@@ -81,12 +81,12 @@ def measure(
 
 
 def add_slopes(rows: list[dict[str, Any]]) -> None:
-    """Add what each further call took, from the size before to this one, where there are more calls."""
+    """Add the time of each additional call compared with the size before, if there are more calls."""
     before: dict[tuple[str, str], dict[str, Any]] = {}
     for row in rows:
         last = before.get((row["curve"], row["name"]))
         more = row["calls"] - last["calls"] if last is not None else 0
-        # The curve of pages has about as many calls everywhere: there is no slope to speak of.
+        # The curve of pages has about the same number of calls at every size, and so no meaningful slope.
         worth = last is not None and row["curve"] == "accounts" and more > 0
         slope = (row["wall"] - last["wall"]) / more * 1e6 if last is not None and worth else None
         row["us_per_call_more"] = round(slope, 1) if slope is not None else None

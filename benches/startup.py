@@ -1,8 +1,8 @@
-"""How long it takes to get going: what a person waits for, and a cron job of one account.
+"""The start of the program: --version, --help, and the census of one account in one region.
 
-Against an interpreter that does nothing, and against the floors (see throughput.py), which list the account
-and read the region. Targets: --version and --help in 250 ms, better 120; the census of one account in one
-region in 20 times what the interpreter alone takes, better 12.
+They are compared with an interpreter that does nothing, and with the floors (see throughput.py), which list
+the account and read the region. Targets: --version and --help in 250 ms, better 120; the census in 20 times
+what the interpreter alone takes, better 12.
 
     python benches/startup.py
 """

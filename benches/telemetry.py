@@ -1,7 +1,8 @@
-"""What it costs to be told of every call: by the log at debug, and by spans of OpenTelemetry.
+"""The cost of telemetry for every call: of the log at level debug, and of OpenTelemetry's spans.
 
-Each runs in a process of its own against one simulator, in turn, several times. What is told goes nowhere, so
-that only making it counts. The ratios are medians over paired runs, to a census that tells nobody.
+Each contender runs in a process of its own against one simulator, in turn, several times. The telemetry is
+discarded, so that only making it is measured. The ratios are medians over paired runs, to a census without
+telemetry.
 
     python benches/telemetry.py                     # 100 accounts
 """
@@ -26,7 +27,7 @@ def main() -> None:
     world = ("--accounts", str(options.accounts), "--regions", options.regions, "--empty", "0.3")
     with simulation(*world) as simulator, scratch() as folder:
         contenders = [Contender(name, options.regions, options.concurrency, folder) for name in WAYS]
-        # Nobody pays for the pages that the simulator has not made yet.
+        # The first run makes the simulator's pages, and is not counted.
         contenders[0].run(simulator, pools := simulator.pools())
         costs = rounds(contenders, simulator, pools, options.rounds)
     base = costs[WAYS[0]]

@@ -1,9 +1,9 @@
-"""A census of services that throttle, beside the same program that never waits for a rate.
+"""A census of services that throttle, beside the same program without a limit on the rate of its calls.
 
-Seven kinds of throttling: calls refused at random, a limit of each account in each region, a limit that all
-accounts of a region share, and an account whose limit is a tenth of the others'. The other program is
-`contenders/backoff_alone.py`: a throttled call is backed off and made again, and no call is held back.
-Both run in turn against fresh limits, and have to find every pool.
+There are seven kinds of throttling: calls that are refused at random, a limit for each account in each
+region, a limit that all accounts of a region share, and an account whose limit is a tenth of the others'. The
+other program is `contenders/backoff_alone.py`, which backs off and retries throttled calls, and holds back no
+others. Both run in turn, each with reset limits, and must find every pool.
 Targets: at most 1.15 times the other's wall clock everywhere, and at most half of its throttled calls where
 there is a limit.
 
@@ -77,7 +77,7 @@ def main() -> None:
 
 
 def measure(regime: str, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Several runs of both, in turn."""
+    """Run both several times, in turn."""
     throttling = REGIMES[regime]
     if throttling[-1] == "--slow-account":
         throttling = (*throttling, options.slow_account)
@@ -114,7 +114,7 @@ def measure(regime: str, options: argparse.Namespace, folder: Path) -> dict[str,
 def census(
     name: str, options: argparse.Namespace, simulator: Simulation, pools: int, dest: Path
 ) -> tuple[Cost, int]:
-    """One run of one of them: what it cost, and how many of its calls were throttled."""
+    """Run one of them, and return its cost and the number of its throttled calls."""
     command = (*CONTENDERS[name], "collect", "--dest", str(dest), "--regions", options.regions)
     cost = run((*command, "--concurrency", str(options.concurrency)), simulator)
     totals = json.loads((dest / "latest" / "manifest.json").read_bytes())["totals"]

@@ -1,11 +1,11 @@
-"""Throughput side by side: the SDK's idioms, poolcensus, and two collectors with no SDK and no safety.
+"""Throughput: the usual ways to use the SDK, poolcensus, and two programs with no SDK and no safety.
 
-The lower floor has no HTTP library either: no program in Python makes these calls in much less. The floor
-sends through aiohttp. `no_safety` is poolcensus without what only keeps it safe.
+The lower floor has no HTTP library either: no program in Python makes these calls in much less time. The
+floor sends through aiohttp. `no_safety` is poolcensus without everything that only keeps it safe.
 
-Each contender runs in a process of its own against one simulator in another, in turn, several times, and has
-to write every pool that the simulator has. The ratios are medians over paired runs; they hold for one machine
-and one run. Compare them, not the seconds.
+Each contender runs in a process of its own, against one simulator in another, in turn, several times. It must
+write every pool that the simulator has. The ratios are medians over paired runs. They are for one machine and
+one run of the bench. Compare the ratios, not the seconds.
 
     python benches/throughput.py                          # the fast ones, 1,000 accounts
     python benches/throughput.py --accounts 100 --all     # the slow ones too
@@ -56,7 +56,7 @@ def main() -> None:
         contenders = [
             Contender(name, options.regions, options.concurrency, folder) for name in chosen(options)
         ]
-        # Nobody pays for the pages that the simulator has not made yet.
+        # The first run makes the simulator's pages, and is not counted.
         contenders[0].run(simulator, pools := simulator.pools())
         costs = rounds(contenders, simulator, pools, options.rounds)
     rows = [
@@ -79,7 +79,7 @@ def main() -> None:
 
 
 def chosen(options: argparse.Namespace) -> tuple[str, ...]:
-    """Return the contenders that were asked for, in their order."""
+    """Return the contenders that the options choose, in the order of `ALL`."""
     if options.contenders:
         return tuple(name for name in ALL if name in FLOORS or name in options.contenders)
     return ALL if options.all else FAST

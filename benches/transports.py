@@ -1,9 +1,9 @@
-"""Both transports side by side, and beside the floors: throughput, latency and memory of the same census.
+"""Both transports and the floors: throughput, latency and memory of the same census.
 
-`busy` is a service that answers at once: the calls themselves are all the work. `far` is one whose replies
-take their time: what counts is what overlaps. The floors (see throughput.py) make one call less, since they
-know who they are. Each runs in a process of its own against one simulator, in turn, several times, and has to
-write every pool. The ratios are medians over paired runs.
+`busy` is a service that answers at once, so that the time is that of the calls themselves. `far` is a service
+with latency, so that the number of calls in flight counts. The floors (see throughput.py) make one call less:
+they don't call GetCallerIdentity. Each contender runs in a process of its own against one simulator, in turn,
+several times, and must write every pool. The ratios are medians over paired runs.
 
     python benches/transports.py                     # 400 accounts
 """
@@ -53,7 +53,7 @@ def main() -> None:
                 *("--mean-pools", str(options.mean_pools), "--empty", "0.3", *latency),
             )
             with simulation(*world) as simulator:
-                # Nobody pays for the pages that the simulator has not made yet.
+                # The first run makes the simulator's pages, and is not counted.
                 contenders[0].run(simulator, pools := simulator.pools())
                 costs = rounds(contenders, simulator, pools, options.rounds)
             base = costs["poolcensus-fast"]

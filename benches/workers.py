@@ -1,9 +1,9 @@
-"""What workers bring: the throughput of one process, and of so many workers of Dask, by latency.
+"""The gain by workers: the throughput of one process, and of several Dask workers, by latency.
 
-Each worker has so many calls in flight. `start` is what the same command takes for one account, so that what
-is compared is the work: `speed` is calls a second without the start, against those of one worker. The
-simulator, the caller and the workers share this machine's cores: with no latency they wait for these, and
-with latency for the replies. `peak MB` is of the largest process, of whatever kind.
+Each worker has the same number of calls in flight. `start` is the time of the same command for one account.
+`speed` is the calls a second without the start, relative to those of one worker. The simulator, the caller
+and the workers share the cores of this machine: without latency they wait for the cores, and with latency for
+the replies. `peak MB` is of the largest of all processes.
 
     python benches/workers.py
     python benches/workers.py --accounts 5000 --mean-pools 24 --latencies 0 --workers 2 --rounds 1
@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def measure(latency: str, options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
-    """All engines at one latency."""
+    """Run all engines at one latency."""
     contenders = [contender("poolcensus local", 1, options, folder)] + [
         contender(
             f"poolcensus dask {count}", count, options, folder, "--engine", "dask", "--workers", str(count)
@@ -84,7 +84,7 @@ def measure(latency: str, options: argparse.Namespace, folder: Path) -> list[dic
         starts = rounds(contenders, simulator, pools, options.rounds)
     with simulation("--accounts", str(options.accounts), *world, "--cache-bytes", str(1 << 30)) as simulator:
         pools = simulator.pools()
-        # Nobody pays for the pages that the simulator has not made yet.
+        # The first run makes the simulator's pages, and is not counted.
         contenders[0].run(simulator, pools)
         costs = rounds(contenders, simulator, pools, options.rounds)
     found = []
@@ -101,7 +101,7 @@ def measure(latency: str, options: argparse.Namespace, folder: Path) -> list[dic
 
 
 def contender(name: str, workers: int, options: argparse.Namespace, folder: Path, *more: str) -> Contender:
-    """Return a census by an engine, with so many calls in flight a worker."""
+    """Return a census with an engine. `workers` multiplies the number of calls in flight."""
     calls = options.concurrency * workers
     return Contender(name, options.regions, calls, folder, ("--per-region", str(min(calls, 4096)), *more))
 

@@ -16,7 +16,7 @@ ROLE = "PoolCensusReader"
 async def read(
     session: aioboto3.Session, account: str, region: str, out: BinaryIO, gate: asyncio.Semaphore
 ) -> None:
-    """Return the pools of one account in one region."""
+    """Write the pools of one account in one region."""
     async with gate, session.client("workspaces", region_name=region) as client:
         request: dict[str, object] = {"Limit": 25}
         while True:
@@ -30,7 +30,7 @@ async def read(
 
 
 async def session_of(caller: aioboto3.Session, own: str, account: str) -> aioboto3.Session:
-    """Return a session with the account's credentials."""
+    """Return a session with credentials of the account."""
     if account == own:
         return aioboto3.Session()
     async with caller.client("sts", region_name="us-east-1") as sts:
@@ -44,7 +44,7 @@ async def session_of(caller: aioboto3.Session, own: str, account: str) -> aiobot
 
 
 async def main(regions: list[str], out: BinaryIO, concurrency: int) -> None:
-    """Read everything."""
+    """Write the pools of all accounts."""
     caller = aioboto3.Session()
     gate = asyncio.Semaphore(concurrency)
     async with caller.client("sts", region_name="us-east-1") as sts:

@@ -1,6 +1,6 @@
-"""poolcensus that holds back no call for its rate: a throttled call is backed off and made again.
+"""poolcensus without a limit on the rate of calls. It takes the arguments of the command line.
 
-Takes the arguments of the command line.
+Throttled calls are retried with a backoff, and no other calls are held back.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def admit_all(self: RateLimits, key: CallKey, *, begun: bool) -> bool:  # noqa: ARG001 - a method's
-    """Every call can be sent now."""
+    """Admit every call at once."""
     return True
 
 

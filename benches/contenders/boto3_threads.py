@@ -13,7 +13,7 @@ ROLE = "PoolCensusReader"
 
 
 def read(account: str, own: str, regions: list[str]) -> list[bytes]:
-    """Return the lines of one account."""
+    """Return the pools of one account, as lines of JSON."""
     if account == own:
         session = boto3.Session()
     else:
@@ -39,7 +39,7 @@ def read(account: str, own: str, regions: list[str]) -> list[bytes]:
 
 
 def main(regions: list[str], path: Path) -> None:
-    """Read everything."""
+    """Write the pools of all accounts."""
     own = boto3.client("sts", region_name="us-east-1").get_caller_identity()["Account"]
     pages = boto3.client("organizations", region_name="us-east-1").get_paginator("list_accounts").paginate()
     accounts = [each["Id"] for page in pages for each in page["Accounts"]]

@@ -1,4 +1,4 @@
-"""poolcensus with its log at debug, which goes nowhere."""
+"""poolcensus with log level debug. The log is discarded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DuckDB alone over the files of snapshots, by the types that it finds in them: for `benches/query.py`.
+"""DuckDB alone on the files of snapshots, with the types that it infers: for `benches/query.py`.
 
 python benches/contenders/duckdb_alone.py DEST QUESTION
 """
@@ -26,7 +26,7 @@ SQL = {
 def main() -> None:
     """Print the rows as lines of JSON."""
     dest, question = sys.argv[1:]
-    # All snapshots that lie there.
+    # All snapshots at the destination.
     files = f"{Path(dest).resolve()}/2*/pools.ndjson*"
     with duckdb.connect() as connection:
         for row in connection.execute(SQL[question].format(files)).fetchall():

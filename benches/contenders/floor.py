@@ -1,7 +1,7 @@
-"""The floor: bare aiohttp, its own signatures, orjson, and no safety whatever.
+"""The floor: bare aiohttp, signatures of its own, orjson, and no safety at all.
 
-It makes the calls that a census makes, with as many in flight, and writes the pools as lines. It retries
-nothing, checks nothing, keeps no ledger and would not notice a page that is cut off.
+It makes the calls of a census, with the same number in flight, and writes the pools as lines of JSON. It
+retries nothing, checks nothing, keeps no ledger and would not notice a truncated page.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Keys = tuple[str, str, str]
 
 @lru_cache(maxsize=1 << 16)
 def signing_key(secret: str, day: str, region: str, service: str) -> bytes:
-    """Return the key that a day's calls of one service in one region are signed with."""
+    """Return the signing key for a day, a region and a service."""
     key = b"AWS4" + secret.encode()
     for part in (day, region, service, "aws4_request"):
         key = hmac.digest(key, part.encode(), "sha256")
@@ -56,7 +56,7 @@ def sign(
     target: str = "",
     path: str = "/",
 ) -> dict[str, str]:
-    """Return the headers of a request, signed."""
+    """Return the headers of a request, including its signature."""
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     headers = {"content-type": content_type, "host": HOST, "x-amz-date": stamp}
     if keys[2]:
@@ -86,12 +86,12 @@ class Floor:
         self.queue: asyncio.Queue[tuple[str, str, Keys] | None] = asyncio.Queue()
 
     async def post(self, headers: dict[str, str], body: bytes, path: str = "") -> bytes:
-        """One call."""
+        """Make one call, and return the body of the reply."""
         async with self.session.post(URL + path, data=body, headers=headers) as response:
             return await response.read()
 
     async def account(self, account: str, gate: asyncio.Semaphore) -> None:
-        """Assume the account's role, ask for its regions, and queue its targets."""
+        """Assume the role of an account, list its regions, and queue its targets."""
         async with gate:
             keys = CALLER if account == "000000000001" else await self.role(account)
             if OPT_IN.intersection(self.regions):
@@ -102,7 +102,7 @@ class Floor:
             self.queue.put_nowait((account, region, keys))
 
     async def role(self, account: str) -> Keys:
-        """Return the credentials of the account's role."""
+        """Return credentials of the account's role."""
         request = {
             "Action": "AssumeRole",
             "Version": "2011-06-15",
@@ -118,7 +118,7 @@ class Floor:
         return key_id, secret, token
 
     async def worker(self) -> None:
-        """Take targets and read their pages."""
+        """Take targets from the queue, and write their pools."""
         while (target := await self.queue.get()) is not None:
             account, region, keys = target
             request: dict[str, object] = {"Limit": 25}
@@ -135,7 +135,7 @@ class Floor:
                 request["NextToken"] = page["NextToken"]
 
     async def run(self, concurrency: int) -> None:
-        """List the accounts and read them all."""
+        """List the accounts, and read all of their targets."""
         workers = [asyncio.create_task(self.worker()) for _ in range(concurrency)]
         gate = asyncio.Semaphore(concurrency)
         accounts = []
@@ -155,7 +155,7 @@ class Floor:
 
 
 async def main(regions: list[str], out: BinaryIO, concurrency: int) -> None:
-    """Read everything."""
+    """Write the pools of all accounts."""
     connector = aiohttp.TCPConnector(limit=concurrency, ssl=TLS)
     async with aiohttp.ClientSession(connector=connector) as session:
         await Floor(session, regions, out).run(concurrency)

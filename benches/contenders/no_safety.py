@@ -1,8 +1,8 @@
-"""poolcensus without what only keeps it safe, to show what that costs.
+"""poolcensus without everything that only keeps it safe, to measure the cost of safety.
 
-No call is held back by a limit, a pace or a breaker. No reply has a time, and none is looked at for an
-error's header, for a key that is there twice, or for bytes that came before its request. No target is known
-to have ended, nothing is kept for a run that goes on, and the ledger's lines say nothing.
+No call is held back by a limit, a pace or a circuit breaker. Replies have no timeout, and are not checked for
+an error header, for duplicate keys, or for bytes that arrive before the request. Ended targets are not
+recorded, there is no journal, and the lines of the ledger are empty.
 """
 
 from __future__ import annotations
@@ -30,27 +30,27 @@ if TYPE_CHECKING:
 
 
 async def take_place(*_: object, **__: object) -> None:
-    """Every call has its place."""
+    """Give every call its place at once."""
 
 
 async def no_journal(_: object) -> None:
-    """Nothing is kept for a run that goes on."""
+    """Write no journal."""
 
 
 def send(self: Connection) -> None:
-    """Send the request, whatever has come."""
+    """Send the request without checking for bytes that have arrived before."""
     request, self._request = self._request, None
     if request is not None and self._transport is not None:
         self._transport.write(request)
 
 
 def body_of(reply: Reply, once: Mapping[str, bytes] | None = None) -> JsonValue:  # noqa: ARG001 - a function's
-    """Return the value of a body, whatever it is."""
+    """Return the value of a body without checking it."""
     return codec.loads(reply.body)
 
 
 def without_safety() -> None:
-    """Put what does nothing in the place of what keeps a run safe."""
+    """Replace the functions that keep a run safe with ones that do nothing."""
     for owner, name, instead in (
         (ConcurrencyLimiter, "acquire", take_place),
         (ConcurrencyLimiter, "release", lambda *_, **__: None),

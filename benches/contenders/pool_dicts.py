@@ -1,6 +1,7 @@
-"""The differences between two snapshots as most would find them: both files read into dicts, with orjson.
+"""The differences between two snapshots in the usual way: both files are read into dicts, with orjson.
 
-No ledger, no checks; what a snapshot did not cover looks as if it were gone. Prints the counts.
+It reads no ledger and checks nothing: pools of a target that a snapshot did not cover seem to be removed. It
+prints the differences, and then their counts.
 
     python benches/contenders/pool_dicts.py DEST A B
 """

@@ -25,7 +25,7 @@ def choose(request: Any, **_: object) -> None:  # noqa: ANN401 - the SDK has no 
 
 
 class Census:
-    """The run: clients, and how many targets are read at a time."""
+    """A census with one client for each region, and a limit on the targets that are read at a time."""
 
     def __init__(self, clients: dict[str, Any], sts: Any, own: str, out: BinaryIO, concurrency: int) -> None:  # noqa: ANN401 - the SDK has no types
         self.clients = clients
@@ -35,7 +35,7 @@ class Census:
         self.gate = asyncio.Semaphore(concurrency)
 
     async def read(self, account: str, region: str, keys: AioCredentials | None) -> None:
-        """Return the pools of one account in one region."""
+        """Write the pools of one account in one region."""
         async with self.gate:
             CURRENT.set(keys)
             request: dict[str, object] = {"Limit": 25}
@@ -49,7 +49,7 @@ class Census:
                 request["NextToken"] = page["NextToken"]
 
     async def one(self, account: str) -> None:
-        """Every region of one account."""
+        """Write the pools of one account in all regions."""
         keys = None
         if account != self.own:
             async with self.gate:
@@ -62,7 +62,7 @@ class Census:
 
 
 async def main(regions: list[str], out: BinaryIO, concurrency: int) -> None:
-    """Read everything."""
+    """Write the pools of all accounts."""
     session = aioboto3.Session()
     config = AioConfig(max_pool_connections=concurrency)
     async with AsyncExitStack() as stack:

@@ -1,4 +1,4 @@
-"""The records of a snapshot in order as most would print them: all lines in a list, read with orjson.
+"""The records of a snapshot in order, printed in the usual way: all lines in a list, read with orjson.
 
 python benches/contenders/sorted_lines.py POOLS.ndjson
 """
@@ -12,7 +12,7 @@ import orjson
 
 
 def place(line: bytes) -> tuple[str, str, str]:
-    """Return what a line is sorted by."""
+    """Return the sort key of a line."""
     record = orjson.loads(line)
     return record["account_id"], record["region"], record["pool"]["PoolId"]
 

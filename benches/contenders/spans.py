@@ -1,4 +1,4 @@
-"""poolcensus in a process with a tracer provider, whose spans go nowhere."""
+"""poolcensus in a process with a tracer provider. The spans are discarded."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class Nowhere(SpanExporter):
-    """Drops what it is given."""
+    """Discards all spans."""
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:  # noqa: ARG002 - the SDK's signature
-        """Drop the spans."""
+        """Discard the spans."""
         return SpanExportResult.SUCCESS
 
 

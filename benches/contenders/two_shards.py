@@ -1,6 +1,6 @@
-"""A census in two processes at once, half of the accounts each: what a run of several processes can come to.
+"""A census in two processes at the same time, each with half of the accounts: the most they can gain.
 
-Their records are only put into one file, one half after the other: to join the two snapshots into one takes
+Their records are only written into one file, one half after the other. Merging the two snapshots takes
 longer.
 
     python benches/contenders/two_shards.py REGIONS FILE CONCURRENCY
@@ -18,7 +18,7 @@ SHARDS = ("1/2", "2/2")
 
 
 def main() -> None:
-    """Take both halves."""
+    """Take both halves, and join their records."""
     regions, file, concurrency = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
     with tempfile.TemporaryDirectory(dir=file.parent) as folder:
         halves = [Path(folder) / shard.replace("/", "-of-") for shard in SHARDS]

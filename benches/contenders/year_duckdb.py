@@ -1,4 +1,4 @@
-"""The same as `year_orjson.py`, by DuckDB.
+"""The same as `year_orjson.py`, with DuckDB.
 
 python benches/contenders/year_duckdb.py DEST
 """
@@ -29,7 +29,7 @@ SELECT count(*), count(*) FILTER (used = 0) FROM pools
 
 
 def main() -> None:
-    """Read them."""
+    """Print the counts."""
     files = [str(each) for each in sorted(Path(sys.argv[1]).glob("*/pools.ndjson"))]
     found = duckdb.execute(SQL, {"files": files}).fetchone()
     if found is None:

@@ -1,7 +1,7 @@
-"""Read every snapshot at a destination with orjson alone, for what a report knows of each pool.
+"""Read every snapshot at a destination with orjson alone, for the facts of a report about each pool.
 
-No check, no ledger, no page: the least that a year of records costs a program that parses them whole. Prints
-how many pools there are, and how many were never seen in use.
+Without checks, ledgers and a page, this is the least that a year of records costs a program that parses them
+completely. It prints the number of pools, and of pools that were never seen in use.
 
     python benches/contenders/year_orjson.py DEST
 """
@@ -15,7 +15,7 @@ import orjson
 
 
 def main() -> None:
-    """Read them, the newest first."""
+    """Read the snapshots, the newest first, and print the counts."""
     pools: dict[tuple[str, str, str], list[int]] = {}
     folders = sorted((each for each in Path(sys.argv[1]).iterdir() if each.is_dir()), reverse=True)
     for number, folder in enumerate(folders):

@@ -1,7 +1,7 @@
 """`poolcensus simulate` over TLS, with a certificate of an authority that is made for it.
 
-Takes the file that the authority's certificate is written to, and then the arguments of `simulate`. Python's
-own TLS encrypts, in the simulator's event loop: its CPU time has that in it.
+It takes the file for the certificate of the authority, and then the arguments of `simulate`. Python's own TLS
+encrypts in the simulator's event loop, so that the CPU time of the simulator includes the encryption.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from poolcensus.simulator import Simulator
 
 
 def serve_tls(authority_file: str) -> None:
-    """Have every server of this process speak TLS, and the simulator say so."""
+    """Make every server of this process use TLS, and the simulator's URL say so."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(authority_file)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

@@ -1,7 +1,7 @@
-"""Two snapshots of the simulator's pools, a day apart, at a destination: what `benches/diff.py` compares.
+"""Write two snapshots of the simulator's pools, a day apart, for `benches/diff.py` and others.
 
-Half of the pools have other sessions on the second day, one in a hundred is in another state, one in two
-hundred is gone and as many are new.
+On the second day half of the pools have other sessions, one in a hundred is in another state, one in two
+hundred is gone, and as many are new.
 
     python benches/material/two_snapshots.py DEST POOLS POOLS_A_TARGET none|gzip|zstd
 """
@@ -46,7 +46,7 @@ def pools_of(press: PoolPress, account: int, region: str, pages: int, day: int) 
 
 
 def next_day(pool: dict[str, Any], number: int) -> None:
-    """Change a pool as a day does. A pool that is gone is empty."""
+    """Change a pool for the second day. A pool that is gone becomes empty."""
     if number % 200 == 0:
         pool.clear()
         return
@@ -99,7 +99,7 @@ async def write(dest: Path, day: int, pools: int, per_target: int, compression: 
 
 
 def main() -> None:
-    """Write both."""
+    """Write both snapshots."""
     dest, pools, per_target, compression = sys.argv[1:]
     for day in range(2):
         asyncio.run(write(Path(dest), day, int(pools), int(per_target), Compression(compression)))

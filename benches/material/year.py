@@ -1,8 +1,8 @@
-"""A history of daily snapshots of the simulator's pools at a destination: what `benches/report.py` reads.
+"""Write daily snapshots of the simulator's pools for `benches/report.py`.
 
-Every account has a pool in each of the first five regions, and has been asked in all. Each pool is used in
-its own rhythm, some never, and every tenth snapshot is partial. The last two days and the first are files of
-their own; the others are links to a few that were written, which are read like any.
+Every account has a pool in each of the first five regions, and is asked in all regions. Each pool is used in
+a rhythm of its own, some never, and every tenth snapshot is partial. The first days and the last two are
+written. The files of the other days are hard links to them.
 
     python benches/material/year.py DEST DAYS ACCOUNTS POOLS_A_TARGET none|gzip|zstd
 """
@@ -29,20 +29,20 @@ if TYPE_CHECKING:
     from poolcensus.simulator.pools import PoolPress
 
 FIRST = datetime(2025, 11, 24, 2, tzinfo=UTC)
-# Those of the simulator's world, of which the first have pools.
+# The regions of the simulator's world. Those at the beginning have pools.
 REGIONS = (
     "eu-central-1", "eu-west-1", "us-east-1", "us-west-2", "ap-south-1", "ap-northeast-1", "ap-northeast-2",
     "ap-southeast-1", "ap-southeast-2", "ca-central-1", "eu-west-2", "eu-west-3", "sa-east-1", "il-central-1",
     "af-south-1",
 )  # fmt: skip
 WITH_POOLS = 5
-# Days that are written; the others repeat them.
+# The first days, which are written. The others repeat them.
 WRITTEN = 10
 CALLER = Caller("000000000001", "arn:aws:iam::000000000001:user/u", "aws")
 
 
 def id_of(day: int) -> str:
-    """Return the id of a day's snapshot."""
+    """Return the ID of the snapshot of a day."""
     return f"{FIRST + timedelta(days=day):%Y%m%dT%H%M%SZ}-{day:06x}"
 
 
@@ -102,7 +102,7 @@ async def write(dest: Path, day: int, accounts: int, pools: int, compression: Co
 
 
 def repeat(dest: Path, day: int, written: int) -> None:
-    """Make the snapshot of a day out of another's files, with a manifest of its own."""
+    """Make the snapshot of a day from the files of another day, with a manifest of its own."""
     there, here = dest / id_of(written), dest / id_of(day)
     here.mkdir()
     for path in there.iterdir():
@@ -119,7 +119,7 @@ def repeat(dest: Path, day: int, written: int) -> None:
 
 
 def main() -> None:
-    """Write all days."""
+    """Write the snapshots of all days."""
     place, days, accounts, pools, compression = sys.argv[1:]
     dest = Path(place)
     shutil.rmtree(dest, ignore_errors=True)
