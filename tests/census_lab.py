@@ -1,4 +1,4 @@
-"""A simulator in the test's own loop, a census of it, and a comparison of the two."""
+"""A simulator in the event loop of the test, a census of it, and a comparison of the two."""
 
 from __future__ import annotations
 
@@ -32,28 +32,28 @@ _SERVER_OPTIONS = frozenset(each.name for each in fields(SimulatorConfig)) - {"w
 
 @dataclass(frozen=True, slots=True)
 class Lab:
-    """A running simulator and where a census of it goes."""
+    """A running simulator, and the destination for a census of it."""
 
     simulator: Simulator
     dest: Path
 
     def settings(self, **changes: object) -> Settings:
-        """Settings for a census of the simulator; its regions are the simulator's."""
+        """Return settings for a census of the simulator, in its regions."""
         given: dict[str, object] = {"regions": self.simulator.world.config.regions, "dest": str(self.dest)}
         return load_settings(None, {**given, **changes})
 
     async def collect(self, **changes: object) -> Snapshot:
-        """A census of the simulator, published in the lab's folder."""
+        """Take a census of the simulator, and publish it in the folder of the lab."""
         async with Census(self.settings(**changes)) as census:
             return await census.collect()
 
     async def examine(self, **changes: object) -> list[Finding]:
-        """What doctor finds, of every account."""
+        """Return the findings of doctor for every account."""
         async with diagnose(self.settings(**changes), every_account=True) as findings:
             return [each async for each in findings]
 
     def calls(self, name: str) -> int:
-        """How many calls of `service.Operation` the simulator has seen."""
+        """Return how many calls of `service.Operation` the simulator has received."""
         calls = self.simulator.stats.snapshot()["calls"]
         assert isinstance(calls, dict)
         count = calls.get(name, 0)
@@ -67,9 +67,9 @@ class Lab:
         regions: Iterable[str] | None = None,
         accounts: Collection[str] | None = None,
     ) -> Counter[Outcome]:
-        """Every target has the outcome that the simulator knows, and every pool is there once, as sent.
+        """Assert that the snapshot has the simulator's outcome for every target, and each pool once, as sent.
 
-        Those of `regions` and `accounts` alone, where these are given.
+        If `regions` or `accounts` are given, only their targets are expected. Return the counts of outcomes.
         """
         ledger = {(each.account_id, each.region): each for each in snapshot.targets()}
         assert len(ledger) == sum(1 for _ in snapshot.targets())
@@ -104,7 +104,7 @@ def _as_sent(pool: JsonObject) -> JsonObject:
 
 
 def result_of(snapshot: Snapshot, account_id: str, region: str) -> TargetResult:
-    """The ledger line of one target."""
+    """Return the ledger line of one target."""
     return next(each for each in snapshot.targets() if (each.account_id, each.region) == (account_id, region))
 
 
@@ -112,14 +112,14 @@ def result_of(snapshot: Snapshot, account_id: str, region: str) -> TargetResult:
 async def open_labs(
     monkeypatch: pytest.MonkeyPatch, dest: Path
 ) -> AsyncIterator[Callable[..., Coroutine[None, None, Lab]]]:
-    """Starts simulators, the last of which the environment points at; ends them all."""
+    """Yield a function that starts a simulator and sets the environment to it. All end with the block."""
     async with AsyncExitStack() as stack:
 
         async def start(
             *, faults: Iterable[str] = (), regions: Iterable[str] = FEW_REGIONS, **options: object
         ) -> Lab:
             server = {name: options.pop(name) for name in list(options) if name in _SERVER_OPTIONS}
-            # What a census has to keep as it came is worth more to a test than what AWS takes.
+            # Texts that a census must not change are worth more to a test than texts that AWS accepts.
             given: dict[str, object] = {"odd_texts": True, **options}
             world = WorldConfig(regions=tuple(regions), **given)  # type: ignore[arg-type] # test's own words
             config = SimulatorConfig(

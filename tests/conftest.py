@@ -1,4 +1,4 @@
-"""What every test has: a loop that must not be blocked, and nothing left open behind it."""
+"""Fixtures of all tests: the event loop must not be blocked, and nothing must be left open."""
 
 from __future__ import annotations
 
@@ -32,15 +32,16 @@ if TYPE_CHECKING:
     from two_organizations import Two
 
 
-# What is imported and collected stays: to look for garbage in it takes a fifth of each worker's start.
+# Modules and collected tests stay to the end. Looking for garbage in them takes a fifth of each worker's
+# start.
 gc.disable()
 
-# Five keep two cores busy, since many tests wait for a service that takes its time.
+# Five workers keep two cores busy, since many tests wait for a service with latency.
 _WORKERS = 5
 
 
-# How long an example takes says how busy the machine is, and nothing of the program. The examples are others
-# in each run, so that few in each find in some runs what many find in one. Who changes a parser takes
+# There is no deadline, since the time of an example depends on how busy the machine is. Each run has other
+# examples, so that a few in each of several runs find as much as many in one run. If you change a parser, use
 # `--hypothesis-profile thorough`.
 settings.register_profile("unhurried", deadline=None, max_examples=50)
 settings.register_profile("thorough", deadline=None, max_examples=1000)
@@ -49,40 +50,42 @@ settings.load_profile("unhurried")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """Run in several processes, unless -n says how many, a debugger is asked for, or xdist is off."""
+    """Run in several processes, unless -n or a debugger is given, or xdist is off."""
     option = config.option
-    # Not in addopts, where `-n` would contradict --pdb, and be unknown to a run without xdist.
+    # Not in addopts, since `-n` there would contradict --pdb, and be unknown in a run without xdist.
     if hasattr(config, "workerinput") or option.usepdb or option.trace:
         return
-    # Images of Python forbid bytecode, to be small: each worker and each process would compile all again.
+    # Container images of Python disable bytecode. Each worker and each process would compile all modules
+    # again.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
     if getattr(option, "numprocesses", 0) is None and not option.collectonly:
         option.numprocesses = _WORKERS
-        # Tests of one group share a worker, and so what takes seconds to start: moto, a browser.
+        # Tests of one group share a worker, since moto or a browser takes seconds to start.
         if getattr(option, "dist", "") == "no":
             option.dist = "loadgroup"
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection(session: pytest.Session) -> Iterator[None]:
-    """Have workers know the groups, and keep the garbage collector off what has been imported.
+    """Tell the workers of the groups, and exclude imported modules from garbage collection.
 
-    That is a third of a million objects that stay. To walk them took half of a small census's time.
+    They are a third of a million objects that stay. Visiting them would take half of a small census's time.
     """
     if hasattr(session.config, "workerinput"):
-        # They are told the command line, and not what was made of it above.
+        # Workers get the command line, and not the options that are set above.
         session.config.option.loadgroup = True
     yield
     gc.freeze()
     gc.enable()
 
 
-# On virtual time no thread is waited for.
+# With virtual time, a test does not wait for a thread that imports.
 Retrier.load()
 
 
-# What is called from plain code: the simulator, which is no part of a census, and reading snapshots.
+# Modules that are called from synchronous code: the simulator, which is not part of a census, and the readers
+# of snapshots.
 _PLAIN = (
     "poolcensus.simulator",
     "poolcensus.format.compression",
@@ -98,29 +101,29 @@ _PLAIN = (
     "poolcensus.storage.s3.shared_bucket",
     "poolcensus.storage.s3.source",
     "poolcensus.storage.source",
-    # It looks for others, who are held to it.
+    # It examines paths for other modules, which must not call it in the event loop.
     "poolcensus.paths",
-    # Dask reads its own files and certificates as it starts.
+    # Dask reads its own files and certificates when it starts.
     "poolcensus.workers.dask",
 )
 
 
 @pytest.fixture
 def known_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take credentials to be known everywhere as soon as they are, where a test is about what comes of it."""
+    """Shorten the time until credentials are taken to be known everywhere, for tests of what follows."""
     monkeypatch.setattr(retry, "KNOWN_EVERYWHERE_SECONDS", 0.2)
 
 
 @pytest.fixture(autouse=True, scope="session")
 def nothing_blocks_the_loop() -> Iterator[None]:
-    """Fails a test in which our code blocks the event loop with a file, a socket, a lock or a sleep."""
+    """Fail a test in which our code blocks the event loop with a file, a socket, a lock or a sleep."""
     with blockbuster_ctx("poolcensus", excluded_modules=list(_PLAIN)) as buster:
         for function in buster.functions.values():
-            # Settings are read by a plain call, before there is anything to block.
+            # Settings are read by a synchronous call, before anything else runs in the loop.
             function.can_block_in("poolcensus/config/sources.py", "read")
-            # What the kernel knows of a process is on no disk.
+            # The files of /proc are not on a disk.
             function.can_block_in("poolcensus/storage/holder.py", "_has_ended")
-            # A loop in a thread of its own, for nothing else.
+            # These run in an event loop of their own, in a thread, with nothing else in it.
             function.can_block_in("poolcensus/storage/s3/client.py", "_enter_in_thread")
             function.can_block_in("poolcensus/aws/transport/sdk.py", "_enter_in_thread")
         yield
@@ -128,7 +131,7 @@ def nothing_blocks_the_loop() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def logs_are_told_as_before() -> Iterator[None]:
-    """Whoever runs a command leaves its log to nobody else."""
+    """Restore logging after a test that runs a command."""
     root = logging.getLogger()
     handlers, level = [*root.handlers], root.level
     yield
@@ -138,11 +141,11 @@ def logs_are_told_as_before() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def nothing_stays_open() -> Iterator[None]:
-    """Fails a test that leaves a file or a socket open behind it."""
+    """Fail a test that leaves a file or a socket open."""
     before = _descriptors()
     yield
     if left := _descriptors() - before:
-        # What is only waiting to be collected warns when it is, and that fails the test too.
+        # Objects that are only not collected yet warn when they are, and that fails the test, too.
         gc.collect()
         left = _descriptors() - before
     assert not left, f"left open: {sorted(left)}"
@@ -155,17 +158,17 @@ _HAS_NAMES = Path(_NAMES).is_dir()
 def _descriptors() -> set[str]:
     found = set()
     for number in descriptors():
-        # A debugger takes the standard streams back from pytest.
+        # A debugger restores the standard streams that pytest has replaced.
         if number > 2:
             with suppress(OSError):
                 found.add(f"{number} {_name(number)}")
-    # The interpreter opens it once and keeps it.
+    # The interpreter opens /dev/urandom once, and keeps it open.
     return {each for each in found if not each.endswith("/dev/urandom")}
 
 
 def _name(descriptor: int) -> str:
-    # Without /proc, sockets and pipes have no names; they are told apart by what fstat says.
-    # No path is made of a name: each test asks twice, for dozens of them.
+    # Without /proc, sockets and pipes have no names, and are distinguished by the result of fstat.
+    # pathlib is not used, since each test asks twice for dozens of names.
     return os.readlink(f"{_NAMES}/{descriptor}") if _HAS_NAMES else str(os.fstat(descriptor)[:3])  # noqa: PTH115
 
 
@@ -177,7 +180,7 @@ def clients_are_made_fast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture(scope="session")
 def homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Empty home folders: the next test has the same again, unless something was left in it."""
+    """Empty home folders. Tests share one until something is left in it."""
 
     def made() -> Iterator[Path]:
         while True:
@@ -190,7 +193,7 @@ def homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(autouse=True)
 def no_configuration_of_this_machine(monkeypatch: pytest.MonkeyPatch, homes: Iterator[Path]) -> None:
-    """Tests see no AWS or poolcensus configuration but what they make."""
+    """Hide the AWS and poolcensus configuration of this machine from tests."""
     for name in list(os.environ):
         if name.startswith(("AWS_", "POOLCENSUS_", "REQUESTS_")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
@@ -202,21 +205,21 @@ def no_configuration_of_this_machine(monkeypatch: pytest.MonkeyPatch, homes: Ite
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
 
 
-# A test asks for both transports in the default run by `@both_transports` of transport_lab.
+# A test that needs both transports in the default run uses `@both_transports` of transport_lab.
 @pytest.fixture(params=["fast", pytest.param("sdk", marks=pytest.mark.long)])
 def transport(
     request: pytest.FixtureRequest,
     no_configuration_of_this_machine: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> str:
-    """Lets the censuses of a test go by each of the transports, by that of the SDK in the long run."""
+    """Run the censuses of a test with each transport. The SDK's transport is for the long run only."""
     monkeypatch.setenv("POOLCENSUS_TRANSPORT", request.param)
     return str(request.param)
 
 
 @pytest.fixture
 async def no_task_left() -> AsyncIterator[None]:
-    """Fails a test that leaves a task running."""
+    """Fail a test that leaves a task running."""
     before = asyncio.all_tasks()
     yield
     left = asyncio.all_tasks() - before - {asyncio.current_task()}
@@ -227,7 +230,7 @@ async def no_task_left() -> AsyncIterator[None]:
 async def lab(
     no_task_left: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> AsyncIterator[Callable[..., Coroutine[None, None, Lab]]]:
-    """Starts a simulator and makes a census of it: `await lab(accounts=3, faults=("throttle:0.2",))`."""
+    """Start a simulator for a census: `await lab(accounts=3, faults=("throttle:0.2",))`."""
     async with open_labs(monkeypatch, tmp_path) as start:
         yield start
 
@@ -236,7 +239,7 @@ async def lab(
 def open_two(
     lab: Callable[..., Coroutine[None, None, Lab]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Coroutine[None, None, Two]]:
-    """Starts two Organizations, for a run of both: `await open_two(faults=("throttle:0.2",))`."""
+    """Start two Organizations for a run of both: `await open_two(faults=("throttle:0.2",))`."""
     return partial(start_two, lab, tmp_path, monkeypatch)
 
 
@@ -263,17 +266,17 @@ while os.getppid() == parent:
 
 @pytest.fixture(scope="session")
 def moto_url() -> Iterator[str]:
-    """Where moto serves. Who asks for it is of the group "moto"."""
+    """The URL of a moto server. Tests that use it must be in the group "moto"."""
     with subprocess.Popen(
         [sys.executable, "-c", _MOTO],
-        # EC2 is asked for regions alone, and would make a thousand images for each account that asks.
+        # Tests call EC2 only for regions. By default moto makes a thousand images for each account.
         env={**os.environ, "MOTO_EC2_LOAD_DEFAULT_AMIS": "false"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
     ) as process:
-        # Closed at once: the first test that asks for it is to leave nothing open.
+        # Closed at once, since the first test that uses this fixture must leave nothing open.
         with process.stdout or nullcontext() as said:
             url = said.readline().strip() if said else ""
         yield url
@@ -294,7 +297,7 @@ def bundle(authority: trustme.CA, tmp_path: Path) -> str:
 
 @pytest.fixture(scope="session")
 def renderer() -> None:
-    """Starts the renderer of charts, which keeps threads and descriptors as long as the process lives."""
+    """Start the renderer of charts, which keeps threads and descriptors until the process ends."""
     from poolcensus.analysis.report.charts import Bar, bar_chart
 
     bar_chart([Bar("a", 1)])

@@ -1,4 +1,4 @@
-"""What the page of the commands says of the JSON that they print."""
+"""The examples of JSON in the page of the commands."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _PAGE = Path(__file__).parents[1] / ".github" / "COMMANDS.md"
 
 
 def example(section: str) -> dict[str, Any]:
-    """The one object that a section shows."""
+    """Return the only JSON object in a section of the page."""
     _, _, after = _PAGE.read_text(encoding="utf-8").partition(f"\n## {section}\n")
     text, _, _ = after.partition("\n## ")
     (line,) = re.findall(r"```json\n(.*)\n```", text)

@@ -1,4 +1,4 @@
-"""A census that has ended, without one: what commands print and write of it."""
+"""A fake census that has ended, for tests of what commands print and write about it."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class FakeSnapshot:
 
 @dataclass
 class FakeLibrary:
-    """Stands for poolcensus.census: what a run ends with, and what it was asked."""
+    """A fake of poolcensus.census: the results of a run, and the settings that it was given."""
 
     resumable: bool = False
     published: FakeSnapshot | None = None
@@ -118,7 +118,7 @@ class FakeLibrary:
 
 
 def metric_names() -> frozenset[str]:
-    """The names of the metrics in a file that a run has written."""
+    """Return the names of the metrics in a file that a run has written."""
     with TemporaryDirectory() as folder:
         file = Path(folder, "poolcensus.prom")
         write_metrics(file, exit_code=0, progress=PROGRESS, manifest=MANIFEST)

@@ -1,4 +1,4 @@
-"""A file system over a network whose replies are lost: what is called is done, and reported as an error."""
+"""A network file system whose replies are lost: system calls succeed, but report an error."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ if TYPE_CHECKING:
 
     import pytest
 
-# The call is repeated, and the second finds nothing to rename; the server is gone, or has forgotten the file.
+# The call was repeated, and the second one finds no file to rename; the server is gone, or has lost the
+# handle.
 OF_RENAMES = (errno.ENOENT, errno.EIO, errno.ESTALE)
 
 
 def lose_replies(patch: pytest.MonkeyPatch, call: str, name: str, number: int) -> list[str]:
-    """Have `call` do what it does and fail where its second path begins with `name`.
+    """Make `call` succeed and then raise an error, once, if the name of its second path begins with `name`.
 
-    Returns the names for which it did, which are none at first.
+    Return a list, to which the name is added when this happens.
     """
     real: Callable[..., Any] = getattr(os, call)
     lost: list[str] = []

@@ -1,4 +1,4 @@
-"""Loopback as a network: names with several addresses, black holes among them, and lines that are slow."""
+"""A network on loopback addresses: names with several addresses, black holes, and slow connections."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EIGHT = tuple(f"127.0.0.{number}" for number in range(1, 9))
 
 
 def resolve(monkeypatch: pytest.MonkeyPatch, names: dict[str, Sequence[str]]) -> None:
-    """Let these names have these addresses, in this order."""
+    """Make these names resolve to these addresses, in this order."""
     real = socket.getaddrinfo
 
     def getaddrinfo(host: str | bytes | None, *args: int, **options: int) -> list[object]:
@@ -33,7 +33,7 @@ def resolve(monkeypatch: pytest.MonkeyPatch, names: dict[str, Sequence[str]]) ->
 
 
 def note_connects(monkeypatch: pytest.MonkeyPatch, port: int) -> list[str]:
-    """Return the list of the addresses at which this port is tried from now on."""
+    """Return a list, to which the address of each attempt to connect to this port is added."""
     loop = asyncio.get_running_loop()
     real = loop.sock_connect
     tried: list[str] = []
@@ -56,7 +56,7 @@ async def listening(
     closed: Collection[str] = (),
     tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[int]:
-    """Serve one port of these addresses. Connecting to one of the holes never ends; a closed one refuses."""
+    """Serve a port of these addresses. Connecting to one of `holes` never ends, `closed` ones refuse."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def run(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -80,7 +80,7 @@ async def listening(
         for each in sockets:
             address = each.getsockname()[0]
             if address in holes:
-                # Linux drops whoever comes while the queue is full, and one connection fills this one.
+                # Linux drops new connections while the queue is full. One connection fills this queue.
                 each.setblocking(True)
                 each.listen(0)
                 stack.enter_context(socket.create_connection((address, port)))
@@ -106,7 +106,7 @@ def _bound(addresses: Sequence[str]) -> list[socket.socket]:
         except OSError as error:
             for each in sockets:
                 each.close()
-            # Somebody has that port at another of the addresses.
+            # The port is in use at another of the addresses.
             if error.errno != errno.EADDRINUSE:
                 raise
         else:
@@ -114,7 +114,7 @@ def _bound(addresses: Sequence[str]) -> list[socket.socket]:
 
 
 def relay(port: int, seconds: float = 0.0) -> Serve:
-    """Pass everything on to a port of this machine, each piece so many seconds later."""
+    """Relay all data to a port of this machine and back, each piece `seconds` later."""
     loop = asyncio.get_running_loop()
 
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -143,7 +143,7 @@ def _has_network() -> bool:
     return True
 
 
-# Linux has them, and drops whoever comes to a queue that is full: a black hole. Others have but 127.0.0.1.
+# Linux has all of these addresses, and can have black holes. Other systems have only 127.0.0.1.
 needs_loopback_network = pytest.mark.skipif(
     not _has_network(), reason="the loopback interface has no 127.0.0.2 to 127.0.0.8"
 )

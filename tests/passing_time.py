@@ -1,4 +1,4 @@
-"""Time that passes while a census is taken, for the simulator and for the program alike."""
+"""Time that passes during a census, for the simulator and for the program."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STEP = 300.0
 
 
 class PassingTime:
-    """Five minutes pass at every so many pages. `passed` is how much that came to, in seconds."""
+    """Lets five minutes pass after every `pages` pages. `passed` is their sum, in seconds."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, simulator: Simulator, *, pages: int) -> None:
         self.passed = 0.0

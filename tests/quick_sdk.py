@@ -1,6 +1,6 @@
-"""The SDK without what it works out anew for each session and each call, and what comes out the same.
+"""Caches for the SDK, for what it computes for each session and each call with the same result.
 
-A session and a client of the SDK take a good 100 ms of CPU, and the suite makes two thousand of them.
+A session and a client of the SDK take more than 100 ms of CPU, and the tests make two thousand of them.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 @contextmanager
 def quick_sdk(folder: Path) -> Iterator[None]:
-    """Read the SDK's data once a process, and one authority in the place of all of the world's."""
+    """Read the SDK's data once in each process, and load one certificate authority in place of all."""
     authorities = folder / "cacert.pem"
     trustme.CA().cert_pem.write_to_path(authorities)
     with pytest.MonkeyPatch.context() as patch:
-        # Where a configuration is plain, it is asked itself.
+        # With a plain configuration, our code calls certifi itself.
         for where in ("botocore.httpsession.where", "certifi.where"):
             patch.setattr(where, lambda: str(authorities))
-        # Ours, and the one of boto3 in the tests that hear a second opinion.
+        # Our own reader, and that of boto3 in the tests that compare with it.
         for reader in (DataFiles, JSONFileLoader):
             patch.setattr(reader, "load_file", _keeping(reader))
         patch.setattr(hooks.EventAliaser, "_alias_event_name", _aliasing())
@@ -58,13 +58,13 @@ def _keeping(reader: type[JSONFileLoader]) -> Callable[[object, str], object]:
 
 
 def _own(endpoints: Any) -> object:
-    """Return a session's own table of endpoints: the SDK writes what it resolves into those of a service."""
+    """Return a table of endpoints for one session, since the SDK writes into the endpoints of a service."""
     partitions = [{**each, "services": _Services(each["services"])} for each in endpoints["partitions"]]
     return {**endpoints, "partitions": partitions}
 
 
 class _Services(dict[str, Any]):
-    """The services of a partition, the endpoints of each copied when it is asked for."""
+    """The services of a partition. The endpoints of a service are copied when it is first used."""
 
     def __init__(self, services: dict[str, Any]) -> None:
         super().__init__(services)
@@ -79,7 +79,7 @@ class _Services(dict[str, Any]):
         return super().__getitem__(name)
 
     def get(self, name: str, default: Any = None) -> Any:
-        # Python's own would not call the above.
+        # dict.get() would not call `__getitem__`.
         return self[name] if name in self else default  # noqa: SIM401
 
     def items(self) -> Any:
@@ -105,6 +105,6 @@ def _aliasing() -> Callable[[hooks.EventAliaser, str], str]:
 
 
 def _accepts_kwargs(function: Callable[..., object]) -> bool:
-    """Whether a handler of events takes any keyword arguments, as its code says."""
+    """Return whether an event handler accepts any keyword arguments, by the flags of its code."""
     code = getattr(getattr(function, "__func__", function), "__code__", None)
     return bool(compat.accepts_kwargs(function) if code is None else code.co_flags & inspect.CO_VARKEYWORDS)

@@ -1,4 +1,4 @@
-"""The two transports behind one call: a request to a URL, signed with credentials that a test knows."""
+"""One function for both transports: a request to a URL, signed with credentials that the test knows."""
 
 from __future__ import annotations
 
@@ -22,9 +22,12 @@ if TYPE_CHECKING:
 
 KINDS = ("fast", "sdk")
 SDK_LATER = ("fast", pytest.param("sdk", marks=pytest.mark.long))
-"""Both, where the default run has the SDK's in another test of the kind: it takes 100 ms to be ready."""
+"""Both transports, but the SDK's in the long run only, since it takes 100 ms to start.
+
+The default run has the SDK's transport in another test of the same kind.
+"""
 both_transports = pytest.mark.parametrize("transport", KINDS, indirect=True)
-"""For tests with the fixture `transport`: both in the default run, as one of a kind of faults."""
+"""Both transports in the default run, for tests with the fixture `transport`: one for each kind of fault."""
 TOKEN = "the-token"
 KEYS = Credentials("AKIAEXAMPLE", "the-secret-key", TOKEN)
 _STAMP = "20261123T020000Z"
@@ -54,7 +57,7 @@ def by_kind(name: str, values: Iterable[str], *, sdk: Collection[str]) -> pytest
 
 @cache
 def _region(url: str) -> str:
-    """Return the region of this URL alone: the SDK's clients are told their endpoints when they are made."""
+    """Return a region for this URL only, since clients of the SDK get their endpoint when they are made."""
     return f"region-{next(_numbers)}"
 
 
@@ -67,7 +70,7 @@ async def post(
     proxy: str | None = None,
     keys: Credentials = KEYS,
 ) -> Reply:
-    """Send a call to a URL, as the operation of a census would have it."""
+    """Send a call to a URL, with the template of a census's operation."""
     parts, region = urlsplit(url), _region(url)
     template = RequestTemplate(
         method="POST",

@@ -69,7 +69,7 @@ async def start_two(
     commercial_faults: tuple[str, ...] = (),
     **gov_options: object,
 ) -> Two:
-    """Start both. `faults` are those of GovCloud's, and so are other options of the simulator."""
+    """Start both. `faults` and other options are for the simulator of GovCloud."""
     commercial = await lab(
         accounts=3, pools_per_target=2, regions=("us-east-1", "eu-west-1"), faults=commercial_faults
     )

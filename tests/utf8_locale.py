@@ -1,4 +1,4 @@
-"""A locale of UTF-8 that this machine has. macOS has no C.UTF-8, and its shells complain of it."""
+"""A UTF-8 locale of this machine. macOS has no C.UTF-8, and its shells complain about it."""
 
 from __future__ import annotations
 

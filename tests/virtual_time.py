@@ -1,4 +1,4 @@
-"""A loop whose time is what is waited for: hours of waiting take no time, and come out the same each run."""
+"""An event loop with virtual time: hours of waiting take no time, and each run has the same result."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Far more than a thread or a process of the test needs to go on: whoever waits longer waits for nothing.
+# Seconds. Far more than a thread or a process of a test needs. After that, nothing will happen any more.
 _LONGEST_WORK = 60.0
 
 
 class _NoWaiting(selectors.SelectSelector):
-    """A selector that does not wait: the time that it would have waited has passed.
+    """A selector that does not wait, but adds the time that it would have waited to its clock.
 
-    Only while `working` says that somebody is at work outside the loop it waits for them, and no time passes.
+    While `working` returns true, work goes on outside the loop. The selector then waits for it, and its clock
+    stands still.
     """
 
     def __init__(self, working: Callable[[], bool]) -> None:
@@ -51,12 +52,12 @@ class _VirtualTime(asyncio.SelectorEventLoop):
 
 
 def virtual_runner(working: Callable[[], bool] = lambda: False) -> asyncio.Runner:
-    """Return a runner of coroutines on such a loop, whose time stands still while somebody is `working`."""
+    """Return a runner with such an event loop. Its clock stands still while `working` returns true."""
     return asyncio.Runner(loop_factory=lambda: _VirtualTime(working))
 
 
 def on_virtual_time(main: Callable[[], Awaitable[T]]) -> T:
-    """Run a coroutine to its end on such a loop."""
+    """Run a coroutine to its end in such an event loop."""
 
     async def run() -> T:
         return await main()

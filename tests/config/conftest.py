@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def nothing_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting comes from whoever runs the tests."""
+    """Hide the settings of the user who runs the tests."""
     for variable in [*os.environ]:
         if variable.startswith("POOLCENSUS_"):
             monkeypatch.delenv(variable)

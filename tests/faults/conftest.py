@@ -1,4 +1,4 @@
-"""What the fault tests share: a comparison that leaves targets out, the program as a process, simulators."""
+"""Fixtures of the fault tests: a comparison without some targets, the program as a process, simulators."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _exact_but(here: census_lab.Lab, snapshot: Snapshot, bad: Iterable[Place]) -
 
 
 def assert_one_sentence(ended: Ended, code: int, *words: str) -> None:
-    """One line on standard error, in words and no traceback; nothing on standard output."""
+    """Assert that the program printed one line on standard error without a traceback, and nothing else."""
     assert ended.out == ""
     assert "Traceback" not in ended.err
     assert re.fullmatch(r"poolcensus: \S.*\n", ended.err), ended.err
@@ -77,7 +77,7 @@ def assert_one_sentence(ended: Ended, code: int, *words: str) -> None:
 
 @pytest.fixture
 def exact_but() -> ExactBut:
-    """Checks that all targets are exact but those that are named: these are in the ledger as not covered."""
+    """Check that all targets are exact, except the given ones, which the ledger must have as not covered."""
     return _exact_but
 
 
@@ -113,7 +113,7 @@ class Served:
         }
 
     def ask(self, what: str, method: str = "GET") -> bytes:
-        """Asks the simulator for its truth or its counts."""
+        """Return the simulator's truth or its statistics."""
         opener = build_opener(ProxyHandler({}))
         with opener.open(
             Request(f"{self.endpoint_url}/_simulator/{what}", method=method), timeout=10
@@ -148,28 +148,28 @@ def _served(*options: str) -> Iterator[Served]:
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Starts a simulator with the options of `poolcensus simulate`; it lasts as long as the test."""
+    """Start a simulator with the options of `poolcensus simulate`. It ends with the test."""
     with ExitStack() as stack:
         yield lambda *options: stack.enter_context(_served(*options))
 
 
 @pytest.fixture(scope="session")
 def kept_simulator() -> Iterator[Served]:
-    """One simulator for all tests that only look at it: 13 accounts, two regions, pools in half of them."""
+    """A simulator for all tests that do not change it: 13 accounts, two regions, pools in half of them."""
     with _served("--accounts=13", "--regions=us-east-1,eu-west-1", "--mean-pools=3", "--empty=0.5") as served:
         yield served
 
 
 @pytest.fixture
 def simulator(kept_simulator: Served) -> Served:
-    """The simulator that several tests share, with its counts at zero."""
+    """The simulator that several tests share, with its statistics reset."""
     kept_simulator.ask("reset", "POST")
     return kept_simulator
 
 
 @dataclass(slots=True)
 class Bench:
-    """Where the program runs: an empty folder, and nothing in the environment but what is given."""
+    """Runs the program in an empty folder, with only the given environment."""
 
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
@@ -186,7 +186,7 @@ class Bench:
         )
 
     def sabotage(self, code: str) -> dict[str, str]:
-        """The environment in which Python runs `code` before the program begins."""
+        """Return an environment in which Python runs `code` before the program starts."""
         folder = self.folder.with_name("sabotage")
         folder.mkdir(exist_ok=True)
         (folder / "sitecustomize.py").write_text(code)
@@ -202,7 +202,7 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
-    """The program, ready to run in a folder of its own."""
+    """A `Bench` with a folder of its own."""
     folder = tmp_path / "bench"
     folder.mkdir()
     source = Path(poolcensus.__file__).parents[1]
@@ -215,7 +215,7 @@ def bench(tmp_path: Path) -> Bench:
 
 @pytest.fixture
 def run(bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs the program to its end in this process, which saves the half a second that a start takes."""
+    """Run the program to its end in this process, which saves half a second for each start."""
 
     def run(*arguments: str | Path, config: str | None = None, **environment: str) -> Ended:
         if config is not None:
@@ -224,7 +224,7 @@ def run(bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
         handlers, level = [*root.handlers], root.level
         with monkeypatch.context() as patch:
             patch.chdir(bench.folder)
-            # A command takes the process for its own, and what is there for what stays.
+            # A command assumes that all present objects stay to the end of the process.
             patch.setattr(gc, "freeze", lambda: None)
             for name in os.environ.keys() - bench.environment.keys():
                 patch.delenv(name)
@@ -243,5 +243,5 @@ def run(bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
 
 @pytest.fixture
 def run_alone(bench: Bench) -> Run:
-    """Runs the program to its end in a process of its own: for what streams, imports and its start do."""
+    """Run the program to its end in a process of its own, for tests of streams, imports and the start."""
     return bench.run

@@ -1,4 +1,4 @@
-"""What the second opinions share: the SDK's own models, which stay loaded."""
+"""Fixtures of the tests that compare with the SDK. Its models stay loaded."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def boto_session() -> boto3.Session:
-    """A session whose models are loaded once for all tests."""
+    """A session of boto3 with models that are loaded once for all tests."""
     session = boto3.Session()
     for service in ("sts", "organizations", "ec2", "workspaces"):
         session.client(service, "us-east-1", aws_access_key_id="none", aws_secret_access_key="none").close()
@@ -29,7 +29,7 @@ def boto_session() -> boto3.Session:
 
 @pytest.fixture
 def connect(boto_session: boto3.Session) -> Iterator[Callable[..., Any]]:
-    """Makes clients of boto3, and closes them: `connect("sts", url, key, secret, token, region=…)`."""
+    """Make clients of boto3, which are closed after the test: `connect("sts", url, key, secret, token)`."""
     clients: list[Any] = []
 
     def make(
@@ -54,5 +54,5 @@ def connect(boto_session: boto3.Session) -> Iterator[Callable[..., Any]]:
 
 @pytest.fixture
 def plain() -> Callable[[object], object]:
-    """Makes JSON of what the SDK returns, so that it can be compared."""
+    """Convert a result of the SDK to JSON values, to compare it."""
     return lambda value: json.loads(json.dumps(value, default=str))

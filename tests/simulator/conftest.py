@@ -1,4 +1,4 @@
-"""A simulator in a thread of its own, and a client that signs with botocore's code and reads raw replies."""
+"""A simulator in a thread of its own, and a client that signs with botocore and returns raw replies."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ POOLS = "WorkspacesService.DescribeWorkspacesPools"
 
 
 class Start(Protocol):
-    """Starts a simulator that lasts as long as the test."""
+    """Starts a simulator, which ends with the test."""
 
     def __call__(self, config: SimulatorConfig | None = None, **options: Any) -> Running: ...
 
@@ -50,7 +50,7 @@ class Reply:
 
 
 class VirtualClock:
-    """A monotonic clock that a test moves. It starts anywhere, as a machine's does."""
+    """A monotonic clock that a test moves. It starts at any time, as that of a machine does."""
 
     now = 5000.0
 
@@ -60,7 +60,7 @@ class VirtualClock:
 
 @dataclass
 class Running:
-    """A simulator, and ways to call it."""
+    """A running simulator, and methods that call it."""
 
     simulator: Simulator
     loop: asyncio.AbstractEventLoop
@@ -81,12 +81,12 @@ class Running:
         return urlsplit(self.simulator.endpoint_url).netloc
 
     def pass_time(self, seconds: float) -> None:
-        """Set the clock of the simulator's loop ahead, and return when the timers that are due have run."""
+        """Set the clock of the simulator's event loop ahead, and return after the due timers have run."""
 
         async def leap() -> None:
             time_before = self.loop.time
             self.loop.time = lambda: time_before() + seconds  # type: ignore[method-assign]
-            # One round to find what is due, and one for what that closes.
+            # One turn of the loop finds the due timers, and another closes their connections.
             for _ in range(3):
                 await asyncio.sleep(0)
 
@@ -170,7 +170,7 @@ def boto_session() -> boto3.Session:
     session = boto3.Session()
     for service in ("sts", "organizations", "account", "ec2", "workspaces", "s3"):
         session.client(service, "us-east-1", aws_access_key_id="none", aws_secret_access_key="none").close()
-    # The models stay loaded to the end, and every test collects garbage twice: let it pass them over.
+    # The models stay loaded to the end. Exclude them from the garbage collections of every test.
     gc.collect()
     gc.freeze()
     return session
@@ -178,9 +178,9 @@ def boto_session() -> boto3.Session:
 
 @pytest.fixture(autouse=True)
 def settled(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Waits until a simulator that outlives the test has closed the test's connections too.
+    """Wait until a simulator that outlives the test has closed the connections of the test.
 
-    It does so a moment after the client, whose streams close when they are collected.
+    It closes them shortly after the client, whose streams are closed when they are collected.
     """
     kept: list[Simulator] = []
     if "simulator" in request.fixturenames:

@@ -1,4 +1,4 @@
-"""A service of S3 that does what a test says, for all tests of a module."""
+"""An S3 service that a test controls, for all tests of a module."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def scripted() -> Iterator[tuple[Service, Simulated]]:
 
 @pytest.fixture
 def service(scripted: tuple[Service, Simulated]) -> Iterator[Service]:
-    """The service, which holds nothing yet. No connection of the last test is open."""
+    """The service, which is empty. No connection of the previous test is open."""
     found, simulator = scripted
     found.start_anew()
     yield found
