@@ -22,7 +22,6 @@ from poolcensus.simulator.http import (
     Request,
     Response,
 )
-from poolcensus.simulator.limits import in_progress
 from poolcensus.simulator.permissions import DELETE_OBJECT, action_of, keys_of, resource_of
 from poolcensus.simulator.refusal import RefusalError, render
 from poolcensus.simulator.unauthorized import denied
@@ -74,7 +73,6 @@ class SimulatorApplication:
         stats: Stats,
         control: Control,
         clock: Callable[[], float],
-        organizations_concurrency: int | None,
     ) -> None:
         self._world = world
         self._services = services
@@ -86,7 +84,6 @@ class SimulatorApplication:
         self._stats = stats
         self._control = control
         self._clock = clock
-        self._organizations_concurrency = organizations_concurrency
         self._serial = 0
         word = secrets.token_hex(10)
         self._id_prefix = f"{word[:8]}-{word[8:12]}-{word[12:16]}-{word[16:20]}-"
@@ -210,13 +207,7 @@ class SimulatorApplication:
             )
         self._limiter.check(call)
         self._authorize(call, request)
-        if (
-            call.service == "organizations"
-            and self._organizations_concurrency is not None
-            and self._stats.in_flight["organizations", call.account, call.region]
-            >= self._organizations_concurrency
-        ):
-            raise in_progress()
+        self._limiter.check_concurrency(call, self._stats.in_flight[call.service, call.account, call.region])
         if self._injector.idle:
             return service.handle(request), None
         page = sabotage.page_of(request, self._mint)

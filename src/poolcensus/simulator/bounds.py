@@ -39,13 +39,6 @@ class FieldError(ValueError):
         self.requirement = requirement
 
 
-class OutOfBoundsError(FieldError):
-    """A number is out of bounds."""
-
-    def __init__(self, field: str, value: float, bounds: Bounds) -> None:
-        super().__init__(field, f"must be {bounds}, not {value}")
-
-
 class _Config(Protocol):
     """Any dataclass."""
 
@@ -55,9 +48,9 @@ class _Config(Protocol):
 def check_bounds(config: _Config) -> None:
     """Check all fields that have `bounds` in their metadata. None is always allowed.
 
-    Raises OutOfBoundsError if a number is out of bounds.
+    Raises FieldError if a number is out of bounds.
     """
     for field in fields(config):
         bounds, value = field.metadata.get("bounds"), getattr(config, field.name)
         if bounds is not None and value is not None and not bounds.allow(value):
-            raise OutOfBoundsError(field.name, value, bounds)
+            raise FieldError(field.name, f"must be {bounds}, not {value}")

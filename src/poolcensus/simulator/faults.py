@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 import msgspec
 
-from poolcensus.simulator.bounds import MANY, Bounds, OutOfBoundsError, check_bounds
+from poolcensus.simulator.bounds import MANY, Bounds, FieldError, check_bounds
 from poolcensus.simulator.policies import Policy
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class Fault:
         """
         try:
             check_bounds(self)
-        except OutOfBoundsError as error:
+        except FieldError as error:
             raise ValueError(f"fault {self.kind}: {error}") from None
         if self.until is not None and self.until <= self.after:
             raise ValueError(f"fault {self.kind}: until must be later than after")

@@ -72,26 +72,13 @@ _THROTTLED = {
 }
 
 
-def in_progress() -> RefusalError:
-    """Return the refusal of Organizations for a call while too many others are in flight.
-
-    The message is from https://github.com/aws/aws-sdk-js/issues/2135
-    """
-    return RefusalError(
-        400,
-        "TooManyRequestsException",
-        "AWS Organizations can't complete your request because another request is already in progress. "
-        "Try again later.",
-    )
-
-
 def throttled(service: str) -> RefusalError:
     """Return the refusal of a call that exceeds the rate."""
     return by_service(_THROTTLED, service)
 
 
 class Limiter:
-    """Applies the rate limits with token buckets."""
+    """Applies the limits, those on rates with token buckets."""
 
     # The rate of the slow account is so many times lower.
     _SLOWER = 10.0
@@ -108,9 +95,25 @@ class Limiter:
             "account": limits.account_rate,
         }
         self._rates = {service: rate for service, rate in rates.items() if rate is not None}
+        self._organizations_concurrency = limits.organizations_concurrency
         self._slow_account = limits.slow_account
         self._region_rate = limits.region_rate
         self._buckets: dict[tuple[str, str, str], tuple[float, float]] = {}
+
+    def check_concurrency(self, call: Call, in_flight: int) -> None:
+        """Check a call while the account has `in_flight` other calls to the service in the region.
+
+        Raises RefusalError if they are too many. The message is from
+        https://github.com/aws/aws-sdk-js/issues/2135
+        """
+        most = self._organizations_concurrency
+        if call.service == "organizations" and most is not None and in_flight >= most:
+            raise RefusalError(
+                400,
+                "TooManyRequestsException",
+                "AWS Organizations can't complete your request because another request is already in "
+                "progress. Try again later.",
+            )
 
     def check(self, call: Call) -> None:
         """Take a token from the bucket of the account, and from that of the region, if they have a limit.

@@ -7,13 +7,15 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import orjson
+
 from poolcensus.simulator import unauthenticated, unauthorized
 from poolcensus.simulator.call import role_account, role_arn_of
 from poolcensus.simulator.faults import Fault, FaultKind
 from poolcensus.simulator.http import Abort, Answer, Cut, Drip, Hang, Request, Response, Stream
 from poolcensus.simulator.limits import throttled
 from poolcensus.simulator.refusal import JSON_TYPE, RefusalError, render
-from poolcensus.simulator.services.workspaces import move, read_query, scope_of
+from poolcensus.simulator.services.workspaces import read_query, scope_of
 from poolcensus.simulator.tokens import Position
 
 if TYPE_CHECKING:
@@ -76,8 +78,12 @@ def bend(fault: Fault, request: Request, mint: TokenMint) -> Request:
     """Return the request that the service gets."""
     if fault.kind is not FaultKind.SHIFTING or request.service != "workspaces":
         return request
-    body = move(request.body, request.identity.account_id, request.region, mint, -1)
-    return replace(request, body=body)
+    query, scope, position = _asked_page(request, mint)
+    if position is None:
+        return request
+    # The page begins one pool earlier, as if a pool had been removed before it.
+    earlier = replace(position, offset=max(0, position.offset - 1))
+    return replace(request, body=orjson.dumps({**query, "NextToken": mint.make(earlier, scope)}))
 
 
 def spoil(fault: Fault, request: Request, response: Response, mint: TokenMint) -> Answer:
@@ -141,10 +147,8 @@ def _alter(fault: Fault, page: JsonObject, pools: list[JsonValue]) -> None:
 
 def _lead(fault: Fault, request: Request, page: JsonObject, mint: TokenMint) -> None:
     """Change the token of the next page."""
-    query = read_query(request.body)
-    scope = scope_of(request.identity.account_id, request.region, query)
+    query, scope, position = _asked_page(request, mint)
     given = query.get("NextToken")
-    position = mint.read(given, scope) if isinstance(given, str) else None
     match fault.kind:
         case FaultKind.SAME_TOKEN:
             page["NextToken"] = given or mint.make(Position(0, 2), scope)
@@ -160,6 +164,14 @@ def _lead(fault: Fault, request: Request, page: JsonObject, mint: TokenMint) -> 
             if here.turn == 0:
                 page["WorkspacesPools"] = []
                 page["NextToken"] = mint.make(Position(here.offset, here.page + 1, 1), scope)
+
+
+def _asked_page(request: Request, mint: TokenMint) -> tuple[JsonObject, str, Position | None]:
+    """Return the query of a call, the scope of its tokens, and the position of its token if valid."""
+    query = read_query(request.body)
+    scope = scope_of(request.identity.account_id, request.region, query)
+    token = query.get("NextToken")
+    return query, scope, mint.read(token, scope) if isinstance(token, str) else None
 
 
 def _server_error(service: str) -> RefusalError:

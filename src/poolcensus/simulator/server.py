@@ -136,7 +136,6 @@ class Simulator:
             stats=self.stats,
             control=Control(self.world, self.stats, self.reset),
             clock=self.clock,
-            organizations_concurrency=self.config.limits.organizations_concurrency,
         )
         self._server: asyncio.Server | None = None
         self._port = 0

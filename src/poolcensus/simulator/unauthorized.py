@@ -42,7 +42,7 @@ def denied(
     if request.service == "s3":
         # https://docs.aws.amazon.com/AmazonS3/latest/userguide/troubleshoot-403-errors.html
         resource = f'"{resource}"'
-    message = denial(request.identity.arn, action or own, resource, policy, explicit=explicit)
+    message = _denial_message(request.identity.arn, action or own, resource, policy, explicit=explicit)
     match request.service:
         case "sts" | "s3":
             return RefusalError(403, "AccessDenied", message)
@@ -57,11 +57,13 @@ def denied(
 
 def denied_by(found: Denial, request: Request, action: str, resource: str) -> RefusalError:
     """Return the denial by S3 of a permission that a call needs besides its own."""
-    message = denial(request.identity.arn, action, f'"{resource}"', found.kind, explicit=found.explicit)
+    message = _denial_message(
+        request.identity.arn, action, f'"{resource}"', found.kind, explicit=found.explicit
+    )
     return RefusalError(403, "AccessDenied", message)
 
 
-def denial(user: str, action: str, resource: str, policy: Policy | None, *, explicit: bool) -> str:
+def _denial_message(user: str, action: str, resource: str, policy: Policy | None, *, explicit: bool) -> str:
     """Return the message of a denial. `resource` is empty if the action has no resource."""
     where = f" on resource: {resource}" if resource else ""
     subject = f"User: {user} is not authorized to perform: {action}{where}"

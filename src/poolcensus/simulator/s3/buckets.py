@@ -12,13 +12,13 @@ from poolcensus.simulator.s3.errors import S3Error
 from poolcensus.simulator.s3.store import Bucket, Store, owner, timestamp
 
 if TYPE_CHECKING:
-    from poolcensus.simulator.s3.call import Call
+    from poolcensus.simulator.s3.call import S3Call
 
 _DEFAULT_REGION = "us-east-1"
 _NAME = re.compile(r"(?!\d+\.\d+\.\d+\.\d+$)(?!xn--)[a-z0-9](?:[a-z0-9-]|\.(?!\.)){1,61}[a-z0-9]")
 
 
-def list_buckets(store: Store, call: Call) -> Response:
+def list_buckets(store: Store, call: S3Call) -> Response:
     """ListBuckets, in a single page."""
     found = [
         ("Bucket", [("Name", name), ("CreationDate", timestamp(bucket.created))])
@@ -28,7 +28,7 @@ def list_buckets(store: Store, call: Call) -> Response:
     return markup.reply("ListAllMyBucketsResult", [("Owner", owner(call.account_id)), ("Buckets", found)])
 
 
-def create_bucket(store: Store, call: Call) -> Response:
+def create_bucket(store: Store, call: S3Call) -> Response:
     """CreateBucket."""
     if _NAME.fullmatch(call.bucket) is None:
         raise S3Error("InvalidBucketName", BucketName=call.bucket)
@@ -48,24 +48,24 @@ def create_bucket(store: Store, call: Call) -> Response:
     return Response(200, headers=(("Location", f"/{call.bucket}"),))
 
 
-def head_bucket(store: Store, call: Call) -> Response:
+def head_bucket(store: Store, call: S3Call) -> Response:
     """HeadBucket."""
     return Response(200, headers=(("x-amz-bucket-region", store.reach(call).region),))
 
 
-def get_location(store: Store, call: Call) -> Response:
+def get_location(store: Store, call: S3Call) -> Response:
     """GetBucketLocation. The location of us-east-1 is empty."""
     region = store.reach(call).region
     return markup.reply("LocationConstraint", "" if region == _DEFAULT_REGION else region)
 
 
-def get_versioning(store: Store, call: Call) -> Response:
+def get_versioning(store: Store, call: S3Call) -> Response:
     """GetBucketVersioning. No bucket has ever had versioning enabled."""
     store.reach(call)
     return markup.reply("VersioningConfiguration", ())
 
 
-def delete_bucket(store: Store, call: Call) -> Response:
+def delete_bucket(store: Store, call: S3Call) -> Response:
     """DeleteBucket. Its multipart uploads in progress are deleted, too."""
     bucket = store.reach(call)
     if bucket.objects:

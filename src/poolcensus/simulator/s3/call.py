@@ -12,7 +12,7 @@ from poolcensus.simulator.s3.errors import S3Error, invalid_argument
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from poolcensus.simulator.http import Identity, Request
+    from poolcensus.simulator.http import Request
     from poolcensus.simulator.refusal import RefusalError
 
 # Takes a request, an action and the ARN of its resource. Returns the refusal, or None if it is allowed.
@@ -45,14 +45,13 @@ _MAX_PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class S3Call:
     """A signed request. `bucket` and `key` are empty if the path names none.
 
     The names of `headers` are in lower case. `headers` include those in the query of a presigned URL.
     """
 
     request: Request
-    identity: Identity
     bucket: str
     key: str
     params: dict[str, str]
@@ -62,7 +61,7 @@ class Call:
     @property
     def account_id(self) -> str:
         """The ID of the account whose credentials signed."""
-        return self.identity.account_id
+        return self.request.identity.account_id
 
     def authorize(self, action: str, bucket: str, key: str) -> None:
         """Check a permission that the call needs besides its own.
@@ -70,7 +69,7 @@ class Call:
         Raises RefusalError if a policy denies the action.
         """
         if self.deny is not None:
-            partition = self.identity.arn.split(":")[1]
+            partition = self.request.identity.arn.split(":")[1]
             denial = self.deny(self.request, action, f"arn:{partition}:s3:::{bucket}/{key}")
             if denial is not None:
                 raise denial
@@ -111,7 +110,7 @@ class Call:
         return int(text)
 
 
-def parse(request: Request, deny: Deny | None = None) -> Call:
+def parse(request: Request, deny: Deny | None = None) -> S3Call:
     """Return the call that a request makes.
 
     Raises S3Error if the path is not valid, or if a query parameter stands for a header that is not valid.
@@ -137,7 +136,7 @@ def parse(request: Request, deny: Deny | None = None) -> Call:
             params[name] = value
         elif lowered not in _PRESIGNED:
             headers[lowered] = _header(name, value)
-    return Call(request, request.identity, bucket, key, params, {**headers, **request.headers}, deny)
+    return S3Call(request, bucket, key, params, {**headers, **request.headers}, deny)
 
 
 def _header(name: str, value: str) -> str:

@@ -15,7 +15,7 @@ from poolcensus.simulator.s3.uploads import add_part
 
 if TYPE_CHECKING:
     from poolcensus.simulator.http import Response
-    from poolcensus.simulator.s3.call import Call
+    from poolcensus.simulator.s3.call import S3Call
     from poolcensus.simulator.s3.checksums import Checksum
     from poolcensus.simulator.s3.markup import Node
     from poolcensus.simulator.s3.store import Attributes, Store
@@ -29,7 +29,7 @@ HEADERS = _CONDITIONS | {SOURCE, _DIRECTIVE, checksums.ALGORITHM}
 PART_HEADERS = _CONDITIONS | {SOURCE, _RANGE}
 
 
-def copy_object(store: Store, call: Call) -> Response:
+def copy_object(store: Store, call: S3Call) -> Response:
     """CopyObject, from a bucket of the same account."""
     bucket = store.reach(call)
     source = _source(store, call)
@@ -54,7 +54,7 @@ def copy_object(store: Store, call: Call) -> Response:
     return markup.reply("CopyObjectResult", content, attributes.headers())
 
 
-def copy_part(store: Store, call: Call) -> Response:
+def copy_part(store: Store, call: S3Call) -> Response:
     """UploadPartCopy."""
     upload = store.reach(call).upload(call)
     source = _source(store, call)
@@ -71,7 +71,7 @@ def copy_part(store: Store, call: Call) -> Response:
     return markup.reply("CopyPartResult", content, upload.attributes.headers())
 
 
-def _source(store: Store, call: Call) -> StoredObject:
+def _source(store: Store, call: S3Call) -> StoredObject:
     """Return the object to copy.
 
     Raises RefusalError if the caller may not read it, or if a condition on it is not met.
@@ -98,7 +98,7 @@ def _place(header: str) -> tuple[str, str]:
     return bucket, key
 
 
-def _attributes(call: Call, source: StoredObject) -> Attributes:
+def _attributes(call: S3Call, source: StoredObject) -> Attributes:
     """Return the attributes of the copy. Its encryption is that of the request, whatever the directive."""
     directive = call.headers.get(_DIRECTIVE, "COPY")
     if directive not in ("COPY", "REPLACE"):
@@ -107,7 +107,7 @@ def _attributes(call: Call, source: StoredObject) -> Attributes:
     return asked if directive == "REPLACE" else source.attributes.encrypted_as(asked)
 
 
-def _checksum(call: Call, source: StoredObject) -> Checksum | None:
+def _checksum(call: S3Call, source: StoredObject) -> Checksum | None:
     had = source.checksum
     algorithm = checksums.named(call.headers.get(checksums.ALGORITHM)) or (had and had.algorithm)
     if had is not None and had.algorithm == algorithm and had.kind == "FULL_OBJECT":

@@ -10,7 +10,7 @@ from poolcensus.simulator.s3.errors import S3Error
 
 if TYPE_CHECKING:
     from poolcensus.simulator.http import Response
-    from poolcensus.simulator.s3.call import Call
+    from poolcensus.simulator.s3.call import S3Call
     from poolcensus.simulator.s3.markup import Node
     from poolcensus.simulator.s3.store import Bucket, Store
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _MAX_KEYS = 1000
 
 
-def delete_objects(store: Store, call: Call) -> Response:
+def delete_objects(store: Store, call: S3Call) -> Response:
     """DeleteObjects. Each key succeeds or fails by itself. Deleting a missing object succeeds."""
     bucket, body = store.reach(call), call.request.body
     if "content-md5" not in call.headers and not checksums.HEADERS & call.headers.keys():
@@ -38,7 +38,7 @@ def delete_objects(store: Store, call: Call) -> Response:
     return markup.reply("DeleteResult", content)
 
 
-def _delete(bucket: Bucket, call: Call, key: str) -> None:
+def _delete(bucket: Bucket, call: S3Call, key: str) -> None:
     call.authorize("s3:DeleteObject", bucket.name, key)
     bucket.objects.pop(key, None)
 

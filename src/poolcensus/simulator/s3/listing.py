@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from poolcensus.simulator.http import Response
-    from poolcensus.simulator.s3.call import Call
+    from poolcensus.simulator.s3.call import S3Call
     from poolcensus.simulator.s3.markup import Node
     from poolcensus.simulator.s3.store import Bucket, Upload
 
@@ -31,7 +31,7 @@ class _Page:
     truncated: bool
 
 
-def list_objects(store: Store, call: Call) -> Response:
+def list_objects(store: Store, call: S3Call) -> Response:
     """ListObjectsV2."""
     bucket = store.reach(call)
     if call.params["list-type"] != "2":
@@ -56,7 +56,7 @@ def list_objects(store: Store, call: Call) -> Response:
     return markup.reply("ListBucketResult", content)
 
 
-def list_objects_v1(store: Store, call: Call) -> Response:
+def list_objects_v1(store: Store, call: S3Call) -> Response:
     """ListObjects, the older version. It returns NextMarker only if the request has a delimiter."""
     bucket = store.reach(call)
     encode, keys, limit = _encoder(call), bucket.keys, call.count("max-keys")
@@ -76,7 +76,7 @@ def list_objects_v1(store: Store, call: Call) -> Response:
     return markup.reply("ListBucketResult", content)
 
 
-def list_uploads(store: Store, call: Call) -> Response:
+def list_uploads(store: Store, call: S3Call) -> Response:
     """ListMultipartUploads, ordered by key, and by time if a key has several."""
     bucket = store.reach(call)
     encode, limit = _encoder(call), call.count("max-uploads")
@@ -106,7 +106,7 @@ def list_uploads(store: Store, call: Call) -> Response:
     return markup.reply("ListMultipartUploadsResult", content)
 
 
-def _walk(names: Sequence[str], start: int, call: Call, limit: int) -> _Page:
+def _walk(names: Sequence[str], start: int, call: S3Call, limit: int) -> _Page:
     """Return the page of names with the prefix that begins at a position.
 
     Names with the delimiter after the prefix are rolled up into common prefixes.
@@ -138,7 +138,7 @@ def _beyond(names: Sequence[str], prefix: str) -> int:
     return bisect_left(names, True, first, key=lambda name: not name.startswith(prefix))
 
 
-def _start(call: Call, keys: Sequence[str]) -> int:
+def _start(call: S3Call, keys: Sequence[str]) -> int:
     token = call.params.get("continuation-token")
     if token is None:
         return bisect_right(keys, call.params.get("start-after", ""))
@@ -151,7 +151,7 @@ def _start(call: Call, keys: Sequence[str]) -> int:
     return _beyond(keys, last) if kind == "prefix" else bisect_right(keys, last)
 
 
-def _uploads_start(call: Call, uploads: list[Upload], names: list[str]) -> int:
+def _uploads_start(call: S3Call, uploads: list[Upload], names: list[str]) -> int:
     marker, upload_id = call.params.get("key-marker", ""), call.params.get("upload-id-marker", "")
     if upload_id:
         for position, upload in enumerate(uploads):
@@ -160,7 +160,7 @@ def _uploads_start(call: Call, uploads: list[Upload], names: list[str]) -> int:
     return _after(call, marker, names)
 
 
-def _after(call: Call, marker: str, names: Sequence[str]) -> int:
+def _after(call: S3Call, marker: str, names: Sequence[str]) -> int:
     """Return the position after a marker."""
     prefix, delimiter = call.params.get("prefix", ""), call.params.get("delimiter", "")
     # A marker that is a common prefix stands for all names with that prefix.
@@ -185,12 +185,12 @@ def _contents(
         yield "Contents", fields
 
 
-def _encoder(call: Call) -> Callable[[str], str]:
+def _encoder(call: S3Call) -> Callable[[str], str]:
     """Return the function that encodes names in the reply."""
     return (lambda name: quote(name, safe="/")) if call.url_encoded else str
 
 
-def _echo(call: Call, encode: Callable[[str], str]) -> list[Node]:
+def _echo(call: S3Call, encode: Callable[[str], str]) -> list[Node]:
     """Return the elements that repeat the parameters of the request.
 
     A listing of objects has the element Prefix also without a prefix.

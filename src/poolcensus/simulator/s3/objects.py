@@ -15,14 +15,14 @@ from poolcensus.simulator.s3.errors import S3Error
 from poolcensus.simulator.s3.store import StoredObject
 
 if TYPE_CHECKING:
-    from poolcensus.simulator.s3.call import Call
+    from poolcensus.simulator.s3.call import S3Call
     from poolcensus.simulator.s3.store import Store
 
 CHECKSUM_MODE = "x-amz-checksum-mode"
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
-def get_object(store: Store, call: Call) -> Response:
+def get_object(store: Store, call: S3Call) -> Response:
     """GetObject and HeadObject. The body of a reply to HeadObject is not sent, but its length is stated."""
     stored = store.reach(call).find(call.key)
     state = (
@@ -49,7 +49,7 @@ def get_object(store: Store, call: Call) -> Response:
     return Response(200, stored.body, headers)
 
 
-def put_object(store: Store, call: Call) -> Response:
+def put_object(store: Store, call: S3Call) -> Response:
     """PutObject."""
     bucket, body = store.reach(call), call.request.body
     attributes = read_attributes(call.headers)
@@ -61,7 +61,7 @@ def put_object(store: Store, call: Call) -> Response:
     return Response(200, headers=(("ETag", f'"{etag}"'), *attributes.headers(), *stated))
 
 
-def delete_object(store: Store, call: Call) -> Response:
+def delete_object(store: Store, call: S3Call) -> Response:
     """DeleteObject. Deleting a missing object succeeds."""
     bucket = store.reach(call)
     check_match(call.headers.get("if-match"), call.key, bucket.objects.get(call.key))
@@ -69,7 +69,7 @@ def delete_object(store: Store, call: Call) -> Response:
     return Response(204)
 
 
-def get_tagging(store: Store, call: Call) -> Response:
+def get_tagging(store: Store, call: S3Call) -> Response:
     """GetObjectTagging. No object has tags."""
     store.reach(call).find(call.key)
     return markup.reply("Tagging", [("TagSet", ())])

@@ -19,11 +19,11 @@ from poolcensus.simulator.s3 import (
     objects,
     uploads,
 )
-from poolcensus.simulator.s3.call import Call, Deny, parse
+from poolcensus.simulator.s3.call import Deny, S3Call, parse
 from poolcensus.simulator.s3.errors import S3Error
 from poolcensus.simulator.s3.store import Store
 
-Run: TypeAlias = Callable[[Store, Call], Response]
+Run: TypeAlias = Callable[[Store, S3Call], Response]
 Route: TypeAlias = tuple[str, str, str]
 
 # Headers with a meaning for S3 that every request may have. Others belong to single operations.
@@ -54,7 +54,7 @@ class Operation:
     params: frozenset[str] = frozenset()
     headers: frozenset[str] = frozenset()
 
-    def check(self, call: Call) -> None:
+    def check(self, call: S3Call) -> None:
         """Check that the call has no other parameters and headers, which would be ignored silently.
 
         Raises S3Error if it asks for something that is not simulated.

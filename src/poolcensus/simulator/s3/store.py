@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from poolcensus.simulator.http import Headers
-    from poolcensus.simulator.s3.call import Call
+    from poolcensus.simulator.s3.call import S3Call
     from poolcensus.simulator.s3.checksums import Checksum
 
 ENCRYPTION = "x-amz-server-side-encryption"
@@ -110,7 +110,7 @@ class Bucket:
             raise S3Error("NoSuchKey", Key=key)
         return found
 
-    def upload(self, call: Call) -> Upload:
+    def upload(self, call: S3Call) -> Upload:
         """Return the upload that a call names.
 
         Raises S3Error if there is no such upload.
@@ -133,7 +133,7 @@ class Store:
         """Return the time in whole seconds, as S3 stores it."""
         return int(self._clock())
 
-    def reach(self, call: Call) -> Bucket:
+    def reach(self, call: S3Call) -> Bucket:
         """Return the bucket that a call names.
 
         Raises S3Error if there is no such bucket, or if its owner is not the caller or not the expected one.

@@ -14,7 +14,7 @@ from poolcensus.simulator.s3.errors import S3Error, invalid_argument
 from poolcensus.simulator.s3.store import Part, StoredObject, Upload, owner, timestamp
 
 if TYPE_CHECKING:
-    from poolcensus.simulator.s3.call import Call
+    from poolcensus.simulator.s3.call import S3Call
     from poolcensus.simulator.s3.checksums import Checksum
     from poolcensus.simulator.s3.markup import Node
     from poolcensus.simulator.s3.store import Store
@@ -23,7 +23,7 @@ MIN_PART = 5 * 1024 * 1024
 _MAX_PARTS = 10_000
 
 
-def create_upload(store: Store, call: Call) -> Response:
+def create_upload(store: Store, call: S3Call) -> Response:
     """CreateMultipartUpload."""
     bucket = store.reach(call)
     attributes = read_attributes(call.headers)
@@ -38,7 +38,7 @@ def create_upload(store: Store, call: Call) -> Response:
     return markup.reply("InitiateMultipartUploadResult", content, headers)
 
 
-def upload_part(store: Store, call: Call) -> Response:
+def upload_part(store: Store, call: S3Call) -> Response:
     """UploadPart."""
     upload, body = store.reach(call).upload(call), call.request.body
     checksum = checksums.verify_body(call.headers, body)
@@ -50,7 +50,7 @@ def upload_part(store: Store, call: Call) -> Response:
     return Response(200, headers=(("ETag", f'"{part.etag}"'), *upload.attributes.headers(), *stated))
 
 
-def add_part(store: Store, call: Call, upload: Upload, body: bytes, checksum: Checksum | None) -> Part:
+def add_part(store: Store, call: S3Call, upload: Upload, body: bytes, checksum: Checksum | None) -> Part:
     """Add a part to an upload. It replaces a part with the same number.
 
     Raises S3Error if the part number is not valid.
@@ -62,7 +62,7 @@ def add_part(store: Store, call: Call, upload: Upload, body: bytes, checksum: Ch
     return part
 
 
-def complete_upload(store: Store, call: Call) -> Response:
+def complete_upload(store: Store, call: S3Call) -> Response:
     """CompleteMultipartUpload."""
     bucket = store.reach(call)
     upload = bucket.upload(call)
@@ -88,7 +88,7 @@ def complete_upload(store: Store, call: Call) -> Response:
     return markup.reply("CompleteMultipartUploadResult", content, upload.attributes.headers())
 
 
-def list_parts(store: Store, call: Call) -> Response:
+def list_parts(store: Store, call: S3Call) -> Response:
     """ListParts."""
     upload = store.reach(call).upload(call)
     marker, limit = call.number("part-number-marker", 0), call.count("max-parts")
@@ -119,7 +119,7 @@ def list_parts(store: Store, call: Call) -> Response:
     return markup.reply("ListPartsResult", content)
 
 
-def abort_upload(store: Store, call: Call) -> Response:
+def abort_upload(store: Store, call: S3Call) -> Response:
     """AbortMultipartUpload."""
     bucket = store.reach(call)
     del bucket.uploads[bucket.upload(call).upload_id]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 import orjson
@@ -151,18 +150,6 @@ def scope_of(account: str, region: str, query: dict[str, JsonValue]) -> str:
             raise RefusalError(400, "SerializationException", "The request is nested too deeply.") from None
         return f"{account}/{region}/{asked}"
     return f"{account}/{region}"
-
-
-def move(body: bytes, account: str, region: str, mint: TokenMint, by: int) -> bytes:
-    """Return the request with its page token moved by `by` pools. Without a valid token it is unchanged."""
-    query = read_query(body)
-    token = query.get("NextToken")
-    scope = scope_of(account, region, query)
-    position = mint.read(token, scope) if isinstance(token, str) else None
-    if position is None:
-        return body
-    moved = replace(position, offset=max(0, position.offset + by))
-    return orjson.dumps({**query, "NextToken": mint.make(moved, scope)})
 
 
 def _pool_ids(query: dict[str, JsonValue]) -> list[str] | None:
