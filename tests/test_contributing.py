@@ -1,4 +1,4 @@
-"""What those who carry on are told is so: links lead somewhere, scripts are there, drawings are right."""
+"""The pages for contributors are right: links lead somewhere, scripts exist, drawings match the contracts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _name(path: Path) -> str:
 
 
 def _anchors(page: Path) -> set[str]:
-    """The anchors that GitHub gives to a page's headings."""
+    """Return the anchors that GitHub gives to the headings of a page."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 

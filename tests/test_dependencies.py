@@ -1,4 +1,4 @@
-"""What the package imports is what it says that it needs."""
+"""The package declares the dependencies that it imports."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ OPTIONAL = [entry for name, entries in EXTRAS.items() if name not in {"all", "te
 
 
 def _imported(*folders: str) -> set[str]:
-    """The distributions of what the code in these folders imports, wherever it does, but for its own.
+    """Return the distributions of everything that the code in these folders imports, except its own modules.
 
-    Of a package that several distributions share, the one that the package needs, or else the tests.
+    If several distributions share a package, it is the one that the package needs, or else that of the tests.
     """
     files = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
     own = {"poolcensus", *(path.stem for path in files), *(path.parent.name for path in files)}
@@ -77,13 +77,13 @@ def test_a_dependency_has_both_bounds(entry: str) -> None:
     assert re.fullmatch(r"[\w-]+>=[\d.]+,<[\d.]+", entry)
 
 
-# Reports show commands, and the log's last line is begun before there are options.
+# Reports show commands, and the last line of a log may be written before the options are read.
 _AT_THE_COMMAND_LINE = ("cli/", "simulator/", "analysis/report/", "exit_error.py", "__main__.py")
 _IN_A_COMMAND = re.compile(r"\b(poolcensus|aws|plan) [^']*")
 
 
 def _texts(tree: ast.Module) -> Iterator[str]:
-    """The texts of a module but for its docstrings, and a letter for each value that is put into one."""
+    """Yield the texts of a module without its docstrings, with a letter for each formatted value."""
     passed_over: set[ast.AST] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Expr):

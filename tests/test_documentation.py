@@ -1,4 +1,4 @@
-"""What is public is documented, and what the README shows works."""
+"""Public names are documented, and the examples of the README work."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 LIBRARY = (ROOT / ".github" / "LIBRARY.md").read_text(encoding="utf-8")
 COMMANDS = (ROOT / ".github" / "COMMANDS.md").read_text(encoding="utf-8")
 WATCHING = (ROOT / ".github" / "WATCHING.md").read_text(encoding="utf-8")
-# What users read.
+# The pages for users.
 PAGES = f"{README}\n{LIBRARY}\n{COMMANDS}\n{WATCHING}"
 
 
@@ -70,7 +70,7 @@ def test_each_command_is_in_the_readme_and_has_help() -> None:
 
 
 def _options() -> Iterator[tuple[str, click.Option]]:
-    """Each option, with its command's name."""
+    """Yield each option with the name of its command."""
     for name, command in _commands().items():
         yield from ((name, each) for each in command.params if isinstance(each, click.Option))
 
@@ -124,7 +124,7 @@ def test_the_readme_s_python_is_any_that_the_package_takes() -> None:
 
 
 def _invocations() -> list[str]:
-    """What the shell and cron lines of the pages run of this program."""
+    """Yield the commands of this program in the shell and cron lines of the pages."""
     blocks = "".join(re.findall(r"```(?:sh|cron)\n(.*?)```", PAGES, re.DOTALL)).replace("\\\n", " ")
     found = re.findall(r"(?:(?<![\w/.])|/usr/local/bin/)poolcensus( [a-z][^|&>\n#]*)", blocks)
     return sorted({" ".join(each.split()) for each in found})
@@ -199,7 +199,7 @@ def test_the_files_of_config_that_are_named_are_there_and_each_is_named() -> Non
 
 def _parameters_with_an_external_id(folder: Path) -> str:
     """Run step 4 in a folder, and return what it writes for `--parameters`."""
-    # What the shell does itself is on no command line, which other users of the machine could see.
+    # The arguments of a shell's own commands can't be seen by other users of the machine.
     kinds = "\n".join(f"type -t {name}" for name in ("printf", "umask"))
     told = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", f"{_marked('external id')}\n{kinds}"],
@@ -277,7 +277,7 @@ def test_the_first_census_of_the_readme_is_taken_by_its_lines(
             assert [each[1] for each in lines] == [*["doctor"] * 2, "plan", "collect", *["show"] * 3]
             for program, *arguments in lines:
                 assert program == "poolcensus"
-                # Fewer than the program knows, for speed.
+                # A few regions only, for speed.
                 chosen = [] if arguments[0] == "show" else [regions]
                 assert main([*arguments, *chosen]) == 0, capfd.readouterr().err
                 assert not capfd.readouterr().err
@@ -291,7 +291,7 @@ def test_the_first_census_of_the_readme_is_taken_by_its_lines(
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """What a package is built from."""
+    """The files from which a package is built."""
     folder = tmp_path / "checkout"
     folder.mkdir()
     for name in ("src", "pyproject.toml", "README.md", "LICENSE"):
@@ -304,7 +304,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def _run(command: str, checkout: Path, tmp_path: Path) -> str:
-    """Run a command of the README with this Python as `python3`. Returns what it prints."""
+    """Run a command of the README with this Python as `python3`, and return its output."""
     programs = tmp_path / "bin"
     programs.mkdir()
     python = programs / "python3"

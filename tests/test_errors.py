@@ -56,7 +56,7 @@ ARGUMENTS: Final[dict[type, dict[str, object]]] = {
 
 
 def _made(kind: type[CensusError]) -> CensusError:
-    """An error of a class, as the program makes one."""
+    """Return an error of a class, made as the program makes it."""
     if issubclass(kind, InvalidSettingsError):
         with pytest.raises(kind) as raised:
             Settings(regions=("***",), concurrency=0)
@@ -76,7 +76,7 @@ def _pickled(error: CensusError) -> CensusError:
 def test_an_error_can_be_pickled_and_copied(
     kind: type[CensusError], copied: Callable[[CensusError], CensusError]
 ) -> None:
-    """One that can't be unpickled breaks a pool of processes, or lets it wait for ever."""
+    """An error that can't be unpickled breaks a process pool, or makes it wait forever."""
     error = _made(kind)
     error.add_note("a note")
     if isinstance(error, FatalError):
@@ -103,7 +103,7 @@ def test_the_error_of_another_library_is_copied_whatever_its_class_takes() -> No
 
 
 def test_the_errors_of_the_package_are_all_found() -> None:
-    """Else the test above would hold for none."""
+    """Otherwise the test above would test nothing."""
     assert {each for each in vars(poolcensus.errors).values() if isinstance(each, type)} & {*KINDS}
     public = {getattr(poolcensus, name) for name in poolcensus.__all__}
     assert {each for each in public if isinstance(each, type) and issubclass(each, Exception)} <= {*KINDS}
@@ -152,7 +152,7 @@ def test_the_reason_of_an_error_is_what_the_system_says_or_else_its_text(error: 
 def test_a_copy_has_no_traceback_where_others_have_taught_copying_to_keep_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # As tblib does, which Dask loads.
+    # tblib does this, which Dask loads.
     monkeypatch.setitem(copyreg.dispatch_table, FatalError, lambda error: (_with_traceback, (error,)))
     error = FatalError("no")
     with pytest.raises(FatalError):

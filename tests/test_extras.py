@@ -1,6 +1,6 @@
-"""An extra is installed by what has installed the program, and where that has put it.
+"""An extra is installed with the tool that has installed the program, and into the same environment.
 
-What is there and can't be loaded is not said to be missing.
+A library that is installed but can't be loaded is not reported as missing.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _PLACES: dict[str, tuple[Callable[[], object], str, str]] = {
 
 @pytest.fixture
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The environment that this interpreter is in, and a folder that is no checkout to work in."""
+    """The environment of this interpreter. The current folder is not a checkout."""
     found = tmp_path / "a user" / "tools" / "venvs" / "poolcensus"
     (found / "bin").mkdir(parents=True)
     python = found / "bin" / "python3"
@@ -69,7 +69,7 @@ def test_an_environment_of_a_tool_is_made_again_by_the_tool_where_it_is(
     environment: Path, monkeypatch: pytest.MonkeyPatch, mark: str, command: str, place: str
 ) -> None:
     (environment / mark).touch()
-    # As step 8 of the README has it, the tool of whoever types this would look elsewhere.
+    # With the installation of step 8 in the README, the user's own tool would look elsewhere.
     home = environment.parents[2]
     for other in (str(home), str(home.parent / "root"), "/", ""):
         monkeypatch.setenv("HOME", other)
@@ -105,7 +105,7 @@ def test_another_environment_takes_it_by_its_own_pip(
 ) -> None:
     whole = f"'{environment / 'bin' / 'python3'}'"
     pip = "-m pip install '.[query]'"
-    # An environment that is active comes first in PATH.
+    # An active environment is first in PATH.
     monkeypatch.setenv("PATH", str(environment / "bin"))
     assert installation("query") == f"{BEGINS}python3 {pip}"
     monkeypatch.setenv("PATH", str(environment.parent))
@@ -123,7 +123,7 @@ def test_another_environment_takes_it_by_its_own_pip(
     ("line", "said"),
     [
         (f"raise ImportError({_NOT_LOADED!r})", _NOT_LOADED),
-        # As of "from it import x", which Python names the module of.
+        # The error of "from it import x" has the name of the module.
         (f'raise ImportError("{_OTHER_VERSION}", name="{{module}}")', _OTHER_VERSION),
         ("import a_module_that_is_nowhere", "No module named 'a_module_that_is_nowhere'"),
         ("import {module}.a_part", None),
@@ -134,7 +134,7 @@ def test_what_is_there_and_can_not_be_loaded_is_not_said_to_be_missing(
 ) -> None:
     (tmp_path / f"{module}.py").write_text(line.format(module=module))
     monkeypatch.syspath_prepend(tmp_path)
-    # Kept to be put back: the libraries are loaded once.
+    # Kept to restore them, since the libraries can be loaded only once.
     kept = {name: each for name, each in sys.modules.items() if name.partition(".")[0] == module}
     for name in kept:
         monkeypatch.delitem(sys.modules, name)

@@ -1,4 +1,4 @@
-"""What a path leads to, and that no answer is made of a refusal."""
+"""What exists at a path. A refusal of the system is never taken for an answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the public names take and return is public as well: a user can write down its type."""
+"""The types of parameters and results of public names are public, too: users can annotate with them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PUBLIC = {name: getattr(poolcensus, name) for name in poolcensus.__all__}
-# Calls without a dot in their name that users write, and what `for`, `with` and `async with` call.
+# Special methods that users call, also through `for`, `with` and `async with`.
 SPECIAL = frozenset({"__aenter__", "__aiter__", "__anext__", "__call__", "__enter__", "__init__", "__iter__"})
 NOT_PUBLIC = {
     "OrganizationTable": "made of the tables of a configuration file",
@@ -39,7 +39,7 @@ NOT_PUBLIC = {
 
 @cache
 def names_in(module: str) -> dict[str, object]:
-    """What the names of a module of the package stand for, those among them that only type checkers load."""
+    """Return the values of the names in a module, including names that only type checkers load."""
     found = dict(vars(sys.modules[module]))
     for node in ast.walk(ast.parse(inspect.getsource(sys.modules[module]))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("poolcensus"):
@@ -49,7 +49,7 @@ def names_in(module: str) -> dict[str, object]:
 
 
 def classes_in(annotation: object, module: str) -> Iterator[type]:
-    """The classes of the package that an annotation names."""
+    """Yield the classes of the package that an annotation names."""
     if isinstance(annotation, str):
         names = [each.id for each in ast.walk(ast.parse(annotation)) if isinstance(each, ast.Name)]
         parts = [names_in(module).get(each) for each in names]
@@ -63,7 +63,7 @@ def classes_in(annotation: object, module: str) -> Iterator[type]:
 
 
 def annotations_of(name: str, value: object) -> Iterator[tuple[str, object, str]]:
-    """Each annotation of a public function, or of the public attributes and methods of a class."""
+    """Yield each annotation of a public function, or of the public attributes and methods of a class."""
     if isinstance(value, FunctionType):
         yield from ((name, each, value.__module__) for each in value.__annotations__.values())
     for kind in value.__mro__ if isinstance(value, type) else ():
@@ -91,20 +91,20 @@ def not_public(name: str, value: object) -> Iterator[tuple[str, str]]:
 @pytest.mark.parametrize("name", [name for name, each in PUBLIC.items() if callable(each)])
 def test_each_class_in_the_annotations_of_a_public_name_is_public(name: str) -> None:
     found = {(where, kind) for where, kind in not_public(name, PUBLIC[name]) if kind not in NOT_PUBLIC}
-    # A setting may be given as text, which is what its reader is for.
+    # A setting may also be given as text, which a reader converts.
     settings = {f"Settings.{each.name}" for each in SETTINGS.values()}
     assert not {(where, kind) for where, kind in found if where not in settings}
 
 
 @pytest.mark.parametrize("name", [name for name, each in PUBLIC.items() if callable(each)])
 def test_the_types_of_a_public_name_can_be_asked_for_at_run_time(name: str) -> None:
-    """As a web framework does, to describe what a route returns."""
+    """A web framework reads annotations so, to describe the results of a route."""
     hints = get_type_hints(PUBLIC[name])
     assert not [each for each in hints.values() if isinstance(each, str)]
     if inspect.isfunction(PUBLIC[name]):
         assert hints.keys() >= {"return", *inspect.signature(PUBLIC[name]).parameters}
     if is_dataclass(PUBLIC[name]):
-        # Which resolves aliases as well.
+        # This resolves aliases, too.
         msgspec.json.Decoder(PUBLIC[name])
 
 
@@ -114,7 +114,7 @@ def test_each_exception_is_needed() -> None:
 
 
 def test_the_walk_finds_what_is_not_public() -> None:
-    """Else the test above would hold for everything."""
+    """Otherwise the test above would accept everything."""
     names = {where for where, _ in not_public("Snapshot", poolcensus.Snapshot)}
     assert {"Snapshot.schema", "Snapshot.files", "Snapshot.__init__"} <= names
     fields = {where for where, _ in not_public("Settings", poolcensus.Settings)}

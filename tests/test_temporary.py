@@ -1,4 +1,4 @@
-"""What is temporary is gone at the end, wherever a signal comes."""
+"""Temporary files are removed at the end, whenever a signal arrives."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _CONTEXTLIB = f"{os.sep}contextlib.py"
 
 
 def signalled_at(number: int, action: Callable[[], None]) -> bool:
-    """Send SIGTERM at the given step of an action: True where it has that many. A step is an instruction."""
+    """Send SIGTERM at a step of an action, and return whether it has that many. A step is an instruction."""
     left = number
 
     def trace(frame: FrameType, event: str, _: object) -> Any:
@@ -99,7 +99,7 @@ def test_wherever_a_signal_comes_nothing_is_left_when_the_process_exits(
         left += any(tmp_path.iterdir())
         temporary.remove_all()
         assert not [*tmp_path.iterdir()], number
-    # Some come where no block that is left can remove it.
+    # Some signals arrive when no block that is left can remove the folder.
     assert left > 3
     assert number > 100
 
@@ -327,7 +327,7 @@ def test_a_signal_passes_through_what_catches_every_exception() -> None:
     assert not went_on
 
 
-# A signal that comes when a folder has just been made, under each of the handlers.
+# A signal that arrives right after a folder was made, with each of the handlers.
 _SIGNALLED = """
 import os, signal
 import poolcensus.cli
@@ -365,7 +365,7 @@ def test_a_handler_that_raises_as_signals_are_held_leaves_none_blocked(
     def interrupted(how: int, mask: Any) -> Any:
         found = block(how, mask)
         if how == signal.SIG_BLOCK and mask:
-            # What was due has its handler called here, with the signals blocked already.
+            # The handler of a pending signal is called here, when the signals are blocked already.
             raise KeyboardInterrupt
         return found
 

@@ -1,4 +1,4 @@
-"""The files of the package through which a page goes, from its target's opening to its ledger line."""
+"""The files of the package through which a page goes, from the opening of its target to its ledger line."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
 
     Start = Callable[..., Coroutine[None, None, Lab]]
 
-# As many as a reader keeps in mind. Lower this with each file that the page needs no more; never lift it.
+# As many as a reader can keep in mind. Lower this if the page no longer needs a file, and never raise it.
 MOST_FILES = 10
-# A retry makes the call that it was given; of the way of a page that succeeds it is no part.
+# A retry makes the call that it was given. It is not part of the way of a page that succeeds.
 MOST_CALLS_UP = 0
 
 _PACKAGE = str(Path(poolcensus.__file__).parent) + os.sep
 _SIMULATOR = f"{_PACKAGE}simulator{os.sep}"
-# Where a reader looks a thing up, and comes back: how bytes are formed, and what data is called.
+# Files in which a reader looks something up, and comes back: how bytes are formed, and the data types.
 _LOOKED_UP = ("format", "model", "errors", "partitions")
-# What only the ledger's lines have.
+# Text that only the lines of the ledger have.
 _IN_A_LEDGER_LINE = b'"outcome":'
 _WRITER = "snapshot writer"
-# The first targets of the regions pay for what is made once a region; the last one of an account ends that.
+# The first target of each region makes what is shared in the region. The last target of an account ends it.
 _FOLLOWED = 3
 _ACCOUNTS, _REGIONS = 2, ("us-east-1", "eu-west-1")
 
@@ -44,10 +44,10 @@ _ACCOUNTS, _REGIONS = 2, ("us-east-1", "eu-west-1")
 class Walk:
     """The calls from one file of the package into another, from a target's opening to its ledger line.
 
-    A file is on the way if it hands the page on, that is, calls into another file. Files that only answer
-    are looked up, and so are constructors and what stands in `_LOOKED_UP`. The task that takes the census is
-    left out: what it does at the run's end is no step of the page's. Once the next target is opened, only
-    the task that writes is followed, until the line of the target is written.
+    A file is on the way if it hands the page on, that is, if it calls into another file. Files that only
+    return a result are looked up, and so are constructors and the files in `_LOOKED_UP`. The task that takes
+    the census is excluded, since its work at the end of the run is not a step of the page. After the next
+    target is opened, only the task that writes is followed, until the line of the target is written.
     """
 
     def __init__(self, census: asyncio.Task[object] | None) -> None:
@@ -65,7 +65,7 @@ class Walk:
         return list(dict.fromkeys(caller for caller, _ in self.calls))
 
     def note(self, frame: FrameType, event: str, returned: object) -> None:
-        """Take note of a function that begins. A profile function of Python's."""
+        """Record a function that begins. This is a profile function, see `sys.setprofile`."""
         code = frame.f_code
         if event == "return" and code is Schedule.pop.__code__ and returned is not None:
             self._opened += 1
@@ -92,12 +92,12 @@ def _in_package(frame: FrameType) -> str | None:
 
 
 def _folder(file: str) -> str:
-    """Return the folder of a file of the package, or its own name where it is in none."""
+    """Return the folder of a file of the package, or its own name if it is in no folder."""
     return Path(file).parts[0].removesuffix(".py")
 
 
 def _caller(frame: FrameType) -> str | None:
-    """Return the file of the package that has called, through whatever libraries."""
+    """Return the file of the package that made the call, directly or through libraries."""
     back = frame.f_back
     while back is not None:
         if (name := _in_package(back)) is not None:
@@ -110,13 +110,13 @@ def _task() -> asyncio.Task[object] | None:
     try:
         return asyncio.current_task()
     except RuntimeError:
-        # A worker thread has no loop.
+        # A worker thread has no event loop.
         return None
 
 
 @contextmanager
 def walked(monkeypatch: pytest.MonkeyPatch) -> Iterator[Walk]:
-    """Follow a target of a census of this task's, in the loop's thread and the worker threads."""
+    """Follow a target of a census of this task, in the thread of the event loop and in worker threads."""
     walk = Walk(asyncio.current_task())
     write = os.write
 
@@ -145,7 +145,7 @@ def _floors() -> dict[str, int]:
 
 
 def _way() -> list[str]:
-    """Return the files that the design page names as those of a page's way."""
+    """Return the files of a page's way that the design page names."""
     text = Path(poolcensus.__file__).with_name("README.md").read_text(encoding="utf-8")
     block = text.partition("<!-- way -->\n```\n")[2].partition("```")[0]
     return [line.split()[0] for line in block.splitlines()]

@@ -18,7 +18,7 @@ OF_FLOORS = ("of_lower_floor", "cpu_of_lower_floor", "of_floor", "cpu_of_floor")
 
 
 def bench(name: str, *options: str) -> dict[str, Any]:
-    """What a bench prints for programs; its table goes to standard error."""
+    """Run a bench, and return what it prints for programs. Its table goes to standard error."""
     command = [sys.executable, str(BENCHES / f"{name}.py"), *options]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
@@ -74,7 +74,7 @@ def test_throughput_has_every_contender_find_every_pool(
     assert names(rows) == ["lower_floor", "floor", "poolcensus", *others]
     assert_positive(rows, "wall", "cpu", "peak_mb", "pools", "calls", *OF_FLOORS)
     assert rows[0]["of_lower_floor"] == rows[1]["of_floor"] == 1
-    # A census asks who it is, and the floors know.
+    # A census calls GetCallerIdentity, and the floors do not.
     assert [row["calls"] - rows[0]["calls"] for row in rows[:3]] == [0, 0, 1]
     assert found["options"]["accounts"] == 2
 
@@ -97,7 +97,7 @@ def test_transports_are_side_by_side() -> None:
     assert_positive(rows, "wall", "cpu", "peak_mb", "calls", "calls_per_second", "of_fast", "memory_of_fast")
     assert_positive(rows, *OF_FLOORS)
     assert len({row["pools"] for row in rows}) == 1
-    # A census asks who it is, and the floors know.
+    # A census calls GetCallerIdentity, and the floors do not.
     assert [row["calls"] - rows[0]["calls"] for row in rows] == [0, 0, 1, 1] * 2
 
 
@@ -120,9 +120,10 @@ def test_scaling_has_both_curves() -> None:
     ]
     assert_positive(rows, "wall", "calls", "us_per_call", "cpu_us_per_call", "peak_mb", *OF_FLOORS)
     assert [row["us_per_call_more"] is None for row in rows] == [True] * 3 + [False] * 3 + [True] * 3
-    # One account, two regions, two pages each of 25 pools.
+    # One account, two regions, and two pages of 25 pools in each.
     assert rows[-1]["pools"] == 100
-    # GetCallerIdentity, ListAccounts, ListRegions and the four pages; the floors know who they are.
+    # GetCallerIdentity, ListAccounts, ListRegions and the four pages. The floors don't call
+    # GetCallerIdentity.
     assert [row["calls"] for row in rows[-3:]] == [6, 6, 7]
 
 
@@ -141,7 +142,7 @@ def test_latency_is_held_against_the_path() -> None:
 
 @pytest.mark.long
 def test_throttling_is_beside_backoff_alone() -> None:
-    # 190 pools in one target: three pages more than the burst of an account in a region.
+    # A target with 190 pools has three pages more than the burst of an account in a region.
     small = ("--accounts", "3", "--regions", TWO, "--mean-pools", "60", "--rounds", "1")
     rows = bench("throttling", *small, "--regimes", "random-20,pair-2")["rows"]
     assert names(rows) == ["random-20", "pair-2"]
@@ -169,7 +170,7 @@ def test_memory_has_its_curves() -> None:
         ("slow", 5, 2500),
     ]
     assert_positive(rows, "wall", "cpu", "peak_mb")
-    # 2,500 pools of some 600 bytes at the least: the reader is slow indeed.
+    # 2,500 pools have at least about 600 bytes each, so this is the least time of the slow reader.
     assert rows[-1]["wall"] > 1.5
 
 
@@ -317,7 +318,7 @@ def test_a_contender_that_misses_a_pool_is_refused(harness: ModuleType, tmp_path
 def test_the_lower_floor_reads_every_page_and_writes_what_is_there(
     harness: ModuleType, tmp_path: Path
 ) -> None:
-    # 60 accounts are three pages of the listing, and 60 pools three pages of a target.
+    # 60 accounts are three pages of ListAccounts, and 60 pools are three pages of a target.
     world = ("--accounts", "60", "--regions", TWO, "--pools-per-target", "60")
     found = tmp_path / "pools.ndjson"
     with harness.simulation(*world, authority=tmp_path / "authority.pem") as simulator:
@@ -361,17 +362,17 @@ def test_a_simulator_that_does_not_start_is_refused(harness: ModuleType) -> None
 @pytest.mark.parametrize(
     ("pages", "opt_in", "calls"),
     [
-        # GetCallerIdentity, ListAccounts and a page; the caller's own account needs no role.
+        # GetCallerIdentity, ListAccounts and a page. The caller's own account needs no role.
         ([[1]], [False], 3),
         # The opt-in region waits for ListRegions.
         ([[1]], [True], 4),
         # A chain of three pages is longer than ListRegions and one page.
         ([[1, 3]], [True, False], 5),
-        # A member's AssumeRole.
+        # The AssumeRole of a member account.
         ([[1], [1]], [False], 4),
         # The 21st account is on the second page of the listing.
         ([[1]] * 21, [False], 5),
-        # The longest chain may be of an account that is listed early.
+        # The longest chain may be that of an account on an early page.
         ([[9], *[[1]] * 20], [False], 11),
     ],
 )

@@ -1,4 +1,4 @@
-"""Whatever a client sends, it gets a whole reply that botocore can parse."""
+"""Whatever a client sends, it gets a complete reply that botocore can parse."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ VERSIONS = {"sts": "2011-06-15", "ec2": "2016-11-15"}
 TEXTS = st.text() | st.sampled_from(
     ["", "\0", "\x1b[2J", "￿", "9" * 5000, "0", "-1", "us-east-1", "000000000002", "r-ab12", ROLE, "PoolName"]
 )
-# What a header can carry, which http.client writes as Latin-1.
+# Characters that a header can have. http.client encodes them as Latin-1.
 HEADER_TEXTS = st.text(st.characters(min_codepoint=33, max_codepoint=255, exclude_categories=["Cc"]))
 Signed = tuple[bytes, dict[str, str]]
 SESSION = botocore.session.get_session()
 
 
 def values(names: list[str]) -> st.SearchStrategy[Any]:
-    """Return any JSON, in whose objects the names are frequent."""
+    """Return any JSON values. Their objects often have the given names."""
     keys = st.sampled_from(names) | st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
     leaves = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | TEXTS
     return st.recursive(
@@ -81,7 +81,7 @@ class Sender:
     def __init__(self, running: Running) -> None:
         self.running = running
         self.connection = http.client.HTTPConnection(*running.address, timeout=10)
-        # Before the first test, which must not leave it open.
+        # Before the first test, which must leave nothing open.
         self.connection.request("GET", "/_simulator/stats")
         self.connection.getresponse().read()
 
@@ -104,7 +104,7 @@ class Sender:
         parser = botocore.parsers.create_parser(model.metadata["protocol"])
         shape = model.operation_model(operation).output_shape
         if reply.status < 300 and service == "s3":
-            # Names in a listing that is not to be encoded may have characters that XML has not, as with AWS.
+            # As with AWS, names in a listing without encoding may have characters that XML does not allow.
             return reply.status, {}
         raw = {"status_code": reply.status, "headers": dict(reply.getheaders()), "body": data}
         parsed = parser.parse(raw, shape)
@@ -270,7 +270,7 @@ def test_any_request_of_s3(
     query = urlencode(params, errors="replace")
     target = f"{path}?{query}" if query else path
     signed = sender.sign("s3", method, target, body, headers)
-    # Of any shape: only an error is looked at.
+    # The request has any form: only errors are checked.
     sender.send("s3", "AbortMultipartUpload", method, target, signed)
 
 

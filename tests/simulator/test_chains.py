@@ -1,4 +1,4 @@
-"""Hub roles, what stays with a session through a chain, and how long sessions last."""
+"""Hub roles, what a session keeps through a chain of roles, and how long sessions last."""
 
 from __future__ import annotations
 

@@ -182,7 +182,7 @@ def test_a_reply_to_head_has_no_body_whatever_goes_wrong(start: Start, fault: st
     *heads, body = data.split(b"\r\n\r\n")
     assert all(b"\r\nContent-Length: " in head for head in heads)
     assert all(head.startswith(b"HTTP/1.1 200") for head in heads[:2])
-    # The two whose length is wrong end the connection.
+    # The two faults with a wrong length end the connection.
     ends = fault in {"truncate", "wrong-length"}
     assert (len(heads), body) == ((1, b"") if ends else (3, b'{"message":"not found"}'))
 

@@ -1,4 +1,4 @@
-"""Connections of HTTP/1.0, and those on which nothing comes."""
+"""HTTP/1.0 connections, and idle connections."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def connect(running: Running) -> socket.socket:
 
 
 def send(running: Running, sock: socket.socket, data: bytes) -> None:
-    """Send it, and wait until the simulator has it."""
+    """Send data, and wait until the simulator has received it."""
     stats = running.simulator.stats
     expected = stats.bytes_received + len(data)
     sock.sendall(data)
@@ -53,7 +53,7 @@ def send(running: Running, sock: socket.socket, data: bytes) -> None:
 
 
 def is_open(sock: socket.socket) -> bool:
-    """Whether the simulator has neither sent anything nor closed it."""
+    """Return whether the simulator has neither sent anything nor closed the connection."""
     return not select.select([sock], (), (), 0)[0]
 
 
@@ -87,7 +87,7 @@ def test_a_client_of_http_1_0_gets_no_chunks(start: Start) -> None:
             assert (b"\r\ntransfer-encoding: chunked" in head) == (version == "1.1")
             assert b"\r\ncontent-length" not in head
             assert b"\r\nconnection: close" in head
-            # The server ends it, also after chunks, where a client has said that it wants no more.
+            # The server ends a connection, also after chunks, if the client has asked for that.
             bodies[version] = rest + to_the_end(sock)
     assert bodies["1.0"].count(b"\n") == 3
     assert bodies["1.0"].endswith(b"}\n")
@@ -138,7 +138,7 @@ def test_a_request_that_comes_slowly_is_answered_if_it_comes_to_an_end(start: St
         assert head_and_rest(sock)[0].startswith(b"http/1.1 200")
     with connect(running) as sock:
         send(running, sock, asked)
-        # The last of them is what the time for a whole request ends with.
+        # At the last one, the time for a whole request is over.
         for _ in range(int(REQUEST_SECONDS / IDLE_SECONDS * 2) - 1):
             running.pass_time(IDLE_SECONDS / 2)
             assert is_open(sock)

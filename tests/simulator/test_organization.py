@@ -1,4 +1,4 @@
-"""Organizations that are not as the default one: their tree, their callers, older replies."""
+"""Organizations that differ from the default: their trees, their callers, older replies."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_units_nest_to_the_depth_that_aws_allows(ous: int) -> None:
 
 
 def raw(running: Running, operation: str, body: bytes = b"{}") -> Any:
-    # boto3 drops what its model does not know.
+    # boto3 drops fields that its model does not know.
     target = f"AWSOrganizationsV20161128.{operation}"
     reply = running.send(body, running.signed(body, service="organizations", target=target))
     assert reply.status == 200
@@ -100,7 +100,7 @@ def test_a_delegated_administrator_lists_the_organization(start: Start) -> None:
     assert client.describe_organization()["Organization"]["MasterAccountId"] == world.management_account_id
     other = next(account_id(each) for each in range(1, 5) if account_id(each) != own)
     assert running.client("account").list_regions(AccountId=other)["Regions"]
-    # The management account has no such role unless it is made there.
+    # The management account has no such role unless it is configured.
     outcomes: dict[str, set[Outcome]] = {}
     for each in world.truth():
         outcomes.setdefault(each.account_id, set()).add(each.outcome)

@@ -1,4 +1,4 @@
-"""Policies by kind, as boto3 sees their denials, and the truth that follows from them."""
+"""Policies of each kind: their denials, as boto3 sees them, and the truth that follows from them."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_a_role_is_refused_by_each_kind_of_policy(
 
 
 def truth_of_caller(policies: dict[str, Any]) -> Outcome:
-    """What the caller finds in its own account, where no role is needed."""
+    """Return the outcome in the caller's own account, which needs no role."""
     caller = policies["caller"]
     return Outcome.ACCESS_DENIED if OTHER in (caller.identity, caller.boundary) else Outcome.OK
 
@@ -289,7 +289,7 @@ def test_the_prefix_of_a_listing_is_a_key_of_conditions(
             assert call(**asked(each))["Name"] == "census"
         for each in refused:
             assert refusal(call, **asked(each))[:2] == ("AccessDenied", 403)
-    # No other call has the key, whatever its query says.
+    # No other call has the key, whatever its query.
     assert s3.list_multipart_uploads(**asked("census/a"))["Bucket"] == "census"
 
 
@@ -304,7 +304,7 @@ def test_whether_a_bucket_is_there_is_asked_for_no_prefix(start: Start) -> None:
 
     assert refusal(s3.list_objects_v2, Bucket="census", Prefix="census/a")[1] == 403
     s3.meta.events.register("before-call.s3.HeadBucket", ask_with_prefix)
-    # No policy is in the way of what the simulator then does not have.
+    # No policy denies the call, but the simulator does not have the operation.
     assert refusal(s3.head_bucket, Bucket="census")[1] == 501
 
 

@@ -1,4 +1,4 @@
-"""The evaluator against one that is slow and plain, and the documents that it refuses."""
+"""The evaluation of policies against a slow and plain one, and the documents that are refused."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def plain_condition(condition: dict[str, Any], query: Query) -> bool:
 
 
 def plain_verdict(document: list[dict[str, Any]], query: Query) -> Verdict:
-    """What IAM's page on evaluation says, statement by statement."""
+    """Evaluate as IAM's page on policy evaluation describes it, statement by statement."""
     effects = set()
     for statement in document:
         lowered = [each.lower() for each in listed(statement.get("Action", statement.get("NotAction")))]
@@ -104,7 +104,7 @@ def test_a_document_says_what_a_plain_reading_of_it_says(
     document: list[dict[str, Any]], asked: list[Query]
 ) -> None:
     compiled = read_document(json.dumps({"Statement": document}))
-    # Twice, since verdicts are kept.
+    # Twice, since verdicts are cached.
     for query in (*asked, *asked):
         assert compiled.verdict(query) is plain_verdict(document, query)
 

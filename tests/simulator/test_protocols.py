@@ -1,4 +1,4 @@
-"""Requests whose signature says nothing of the service are answered in the protocol that they speak."""
+"""Requests without a signature that names the service are answered in their own protocol."""
 
 from __future__ import annotations
 

@@ -330,7 +330,7 @@ BEFORE = "Wed, 18 Nov 2026 11:06:39 GMT"
         ({"if-none-match": '"no", W/"c4ca4238a0b923820dcc509a6f75849b"'}, 304),
         ({"if-none-match": "*"}, 304),
         ({"if-none-match": '"no"'}, 200),
-        # Where an ETag is given, a date counts for nothing.
+        # With an ETag, a date is ignored.
         ({"if-none-match": '"no"', "if-modified-since": MODIFIED}, 200),
         ({"if-match": '"c4ca4238a0b923820dcc509a6f75849b"', "if-unmodified-since": BEFORE}, 200),
         ({"if-match": '"no", "c4ca4238a0b923820dcc509a6f75849b"', "if-modified-since": MODIFIED}, 304),
@@ -540,7 +540,7 @@ def test_abort_and_listing_of_uploads(s3: Service) -> None:
     ("algorithm", "kind"), [("CRC32", "COMPOSITE"), ("SHA256", "COMPOSITE"), ("CRC64NVME", "FULL_OBJECT")]
 )
 def test_multipart_checksums(s3: Service, monkeypatch: pytest.MonkeyPatch, algorithm: str, kind: str) -> None:
-    # A CRC of 5 MiB takes seconds here.
+    # The CRC of 5 MiB takes seconds.
     monkeypatch.setattr("poolcensus.simulator.s3.uploads.MIN_PART", 5001)
 
     def stated(body: bytes) -> str:

@@ -73,7 +73,7 @@ def client(simulator: Simulator) -> Iterator[Any]:
 
 
 def objects_in(simulator: Simulator, bucket: str) -> dict[str, StoredObject]:
-    """The objects of a bucket, as the simulator keeps them."""
+    """Return the objects of a bucket, as the simulator stores them."""
     s3: Any = simulator._application._services["s3"]
     objects: dict[str, StoredObject] = s3._store.buckets[bucket].objects
     return objects
@@ -99,7 +99,7 @@ TRAILER = {"request_algorithm": {"in": "trailer", "algorithm": "crc32", "name": 
 
 @contextmanager
 def raw(simulator: Simulator) -> Iterator[Send]:
-    """Give a way to PUT what boto3 does not send over plain HTTP, or sends slowly."""
+    """Return a function that PUTs what boto3 does not send over plain HTTP, or sends slowly."""
     signer = S3SigV4Auth(Credentials(simulator.access_key_id, simulator.secret_access_key), "s3", "us-east-1")
     connection = http.client.HTTPConnection(simulator.endpoint_url.removeprefix("http://"), timeout=10)
 
@@ -140,7 +140,7 @@ def test_round_trip(client: Any, bucket: str) -> None:
 
 def test_bucket_in_the_host(simulator: Simulator, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     resolve = socket.getaddrinfo
-    # Not every system resolves the names below localhost.
+    # Not every system resolves subdomains of localhost.
     monkeypatch.setattr(socket, "getaddrinfo", lambda _, *rest: resolve("127.0.0.1", *rest))
     virtual = connect(simulator, host="localhost", addressing_style="virtual")
     sent: list[str] = []
@@ -199,7 +199,7 @@ def test_listing_many(simulator: Simulator, client: Any, bucket: str) -> None:
         for key in keys[:50]:
             answer, _ = send(f"/{bucket}/{quote(key)}", b"", {})
             assert answer.status == 200
-    # A call takes a millisecond, and a listing does not know how its objects came.
+    # A call takes a millisecond, and the listing is the same however the objects were made.
     objects = objects_in(simulator, bucket)
     objects.update((key, replace(objects[keys[0]], key=key)) for key in keys[50:])
     found = list(client.get_paginator("list_objects_v2").paginate(Bucket=bucket))

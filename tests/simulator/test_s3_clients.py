@@ -1,4 +1,4 @@
-"""What the usual clients of S3 ask for besides what a census needs, by boto3 over a socket."""
+"""Calls that usual S3 clients make and a census does not, made with boto3 over a socket."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ KEPT = {
 
 @pytest.fixture(scope="module")
 def running(open_simulator: Callable[..., AbstractContextManager[Running]]) -> Iterator[Running]:
-    # The caller may not touch what is secret. What is deleted are objects, never the bucket that is called.
+    # The caller may not access objects below `secret`. Deleting needs a permission on objects, not buckets.
     secret = {"Action": ["s3:GetObject", "s3:DeleteObject"], "Resource": "arn:aws:s3:::*/secret/*"}
     statement = [
         {"Effect": "Allow", "Action": "*", "Resource": "*"},
@@ -329,7 +329,7 @@ def test_md5_of_a_body(client: Any, running: Running, bucket: str) -> None:
     part = {**put, "UploadId": upload, "PartNumber": 1}
     assert refused(client.upload_part, **part, ContentMD5=other) == (400, "BadDigest")
     assert client.upload_part(**part, ContentMD5=good)["ETag"]
-    # The client of MinIO states it of whatever it sends.
+    # The MinIO client sends it with every request.
     url = f"{running.simulator.endpoint_url}/{bucket}/k?uploadId={upload}"
     body = b"<CompleteMultipartUpload/>"
     for digest, code in (
@@ -366,7 +366,7 @@ def test_checksums_are_checked_on_both_sides(client: Any, bucket: str, algorithm
 def test_headers_in_the_query_of_a_presigned_url(
     client: Any, running: Running, bucket: str, *, method: str, query: str, status: int
 ) -> None:
-    # The SDK for JavaScript puts headers there that boto3 leaves to whoever uses the URL.
+    # The SDK for JavaScript puts headers into the query. boto3 leaves them to the user of the URL.
     client.put_object(Bucket=bucket, Key="k", Body=b"hello")
     request = AWSRequest(method, f"{running.simulator.endpoint_url}/{bucket}/k?{query}")
     S3SigV4QueryAuth(running.caller, "s3", "us-east-1").add_auth(request)
@@ -383,7 +383,7 @@ def test_conditional_reads(client: Any, bucket: str) -> None:
         assert refused(call, **named, IfNoneMatch=etag) == (304, "304")
         assert refused(call, **named, IfModifiedSince=modified) == (304, "304")
         assert refused(call, **named, IfUnmodifiedSince=modified.replace(year=2020))[0] == 412
-        # The connection is good for another request after a reply without a body.
+        # The connection can be used again after a reply without a body.
         found = call(**named, IfNoneMatch='"other"')
         if "Body" in found:
             assert found["Body"].read() == b"hello"

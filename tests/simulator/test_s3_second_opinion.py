@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ETAG_OF_1 = '"c4ca4238a0b923820dcc509a6f75849b"'
 KEY = {"Bucket": "bucket", "Key": "k"}
 BIG = b"x" * (5 * 1024 * 1024)
-# Where moto is known to be less strict than S3: ours, then moto's.
+# Known calls for which moto is less strict than S3: our result, then that of moto.
 KNOWN = {
     "bad name": ((400, "InvalidBucketName"), (200, "")),
     "order": ((400, "InvalidPartOrder"), (400, "EntityTooSmall")),
@@ -44,7 +44,7 @@ class Raw:
 
 
 def answer(service: S3) -> Any:
-    """Return a botocore hook that answers from the service instead of sending."""
+    """Return an event handler of botocore that returns the reply of the service instead of sending."""
 
     def before_send(request: Any, **_: object) -> AWSResponse:
         path, _, query = request.url.partition("://")[2].partition("/")[2].partition("?")
@@ -72,7 +72,7 @@ def answer(service: S3) -> Any:
 
 
 def steps(client: Any) -> Iterator[Step]:
-    """Yield a call's name, the call, its arguments, and the parts of its answer that have to agree."""
+    """Yield the name of a call, the call, its arguments, and the parts of its reply that must be equal."""
     yield "no bucket", client.list_objects_v2, {"Bucket": "bucket"}, ()
     yield "create", client.create_bucket, {"Bucket": "bucket"}, ("Location",)
     yield "create again", client.create_bucket, {"Bucket": "bucket"}, ()
@@ -132,7 +132,7 @@ def named_again(client: Any) -> dict[str, Any]:
 
 
 def further_steps(client: Any) -> Iterator[Step]:
-    """Yield what clients call besides what a census calls."""
+    """Yield calls of clients that a census does not make."""
     other = {"Bucket": "bucket", "Key": "o"}
     both = {"Bucket": "bucket", "Delete": {"Objects": [{"Key": "o"}, {"Key": "none"}]}}
     yield "head bucket", client.head_bucket, {"Bucket": "bucket"}, ()
@@ -181,7 +181,7 @@ def test_moto_agrees(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     with mock_aws():
         theirs = outcomes(connect())
-    # A plain HTTP address, so that the bodies are not chunked; nothing is sent there.
+    # With a plain HTTP address, bodies are not chunked. Nothing is sent there.
     client = connect("http://127.0.0.1:1")
     client.meta.events.register("before-send.s3", answer(S3()))
     ours = outcomes(client)

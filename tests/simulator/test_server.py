@@ -50,7 +50,7 @@ def request(running: Running, region: str = "us-east-1", body: bytes = b"{}") ->
 
 
 def replies(sock: socket.socket, count: int) -> list[bytes]:
-    """Read so many replies, and return their bodies."""
+    """Read `count` replies, and return their bodies."""
     bodies: list[bytes] = []
     data = b""
     while len(bodies) < count:
@@ -272,7 +272,7 @@ def test_the_truth_is_served_as_ndjson(start: Start) -> None:
 
 async def test_a_client_that_reads_a_long_reply_keeps_no_other_waiting() -> None:
     class Takes(asyncio.Transport):
-        """Takes whatever is written at once, as a socket does whose client is fast."""
+        """Accepts all data at once, like a socket with a fast client."""
 
         pieces = 0
 
@@ -405,5 +405,5 @@ def test_serving_ends_cleanly_on_a_signal(number: signal.Signals) -> None:
             process.send_signal(number)
             _, errors = process.communicate(timeout=10)
     assert process.returncode == 0
-    # How long a callback takes says how busy the machine is.
+    # The time of a callback depends on how busy the machine is.
     assert [each for each in errors.splitlines() if not each.startswith("Executing <")] == []

@@ -445,7 +445,7 @@ def test_describe_regions_says_the_same(start: Start) -> None:
     [
         ("region-name", "us-*", {"us-east-1", "us-east-2", "us-west-1", "us-west-2"}),
         ("region-name", "us-east-?", {"us-east-1", "us-east-2"}),
-        # One character or none, unlike a shell's.
+        # Unlike in a shell, `?` stands for one character or none.
         ("region-name", "us-east-1?", {"us-east-1"}),
         ("region-name", "*-west-?2", {"us-west-2", "eu-west-2"}),
         ("region-name", "US-EAST-1", set()),

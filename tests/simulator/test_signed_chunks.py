@@ -1,4 +1,4 @@
-"""Bodies in the aws-chunked encoding, whose chunks and trailers have signatures of their own."""
+"""Bodies in the aws-chunked encoding, with signatures of chunks and trailers."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def running(open_simulator: Callable[..., AbstractContextManager[Running]]) -> I
 
 
 class Upload:
-    """A PUT whose chunks are signed one after the other, as the documentation says."""
+    """A PUT whose chunks are signed one after the other, as AWS documents."""
 
     def __init__(self, running: Running, kind: str, **headers: str) -> None:
         self.running = running
@@ -161,7 +161,7 @@ def test_a_trailer_that_was_announced_has_to_come(running: Running) -> None:
     assert (status, b"<Code>MalformedTrailerError</Code>" in reply) == (400, True)
     upload.body = data + f"x-amz-checksum-crc32:{CRC32}\r\n\r\n".encode()
     assert upload.send()[0] == 200
-    # Only what was announced is taken.
+    # Only announced trailers are used.
     upload.body = data + f"x-amz-checksum-crc32:{CRC32}\r\nx-amz-acl:public-read\r\n\r\n".encode()
     assert upload.send()[0] == 200
 

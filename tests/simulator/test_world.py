@@ -109,7 +109,7 @@ def test_a_seed_goes_on_to_give_the_world_that_it_gave() -> None:
     digest = sha256()
     for target in World(WorldConfig(**FRACTIONS, odd_texts=True)).truth():
         digest.update(orjson.dumps(list(dataclasses.astuple(target))))
-    # Of the world before there were members that never had Pools, when all descriptions were odd.
+    # From a version in which no members were without Pools, and all descriptions were odd.
     assert digest.hexdigest() == "923878a4cafc8e1d589d56a57c4ada14509e34bf919dd5dc101181b6e0cf5cfb"
 
 
@@ -246,7 +246,7 @@ def test_descriptions_are_such_as_aws_takes_unless_odd_ones_are_asked_for() -> N
     assert all(re.fullmatch(pattern, text) for text in texts)
     assert any(not str(pool.get("Description", "")).isascii() for pool in odd)
     assert any('"' in str(pool.get("Description", "")) for pool in odd)
-    # Nothing else differs, and neither does the size.
+    # Everything else is the same, and so is the size.
     assert [len(orjson.dumps(pool)) for pool in plain] == [len(orjson.dumps(pool)) for pool in odd]
     assert all(
         {**one, "Description": ""} == {**other, "Description": ""}
@@ -328,7 +328,7 @@ def test_the_chance_of_a_fault_needs_no_digit_before_its_point() -> None:
 def test_a_region_that_is_made_up_is_one_where_the_world_has_it() -> None:
     world = WorldConfig(regions=("us-east-1", "mars-north-1"), sts_off=("mars-north-1",))
     SimulatorConfig(world=world, faults=(Fault.parse("throttle,region=mars-north-1"),))
-    # Every region has an STS, with WorkSpaces or without.
+    # Every region has STS, with WorkSpaces or without.
     SimulatorConfig(world=world, faults=(Fault.parse("throttle,service=sts,region=eu-north-1"),))
     with pytest.raises(ValueError, match=r"throttle: region must be one that is simulated, not 'mars-1'"):
         SimulatorConfig(world=world, faults=(Fault.parse("throttle,region=mars-1"),))
