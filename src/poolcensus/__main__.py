@@ -21,9 +21,9 @@ def main() -> NoReturn:
     _open_standard_descriptors()
     codes: list[int] = []
     # The function that is registered first is called last.
-    atexit.register(_leave_at_once, codes)
+    atexit.register(_exit_after_exit_functions, codes)
     for number in handlers():
-        signal.signal(number, _leave)
+        signal.signal(number, _exit_on_signal)
     # Imported after the handlers are set, so that an interrupt during the imports prints no traceback.
     from poolcensus.cli import main as run  # noqa: PLC0415 - not before the handlers are set
     from poolcensus.cli.exits import end  # noqa: PLC0415 - not before the handlers are set
@@ -49,7 +49,7 @@ def _open_standard_descriptors() -> None:
                     os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
 
-def _leave_at_once(codes: list[int]) -> None:
+def _exit_after_exit_functions(codes: list[int]) -> None:
     """End the process after all other exit functions have run.
 
     Otherwise Python would free every object, which takes a tenth of the time of a short run.
@@ -62,7 +62,7 @@ def _leave_at_once(codes: list[int]) -> None:
     os._exit(codes[0])
 
 
-def _leave(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a handler's signature
+def _exit_on_signal(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a handler's signature
     code = decided()
     if code is None and sys.stderr is not None:
         words = ENDING[signal.Signals(number)]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
 
-_noted: Final[set[Path]] = set()
+_recorded: Final[set[Path]] = set()
 _locks: Final[dict[Path, int]] = {}
 # Seconds. A file system that hangs must not keep a process from ending.
 _REMOVED_WITHIN: Final = 0.5
@@ -51,12 +51,12 @@ def make_folder() -> Path:
 
     parent = Path(tempfile.gettempdir()).resolve()
     _remove_left_over(parent)
-    path = parent / f"{_PREFIX}{_unique()}"
-    _note(path)
+    path = parent / f"{_PREFIX}{_random_name()}"
+    _record(path)
     try:
         path.mkdir(mode=0o700)
     except OSError:
-        _noted.discard(path)
+        _recorded.discard(path)
         raise
     try:
         with _signals_held():
@@ -74,8 +74,8 @@ def make_folder() -> Path:
 def name_beside(path: Path) -> Iterator[Path]:
     """Yield an unused hidden path in the folder of `path`. What is there after the block is removed."""
     # Athena and other readers ignore names that begin with a dot.
-    made = path.with_name(f".{path.name}.{_unique()}.tmp")
-    _note(made)
+    made = path.with_name(f".{path.name}.{_random_name()}.tmp")
+    _record(made)
     try:
         yield made
     finally:
@@ -109,7 +109,7 @@ def remove(path: Path) -> None:
     with _signals_held(), suppress(OSError):
         if (lock := _locks.pop(path, None)) is not None:
             os.close(lock)
-    _noted.discard(path)
+    _recorded.discard(path)
 
 
 def remove_all() -> None:
@@ -117,7 +117,7 @@ def remove_all() -> None:
 
     This is for ends of the process that call no exit functions.
     """
-    if _noted:
+    if _recorded:
         removing = threading.Thread(target=_remove_all, daemon=True)
         try:
             removing.start()
@@ -129,7 +129,7 @@ def remove_all() -> None:
 
 
 def _remove_all() -> None:
-    for each in _noted.copy():
+    for each in _recorded.copy():
         remove(each)
 
 
@@ -183,26 +183,26 @@ def _signals_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _note(path: Path) -> None:
-    _register()
-    _noted.add(path)
+def _record(path: Path) -> None:
+    _register_removal()
+    _recorded.add(path)
 
 
 @cache
-def _register() -> None:
+def _register_removal() -> None:
     # Only when the first path is recorded: functions that are registered earlier are called later, such as
     # the one that ends the process at once.
     atexit.register(_remove_all)
 
 
-def _unique() -> str:
+def _random_name() -> str:
     # 64 random bits can't be guessed, so a recorded path is never that of another process, whose file would
     # be removed.
     return os.urandom(8).hex()
 
 
 def _forget_all() -> None:
-    _noted.clear()
+    _recorded.clear()
     _locks.clear()
 
 

@@ -142,7 +142,7 @@ class Access:
         return Denial(Policy.TRUST, explicit=explicit)
 
     def _find_layers(self, principal: Principal) -> tuple[Layer, ...]:
-        policies = self._of(principal)
+        policies = self._policies_of(principal)
         kinds: list[tuple[Policy, Document | None]] = [
             (Policy.ENDPOINT, policies.endpoint),
             (Policy.IDENTITY, policies.identity),
@@ -152,7 +152,7 @@ class Access:
             kinds.insert(0, (Policy.SCP, policies.scp))
         return tuple(Layer(kind, document) for kind, document in kinds if document is not None)
 
-    def _of(self, principal: Principal) -> PolicySet:
+    def _policies_of(self, principal: Principal) -> PolicySet:
         if principal.role is not None:
             role = self._roles.find(principal.role)
             if role is not None:

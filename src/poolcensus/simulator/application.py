@@ -142,8 +142,8 @@ class SimulatorApplication:
         if seconds <= 0 and not isinstance(answer, (Hang, Drip)):
             return answer
         region = claim.region if claim is not None else ""
-        stats.entered(service, account, region, role)
-        return Delayed(answer, seconds, partial(stats.left, service, account, region, role))
+        stats.call_began(service, account, region, role)
+        return Delayed(answer, seconds, partial(stats.call_ended, service, account, region, role))
 
     def http_date(self) -> str:
         """Return the time of the simulated clock in the format of a Date header."""
@@ -244,11 +244,11 @@ class SimulatorApplication:
             raise denied(request, denial.kind, explicit=denial.explicit)
 
     def _sabotaged(self, fault: Fault, service: Service, request: Request) -> Answer:
-        answer = sabotage.instead(fault, request)
+        answer = sabotage.replacement(fault, request)
         if answer is not None:
             return answer
-        answer = service.handle(sabotage.bend(fault, request, self._mint))
-        return sabotage.spoil(fault, request, answer, self._mint) if isinstance(answer, Response) else answer
+        answer = service.handle(sabotage.changed_request(fault, request, self._mint))
+        return sabotage.spoilt(fault, request, answer, self._mint) if isinstance(answer, Response) else answer
 
     def _count(self, answer: Answer) -> None:
         if isinstance(answer, (Abort, Hang)):

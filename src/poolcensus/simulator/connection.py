@@ -126,7 +126,7 @@ class Connection(asyncio.BufferedProtocol):
             if timer is not None:
                 timer.cancel()
         self._timer = self._idle_timer = None
-        self._let_go()
+        self._release_answer()
         self._application.closed(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -218,7 +218,7 @@ class Connection(asyncio.BufferedProtocol):
         message = self._message
         message.method = self._parser.get_method().decode("ascii")
         message.keep_alive = self._parser.should_keep_alive()
-        message.old = self._parser.get_http_version() == "1.0"
+        message.is_http10 = self._parser.get_http_version() == "1.0"
         message.body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body = []
         self._awaited_since = self._heard
@@ -236,16 +236,16 @@ class Connection(asyncio.BufferedProtocol):
                 # The parser takes the body for data of the other protocol. Parse the request again without
                 # the offer.
                 self._parser = httptools.HttpRequestParser(self)
-                data = self._without_offer(message) + data[offer.args[0] :]
+                data = self._head_without_upgrade(message) + data[offer.args[0] :]
             except httptools.HttpParserError:
                 self._refuse(400)
                 return
             else:
                 return
 
-    def _without_offer(self, message: Message) -> bytes:
+    def _head_without_upgrade(self, message: Message) -> bytes:
         """Return the head of the message, which was parsed last, without its Upgrade header."""
-        version = b"1.0" if message.old else b"1.1"
+        version = b"1.0" if message.is_http10 else b"1.1"
         lines = [b"%b: %b\r\n" % each for each in self._raw if each[0].lower() not in _ANSWERED]
         return b"%b %b HTTP/%b\r\n%b\r\n" % (
             message.method.encode(),
@@ -295,11 +295,11 @@ class Connection(asyncio.BufferedProtocol):
         if isinstance(answer, Abort):
             _reset(transport)
         elif isinstance(answer, Response):
-            self._let_go()
+            self._release_answer()
             self._send(message, answer)
             self._next()
         elif isinstance(answer, Cut):
-            self._let_go()
+            self._release_answer()
             body = _sent_body(message, answer.response)
             self._write(self._head(message, answer.response, answer.claimed) + body)
             transport.close()
@@ -310,7 +310,7 @@ class Connection(asyncio.BufferedProtocol):
                 answer.seconds, self._drip, body, answer.seconds, 0
             )
         else:
-            self._let_go()
+            self._release_answer()
             self._start(message, answer)
 
     def _send(self, message: Message, response: Response) -> None:
@@ -343,12 +343,12 @@ class Connection(asyncio.BufferedProtocol):
             )
             return
         self._timer = None
-        self._let_go()
+        self._release_answer()
         self._next()
 
     def _start(self, message: Message, stream: Stream) -> None:
-        self._chunked = stream.length is None and not message.old
-        if stream.length is None and message.old:
+        self._chunked = stream.length is None and not message.is_http10
+        if stream.length is None and message.is_http10:
             # The end of the body is the end of the connection.
             message.keep_alive = self._keep_alive = False
         self._write(self._head(message, Response(stream.status, b"", stream.headers), stream.length))
@@ -385,7 +385,7 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.write(data)
             self._application.moved(0, len(data))
 
-    def _let_go(self) -> None:
+    def _release_answer(self) -> None:
         if self._release is not None:
             release, self._release = self._release, None
             release()

@@ -47,7 +47,7 @@ class Directory:
         self._salt = f"{members.config.seed}"
         self.organization_id = f"o-{self._word('organization', 10)}"
         self._arn = f"arn:{members.partition.name}:organizations::{members.management_account_id}"
-        units = self._grown(members.config.ous) if members.config.ous else _UNITS
+        units = self._random_units(members.config.ous) if members.config.ous else _UNITS
         self._unit_ids = {name: f"ou-ab12-{self._word(name, 8)}" for name, _, _ in units}
         self._unit_names = {unit: name for name, unit in self._unit_ids.items()}
         self._parents = {
@@ -132,7 +132,7 @@ class Directory:
     def parent_of(self, child: str) -> str | None:
         """Return the ID of the parent of an account or OU, or None if there is no such account or OU."""
         index = self._members.index(child)
-        return self._parents.get(child) if index is None else self._home(index)
+        return self._parents.get(child) if index is None else self._parent_of_account(index)
 
     def tags_of(self, resource: str) -> dict[str, str] | None:
         """Return the tags of an account, OU or root, or None if it does not exist."""
@@ -140,7 +140,7 @@ class Directory:
         if index is None:
             known = resource == self.root_id or self.is_unit(resource)
             return {"managed-by": "platform"} if known else None
-        name = self._unit_names.get(self._home(index), "")
+        name = self._unit_names.get(self._parent_of_account(index), "")
         number = self._number(f"tags/{self._salt}/{index}")
         return {
             "cost-center": f"cc-{number % 900 + 100}",
@@ -159,16 +159,16 @@ class Directory:
     def _accounts(self) -> dict[str, list[int]]:
         accounts: dict[str, list[int]] = {}
         for index in range(self._members.config.accounts):
-            accounts.setdefault(self._home(index), []).append(index)
+            accounts.setdefault(self._parent_of_account(index), []).append(index)
         return accounts
 
-    def _home(self, index: int) -> str:
+    def _parent_of_account(self, index: int) -> str:
         if index == 0:
             return self.root_id
         slot = self._number(f"home/{self._salt}/{index}") % self._places
         return self._slots[slot] if slot < len(self._slots) else self.root_id
 
-    def _grown(self, count: int) -> tuple[tuple[str, str, int], ...]:
+    def _random_units(self, count: int) -> tuple[tuple[str, str, int], ...]:
         """Return a tree of `count` OUs: a chain of the greatest depth, and the others at random places."""
         units: list[tuple[str, str, int]] = []
         depths = {_ROOT: 0}

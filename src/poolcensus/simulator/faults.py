@@ -214,7 +214,7 @@ class Fault:
             try:
                 read[name] = msgspec.convert(value, known[name], strict=False)
             except msgspec.ValidationError:
-                wanted = _words(known[name])
+                wanted = _values_in_words(known[name])
                 raise ValueError(f"fault {kind}: {name} must be {wanted}, not {value!r}") from None
         return cls(FaultKind(kind), **read)
 
@@ -234,7 +234,7 @@ class Fault:
         return self.after <= elapsed and (self.until is None or elapsed < self.until)
 
 
-def _words(hint: object) -> str:
+def _values_in_words(hint: object) -> str:
     """Return the values that a property of a fault takes, in words, from its annotation."""
     kind = next(iter(get_args(hint)), hint)
     if isinstance(kind, type) and issubclass(kind, StrEnum):

@@ -149,8 +149,8 @@ class Delayed:
 class Message:
     """A request as it came over the wire, before its signature is checked.
 
-    `old` is whether the client speaks HTTP/1.0, which has no chunks. `refusal` is the status of the reply to
-    a request that can't be read, and 0 for any other.
+    `is_http10` is whether the client speaks HTTP/1.0, which has no chunks. `refusal` is the status of the
+    reply to a request that can't be read, and 0 for any other.
     """
 
     method: str = ""
@@ -158,7 +158,7 @@ class Message:
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     keep_alive: bool = True
-    old: bool = False
+    is_http10: bool = False
     refusal: int = 0
     request_id: str = ""
     request_id_header: str = "x-amzn-RequestId"

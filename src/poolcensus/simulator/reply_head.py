@@ -31,10 +31,10 @@ def reply_head(message: Message, status: int, headers: Headers, length: int | No
     if length is not None:
         if status not in BODILESS:
             lines += f"Content-Length: {length}\r\n"
-    elif not message.old:
+    elif not message.is_http10:
         lines += "Transfer-Encoding: chunked\r\n"
     if not message.keep_alive:
         lines += "Connection: close\r\n"
-    elif message.old:
+    elif message.is_http10:
         lines += "Connection: keep-alive\r\n"
     return (lines + "\r\n").encode("latin-1")

@@ -53,7 +53,7 @@ def page_of(request: Request, mint: TokenMint) -> int:
     return mint.page(token) if isinstance(token, str) else 1
 
 
-def instead(fault: Fault, request: Request) -> Answer | None:
+def replacement(fault: Fault, request: Request) -> Answer | None:
     """Return the answer that replaces that of the service, or None if the fault spoils the service's answer.
 
     Raises RefusalError if the fault is an error of the service.
@@ -74,7 +74,7 @@ def instead(fault: Fault, request: Request) -> Answer | None:
     return None
 
 
-def bend(fault: Fault, request: Request, mint: TokenMint) -> Request:
+def changed_request(fault: Fault, request: Request, mint: TokenMint) -> Request:
     """Return the request that the service gets."""
     if fault.kind is not FaultKind.SHIFTING or request.service != "workspaces":
         return request
@@ -86,12 +86,12 @@ def bend(fault: Fault, request: Request, mint: TokenMint) -> Request:
     return replace(request, body=orjson.dumps({**query, "NextToken": mint.make(earlier, scope)}))
 
 
-def spoil(fault: Fault, request: Request, response: Response, mint: TokenMint) -> Answer:
+def spoilt(fault: Fault, request: Request, response: Response, mint: TokenMint) -> Answer:
     """Return the service's answer as the fault changes it."""
-    return _mangle(fault, response) or _rewrite(fault, request, response, mint)
+    return _spoil_transfer(fault, response) or _spoil_content(fault, request, response, mint)
 
 
-def _mangle(fault: Fault, response: Response) -> Answer | None:
+def _spoil_transfer(fault: Fault, response: Response) -> Answer | None:
     """Spoil the transfer of the answer. Return None if the fault is of another kind."""
     body = response.body
     match fault.kind:
@@ -108,7 +108,7 @@ def _mangle(fault: Fault, response: Response) -> Answer | None:
     return None
 
 
-def _rewrite(fault: Fault, request: Request, response: Response, mint: TokenMint) -> Response:
+def _spoil_content(fault: Fault, request: Request, response: Response, mint: TokenMint) -> Response:
     """Spoil the content of the answer."""
     if response.status != 200 or request.service != "workspaces":
         return response
@@ -117,12 +117,12 @@ def _rewrite(fault: Fault, request: Request, response: Response, mint: TokenMint
     if not isinstance(pools, list):
         return response
     # The encoder of the standard library can write a lone surrogate, as an escape.
-    _alter(fault, page, pools)
-    _lead(fault, request, page, mint)
+    _change_pools(fault, page, pools)
+    _change_token(fault, request, page, mint)
     return replace(response, body=json.dumps(page, separators=(",", ":")).encode("ascii"))
 
 
-def _alter(fault: Fault, page: JsonObject, pools: list[JsonValue]) -> None:
+def _change_pools(fault: Fault, page: JsonObject, pools: list[JsonValue]) -> None:
     """Change the pools of a page."""
     if fault.kind is FaultKind.EVIL_NAMES:
         for number, pool in enumerate(pools):
@@ -145,7 +145,7 @@ def _alter(fault: Fault, page: JsonObject, pools: list[JsonValue]) -> None:
     page["WorkspacesPools"] = [{**first, "CreatedAt": created}, *pools[1:]]
 
 
-def _lead(fault: Fault, request: Request, page: JsonObject, mint: TokenMint) -> None:
+def _change_token(fault: Fault, request: Request, page: JsonObject, mint: TokenMint) -> None:
     """Change the token of the next page."""
     query, scope, position = _asked_page(request, mint)
     given = query.get("NextToken")

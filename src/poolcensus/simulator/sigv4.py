@@ -92,7 +92,7 @@ def read_claim(headers: dict[str, str], query: str) -> Claim | None:
                 presigned=False,
             )
         credential, signed_headers, signature = found.groups()
-        key, date, region, service = _scope(credential, presigned=False)
+        key, date, region, service = _split_credential(credential, presigned=False)
         return Claim(
             key,
             date,
@@ -114,7 +114,7 @@ def read_claim(headers: dict[str, str], query: str) -> Claim | None:
     values = dict(parse_qsl(query, keep_blank_values=True))
     if values.get("X-Amz-Algorithm") != ALGORITHM:
         raise UnreadableError(f'X-Amz-Algorithm only supports "{ALGORITHM}"', presigned=True)
-    key, date, region, service = _scope(values.get("X-Amz-Credential", ""), presigned=True)
+    key, date, region, service = _split_credential(values.get("X-Amz-Credential", ""), presigned=True)
     if service == "s3" and "X-Amz-Expires" not in values:
         raise UnreadableError(_QUERY, presigned=True)
     expires = values.get("X-Amz-Expires", "900")
@@ -240,7 +240,7 @@ class Verifier:
         return sha256(body).hexdigest() if body else _EMPTY_DIGEST
 
 
-def _scope(credential: str, *, presigned: bool) -> tuple[str, str, str, str]:
+def _split_credential(credential: str, *, presigned: bool) -> tuple[str, str, str, str]:
     parts = credential.rsplit("/", _SCOPE_PARTS - 1)
     if len(parts) != _SCOPE_PARTS or parts[4] != "aws4_request":
         raise UnreadableError(

@@ -35,7 +35,7 @@ class Stats:
         self.role_calls: Counter[str] = Counter()
         self.role_peaks: dict[str, int] = {}
 
-    def entered(self, service: str, account: str, region: str, role: str = "") -> None:
+    def call_began(self, service: str, account: str, region: str, role: str = "") -> None:
         """Record that a call with a latency has begun. `role` is the ARN of the role that it assumes."""
         if role:
             self.roles_in_flight[role] += 1
@@ -45,7 +45,7 @@ class Stats:
         if self.in_flight[key] > self.concurrency_peaks.get(key, 0):
             self.concurrency_peaks[key] = self.in_flight[key]
 
-    def left(self, service: str, account: str, region: str, role: str = "") -> None:
+    def call_ended(self, service: str, account: str, region: str, role: str = "") -> None:
         """Record that a call with a latency has ended."""
         if role:
             self.roles_in_flight[role] -= 1

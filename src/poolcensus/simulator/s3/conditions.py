@@ -33,7 +33,7 @@ def check_read(headers: Mapping[str, str], stored: StoredObject) -> bool:
     elif (since := _date(headers.get("if-unmodified-since"))) is not None and stored.modified > since:
         raise S3Error("PreconditionFailed", Condition="If-Unmodified-Since")
     if none_match is not None:
-        return _names(none_match, stored)
+        return _has_etag(none_match, stored)
     since = _date(headers.get("if-modified-since"))
     return since is not None and stored.modified <= since
 
@@ -62,11 +62,11 @@ def check_match(match: str | None, key: str, existing: StoredObject | None) -> N
         return
     if existing is None:
         raise S3Error("NoSuchKey", Key=key)
-    if not _names(match, existing):
+    if not _has_etag(match, existing):
         raise S3Error("PreconditionFailed", Condition="If-Match")
 
 
-def _names(header: str, stored: StoredObject) -> bool:
+def _has_etag(header: str, stored: StoredObject) -> bool:
     """Return whether the header is `*` or a list of ETags with that of the object."""
     etags = {each.strip().removeprefix("W/").strip('"') for each in header.split(",")}
     return not etags.isdisjoint({"*", stored.etag})

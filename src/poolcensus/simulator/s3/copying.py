@@ -76,7 +76,7 @@ def _source(store: Store, call: S3Call) -> StoredObject:
 
     Raises RefusalError if the caller may not read it, or if a condition on it is not met.
     """
-    bucket, key = _place(call.headers[SOURCE])
+    bucket, key = _source_name(call.headers[SOURCE])
     call.authorize("s3:GetObject", bucket, key)
     source = store.bucket(bucket, call.account_id).find(key)
     asked = {name.removeprefix(_CONDITION): call.headers[name] for name in _CONDITIONS & call.headers.keys()}
@@ -85,7 +85,7 @@ def _source(store: Store, call: S3Call) -> StoredObject:
     return source
 
 
-def _place(header: str) -> tuple[str, str]:
+def _source_name(header: str) -> tuple[str, str]:
     path, _, version = header.partition("?")
     if version:
         raise S3Error("NotImplemented", "Versions are not implemented", Header=SOURCE)

@@ -28,7 +28,7 @@ def crc64nvme(data: bytes) -> bytes:
 
 def combine(first: int, second: int, size: int) -> int:
     """Return the CRC of a concatenation from the CRCs of both texts and the size of the second."""
-    return _times(_zeros(size), first) ^ second
+    return _multiply(_zeros_matrix(size), first) ^ second
 
 
 @cache
@@ -41,20 +41,20 @@ def _table() -> list[int]:
 
 # All parts but the last have the same size.
 @lru_cache(maxsize=16)
-def _zeros(size: int) -> tuple[int, ...]:
+def _zeros_matrix(size: int) -> tuple[int, ...]:
     """Return the matrix over GF(2) that appends `size` zero bytes to a CRC, as the images of the 64 bits."""
     one_bit = (_POLYNOMIAL, *(1 << position for position in range(63)))
     found = tuple(1 << position for position in range(64))
     power, bits = one_bit, size * 8
     while bits:
         if bits & 1:
-            found = tuple(_times(power, column) for column in found)
-        power = tuple(_times(power, column) for column in power)
+            found = tuple(_multiply(power, column) for column in found)
+        power = tuple(_multiply(power, column) for column in power)
         bits >>= 1
     return found
 
 
-def _times(matrix: tuple[int, ...], vector: int) -> int:
+def _multiply(matrix: tuple[int, ...], vector: int) -> int:
     product = 0
     for column in matrix:
         if vector & 1:

@@ -24,7 +24,7 @@ def delete_objects(store: Store, call: S3Call) -> Response:
     if "content-md5" not in call.headers and not checksums.HEADERS & call.headers.keys():
         raise S3Error("InvalidRequest", "Missing required header for this request: Content-MD5")
     checksums.verify_body(call.headers, body)
-    keys, quiet = _named(body)
+    keys, quiet = _keys_to_delete(body)
     content: list[Node] = []
     for key in keys:
         try:
@@ -43,7 +43,7 @@ def _delete(bucket: Bucket, call: S3Call, key: str) -> None:
     bucket.objects.pop(key, None)
 
 
-def _named(body: bytes) -> tuple[list[str], bool]:
+def _keys_to_delete(body: bytes) -> tuple[list[str], bool]:
     """Return the keys to delete, and whether to report errors only."""
     keys: list[str] = []
     quiet = False

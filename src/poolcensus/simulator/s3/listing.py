@@ -37,10 +37,10 @@ def list_objects(store: Store, call: S3Call) -> Response:
     if call.params["list-type"] != "2":
         raise invalid_argument("list-type", call.params["list-type"], "Invalid List Type")
     encode, keys, limit = _encoder(call), bucket.keys, call.count("max-keys")
-    page = _walk(keys, _start(call, keys), call, limit)
+    page = _walk(keys, _objects_start(call, keys), call, limit)
     content: list[Node] = [
         ("Name", bucket.name),
-        *_echo(call, encode),
+        *_repeated_parameters(call, encode),
         ("KeyCount", len(page.positions) + len(page.prefixes)),
         ("MaxKeys", limit),
         ("IsTruncated", page.truncated),
@@ -61,11 +61,11 @@ def list_objects_v1(store: Store, call: S3Call) -> Response:
     bucket = store.reach(call)
     encode, keys, limit = _encoder(call), bucket.keys, call.count("max-keys")
     marker = call.params.get("marker", "")
-    page = _walk(keys, _after(call, marker, keys), call, limit)
+    page = _walk(keys, _position_after_marker(call, marker, keys), call, limit)
     content: list[Node] = [
         ("Name", bucket.name),
         ("Marker", encode(marker)),
-        *_echo(call, encode),
+        *_repeated_parameters(call, encode),
         ("MaxKeys", limit),
         ("IsTruncated", page.truncated),
     ]
@@ -86,7 +86,7 @@ def list_uploads(store: Store, call: S3Call) -> Response:
     shown = [uploads[position] for position in page.positions]
     content: list[Node] = [
         ("Bucket", bucket.name),
-        *_echo(call, encode),
+        *_repeated_parameters(call, encode),
         ("MaxUploads", limit),
         ("IsTruncated", page.truncated),
     ]
@@ -128,17 +128,17 @@ def _walk(names: Sequence[str], start: int, call: S3Call, limit: int) -> _Page:
         else:
             last = name[: found + len(delimiter)]
             prefixes.append(last)
-            position = _beyond(names, last)
+            position = _position_after_prefix(names, last)
     return _Page(positions, prefixes, last, truncated=False)
 
 
-def _beyond(names: Sequence[str], prefix: str) -> int:
+def _position_after_prefix(names: Sequence[str], prefix: str) -> int:
     """Return the position after the last name with a prefix."""
     first = bisect_left(names, prefix)
     return bisect_left(names, True, first, key=lambda name: not name.startswith(prefix))
 
 
-def _start(call: S3Call, keys: Sequence[str]) -> int:
+def _objects_start(call: S3Call, keys: Sequence[str]) -> int:
     token = call.params.get("continuation-token")
     if token is None:
         return bisect_right(keys, call.params.get("start-after", ""))
@@ -148,7 +148,7 @@ def _start(call: S3Call, keys: Sequence[str]) -> int:
         kind, last = "", ""
     if kind not in ("key", "prefix"):
         raise invalid_argument("continuation-token", token, "The continuation token provided is incorrect")
-    return _beyond(keys, last) if kind == "prefix" else bisect_right(keys, last)
+    return _position_after_prefix(keys, last) if kind == "prefix" else bisect_right(keys, last)
 
 
 def _uploads_start(call: S3Call, uploads: list[Upload], names: list[str]) -> int:
@@ -157,15 +157,15 @@ def _uploads_start(call: S3Call, uploads: list[Upload], names: list[str]) -> int
         for position, upload in enumerate(uploads):
             if upload.key == marker and upload.upload_id == upload_id:
                 return position + 1
-    return _after(call, marker, names)
+    return _position_after_marker(call, marker, names)
 
 
-def _after(call: S3Call, marker: str, names: Sequence[str]) -> int:
+def _position_after_marker(call: S3Call, marker: str, names: Sequence[str]) -> int:
     """Return the position after a marker."""
     prefix, delimiter = call.params.get("prefix", ""), call.params.get("delimiter", "")
     # A marker that is a common prefix stands for all names with that prefix.
     rolled_up = delimiter and marker.endswith(delimiter) and marker.startswith(prefix) and marker != prefix
-    return _beyond(names, marker) if rolled_up else bisect_right(names, marker)
+    return _position_after_prefix(names, marker) if rolled_up else bisect_right(names, marker)
 
 
 def _contents(
@@ -190,7 +190,7 @@ def _encoder(call: S3Call) -> Callable[[str], str]:
     return (lambda name: quote(name, safe="/")) if call.url_encoded else str
 
 
-def _echo(call: S3Call, encode: Callable[[str], str]) -> list[Node]:
+def _repeated_parameters(call: S3Call, encode: Callable[[str], str]) -> list[Node]:
     """Return the elements that repeat the parameters of the request.
 
     A listing of objects has the element Prefix also without a prefix.

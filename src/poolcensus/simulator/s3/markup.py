@@ -41,19 +41,19 @@ def read(body: bytes, root: str) -> list[tuple[str, dict[str, str]]]:
     except (ET.ParseError, LookupError, ValueError):
         # LookupError and ValueError are raised for encodings that expat does not support.
         found = None
-    if found is None or _local(found) != root:
+    if found is None or _local_name(found) != root:
         raise S3Error("MalformedXML")
     return [
         (
-            _local(child),
+            _local_name(child),
             # Only the own text is stripped: the texts of its children may be keys.
-            {"": (child.text or "").strip(), **{_local(each): each.text or "" for each in child}},
+            {"": (child.text or "").strip(), **{_local_name(each): each.text or "" for each in child}},
         )
         for child in found
     ]
 
 
-def _local(element: ET.Element) -> str:
+def _local_name(element: ET.Element) -> str:
     return element.tag.rpartition("}")[2]
 
 

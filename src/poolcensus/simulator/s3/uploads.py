@@ -66,7 +66,7 @@ def complete_upload(store: Store, call: S3Call) -> Response:
     """CompleteMultipartUpload."""
     bucket = store.reach(call)
     upload = bucket.upload(call)
-    parts = _chosen(upload, markup.read(call.request.body, "CompleteMultipartUpload"))
+    parts = _completed_parts(upload, markup.read(call.request.body, "CompleteMultipartUpload"))
     check_write(call.headers, call.key, bucket.objects.get(call.key))
     body = b"".join(part.body for part in parts)
     checksum = None
@@ -132,7 +132,7 @@ def _number(text: str) -> int:
     return int(text)
 
 
-def _chosen(upload: Upload, named: list[tuple[str, dict[str, str]]]) -> list[Part]:
+def _completed_parts(upload: Upload, named: list[tuple[str, dict[str, str]]]) -> list[Part]:
     """Return the parts that CompleteMultipartUpload names.
 
     Raises S3Error if a part does not exist, does not match, is out of order or is too small.
@@ -142,14 +142,16 @@ def _chosen(upload: Upload, named: list[tuple[str, dict[str, str]]]) -> list[Par
     numbers = [_number(fields.get("PartNumber", "")) for _, fields in named]
     if any(left >= right for left, right in pairwise(numbers)):
         raise S3Error("InvalidPartOrder", UploadId=upload.upload_id)
-    parts = [_chosen_part(upload, number, fields) for number, (_, fields) in zip(numbers, named, strict=True)]
+    parts = [
+        _completed_part(upload, number, fields) for number, (_, fields) in zip(numbers, named, strict=True)
+    ]
     for part in parts[:-1]:
         if len(part.body) < MIN_PART:
             raise S3Error("EntityTooSmall", PartNumber=str(part.number), ETag=part.etag)
     return parts
 
 
-def _chosen_part(upload: Upload, number: int, fields: dict[str, str]) -> Part:
+def _completed_part(upload: Upload, number: int, fields: dict[str, str]) -> Part:
     part = upload.parts.get(number)
     given = {name: value for name, value in fields.items() if name.startswith("Checksum")}
     stated = {} if part is None or part.checksum is None else dict([part.checksum.element()])

@@ -85,7 +85,7 @@ def read_assume_role(form: dict[str, str], caller: Identity) -> AssumeRole:
     if source is not None:
         _check(source, "sourceIdentity", _NAME)
         if source.lower().startswith("aws:"):
-            raise _pattern(source, "sourceIdentity", _NAME.shown)
+            raise _pattern_error(source, "sourceIdentity", _NAME.shown)
     tags, transitive = _tags(form, caller)
     asked = SessionOptions(external_id, name, source, tags, transitive)
     return AssumeRole(arn, asked, seconds, policy, narrowed)
@@ -96,11 +96,11 @@ def _duration(form: dict[str, str], *, chained: bool) -> int:
     # Nine digits are enough for a number that is too large. int() raises ValueError for more than 4,300.
     seconds = int(text.lstrip("0")[:9] or 0) if text.isascii() and text.isdecimal() else 0
     if seconds < _MIN_DURATION:
-        raise _constraint(
+        raise _constraint_error(
             text, "durationSeconds", f"Member must have value greater than or equal to {_MIN_DURATION}"
         )
     if seconds > _MAX_DURATION:
-        raise _constraint(
+        raise _constraint_error(
             text, "durationSeconds", f"Member must have value less than or equal to {_MAX_DURATION}"
         )
     if chained and seconds > _CHAINED_DURATION:
@@ -126,7 +126,9 @@ def _tags(form: dict[str, str], caller: Identity) -> tuple[tuple[tuple[str, str]
         tags.append((key, value))
     if len(tags) > _MAX_TAGS:
         keys = ", ".join(key for key, _ in tags)
-        raise _constraint(f"[{keys}]", "tags", f"Member must have length less than or equal to {_MAX_TAGS}")
+        raise _constraint_error(
+            f"[{keys}]", "tags", f"Member must have length less than or equal to {_MAX_TAGS}"
+        )
     lowered = {key.lower() for key, _ in tags}
     if len(lowered) < len(tags):
         raise _invalid("Duplicate tag keys found. Please note that Tag keys are case insensitive.")
@@ -152,21 +154,21 @@ def _check(value: str, field: str, constraint: _Constraint) -> None:
     """Raise RefusalError if a text violates the constraint. The length is checked before the pattern."""
     _check_length(value, field, constraint.least, constraint.most)
     if constraint.pattern.fullmatch(value) is None:
-        raise _pattern(value, field, constraint.shown)
+        raise _pattern_error(value, field, constraint.shown)
 
 
 def _check_length(value: str, field: str, least: int, most: int) -> None:
     if len(value) < least:
-        raise _constraint(value, field, f"Member must have length greater than or equal to {least}")
+        raise _constraint_error(value, field, f"Member must have length greater than or equal to {least}")
     if len(value) > most:
-        raise _constraint(value, field, f"Member must have length less than or equal to {most}")
+        raise _constraint_error(value, field, f"Member must have length less than or equal to {most}")
 
 
-def _pattern(value: str, field: str, pattern: str) -> RefusalError:
-    return _constraint(value, field, f"Member must satisfy regular expression pattern: {pattern}")
+def _pattern_error(value: str, field: str, pattern: str) -> RefusalError:
+    return _constraint_error(value, field, f"Member must satisfy regular expression pattern: {pattern}")
 
 
-def _constraint(value: str, field: str, message: str) -> RefusalError:
+def _constraint_error(value: str, field: str, message: str) -> RefusalError:
     return RefusalError(
         400,
         "ValidationError",
