@@ -227,6 +227,22 @@ def test_a_view_that_cannot_be_written_leaves_the_other_as_it_was(
     assert len(files_in(out)) == 2
 
 
+# DuckDB has as many as the machine has processors, or as a container may use.
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_a_snapshot_that_is_repaired_is_written_by_however_many_threads(
+    dest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    real = duckdb.connect
+
+    def connect(database: str, config: dict[str, str]) -> duckdb.DuckDBPyConnection:
+        return real(database, config={**config, "threads": str(threads)})
+
+    with monkeypatch.context() as patch:
+        patch.setattr(duckdb, "connect", connect)
+        (pools, _) = export(tmp_path / "out", dest).files
+    assert pq.read_table(in_memory(pools))["pool_id"].to_pylist() == ["a", "b\N{REPLACEMENT CHARACTER}"]
+
+
 @pytest.mark.skipif(sys.platform == "darwin", reason="file systems of macOS take names in UTF-8 only")
 def test_paths_that_are_not_utf8_are_read_and_written(dest: Path, tmp_path: Path) -> None:
     place = Path(os.fsdecode(os.fsencode(tmp_path) + b"/x\xff"))
