@@ -128,8 +128,10 @@ async def test_no_more_is_adopted_than_there_is_room_for(tmp_path: Path) -> None
         assert taken == len(many)
 
 
+# With no time at all nothing that is to close them begins.
+@pytest.mark.parametrize("seconds", [0.0, 0.01])
 async def test_a_thread_that_still_reads_lets_go_of_the_files_when_it_is_through(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
     part = await make(tmp_path, MANY, 1)
     writer = Puts()
@@ -142,7 +144,7 @@ async def test_a_thread_that_still_reads_lets_go_of_the_files_when_it_is_through
             go_on.wait()
 
     monkeypatch.setattr(adoption, "pieces_of", slow)
-    monkeypatch.setattr(adoption, "ABORT_SECONDS", 0.01)
+    monkeypatch.setattr(adoption, "ABORT_SECONDS", seconds)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(adopt, part, ID, writer, writer.done)
         await anyio.to_thread.run_sync(reading.wait)

@@ -56,6 +56,7 @@ async def adopt(
     finally:
         if begun is not None:
             sink.discard(begun)
+        reading.end()
         with anyio.move_on_after(ABORT_SECONDS, shield=True):
             await in_thread(reading.close)
 
@@ -67,11 +68,20 @@ class _Reading:
         self._batches = _batches(pieces)
         # A cancelled call leaves a thread behind that may still be reading.
         self._mutex = threading.Lock()
+        self._is_over = False
 
     def next(self) -> list[Piece]:
         """Return the next pieces, or an empty list at the end. Blocks."""
         with self._mutex:
-            return next(self._batches, [])
+            try:
+                return next(self._batches, [])
+            finally:
+                if self._is_over:
+                    self._batches.close()
+
+    def end(self) -> None:
+        """Have a thread that still reads let go of the files: nobody may wait until `close` has a turn."""
+        self._is_over = True
 
     def close(self) -> None:
         """Close the files. Blocks."""
