@@ -15,6 +15,8 @@ from poolcensus.simulator.faults import Injector
 from simulator.conftest import VirtualClock
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from simulator.conftest import Reply, Running, Start
 
 WORLD = WorldConfig(accounts=4, pools_per_target=60)
@@ -24,11 +26,11 @@ def begin(start: Start, *faults: str, world: WorldConfig = WORLD, **options: Any
     return start(SimulatorConfig(world=world, faults=tuple(Fault.parse(text) for text in faults)), **options)
 
 
-def raw(running: Running, timeout: float = 5.0) -> socket.socket:
+def raw(running: Running) -> socket.socket:
     """Send one signed call over a bare socket."""
     headers = {**running.signed(), "Host": running.host, "Content-Length": "2"}
     head = "POST / HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    sock = socket.create_connection(running.address, timeout=timeout)
+    sock = socket.create_connection(running.address, timeout=5)
     sock.sendall(f"{head}\r\n{{}}".encode())
     return sock
 
@@ -189,15 +191,22 @@ def test_a_reply_to_head_has_no_body_whatever_goes_wrong(start: Start, fault: st
 
 def test_a_hanging_call_never_answers_and_keeps_the_connection(start: Start) -> None:
     running = begin(start, "hang,first=1")
-    with raw(running, timeout=0.3) as sock:
+    in_flight = running.simulator.stats.in_flight
+    with raw(running) as sock:
+        _wait_until(lambda: in_flight.total() == 1)
+        sock.settimeout(0.3)
         with pytest.raises(TimeoutError):
             sock.recv(1)
-        assert running.simulator.stats.in_flight.total() == 1
+        assert in_flight.total() == 1
     assert running.pools().status == 200
-    deadline = time.monotonic() + 2
-    while running.simulator.stats.in_flight and time.monotonic() < deadline:
+    _wait_until(lambda: not in_flight)
+
+
+def _wait_until(done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not done():
+        assert time.monotonic() < deadline
         time.sleep(0.01)
-    assert not running.simulator.stats.in_flight
 
 
 def test_a_redirect_leads_elsewhere(start: Start) -> None:
