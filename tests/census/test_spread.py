@@ -711,7 +711,10 @@ async def test_a_worker_that_can_not_say_who_calls_costs_its_accounts_what_that_
     assert not verify(snapshot)
     begun = {each.id for each in decode_task(workers.tasks[0]).accounts}
     failed = [each for each in snapshot.targets() if each.account_id not in begun]
-    assert snapshot.manifest.totals.covered == len(begun) * 3
+    totals = snapshot.manifest.totals
+    assert totals.covered == len(begun) * 3
+    # Those of the batches that failed, too.
+    assert totals.requests == here.simulator.stats.calls.total()
     assert len(failed) == (40 - len(begun)) * 3 > 0
     found = {"own" if each.account_id == "000000000001" else "role": each.outcome for each in failed}
     outcomes, message, advice = wanted
@@ -888,7 +891,9 @@ async def test_a_hub_role_that_is_refused_in_mid_run_costs_what_it_costs_without
     assert not verify(snapshot)
     begun = {each.id for each in decode_task(workers.tasks[0]).accounts}
     failed = [each for each in snapshot.targets() if each.account_id not in begun]
-    assert snapshot.manifest.totals.covered == len(begun) * 3
+    totals = snapshot.manifest.totals
+    assert totals.covered == len(begun) * 3
+    assert totals.requests == here.simulator.stats.calls.total()
     assert len(failed) == (40 - len(begun)) * 3 > 0
     assert {each.outcome for each in failed} == {Outcome.EXPIRED}
     assert f"Could not assume arn:aws:iam::{hub}:role/PoolCensusReader" in str(failed[0].error_message)

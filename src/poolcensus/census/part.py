@@ -6,10 +6,11 @@ import os
 import pickle
 import platform
 import threading
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
+from poolcensus.aws.call import CallCounts  # noqa: TC001 - msgspec reads the annotation
 from poolcensus.config import Settings
 from poolcensus.config.narrowing import NARROWING
 from poolcensus.config.secrets import without_secrets
@@ -20,6 +21,9 @@ from poolcensus.scope.account_choice import ORGANIZATION, paths_among
 from poolcensus.snapshot import Snapshot
 from poolcensus.snapshot.info import read_manifest
 from poolcensus.storage.memory import MemoryFiles
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 # The most messages that a part returns, and that a run logs of all its parts. A part that warns about each
 # account would otherwise send one for each.
@@ -50,7 +54,8 @@ class PartFailure(msgspec.Struct, frozen=True):
 
     `kind` is `credentials` if the worker has none that AWS accepts, `deadline` if its time was over before it
     could query an account, else `other`. `worker` identifies the worker's thread that ran the part, and
-    `seconds` is how long it ran. `failed_call` is as in FatalError.
+    `seconds` is how long it ran. `failed_call` is as in FatalError. `calls` counts the calls that the part
+    made.
     """
 
     message: str
@@ -58,6 +63,7 @@ class PartFailure(msgspec.Struct, frozen=True):
     worker: str
     seconds: float
     failed_call: FailedCall | None = None
+    calls: tuple[CallCounts, ...] = ()
 
 
 class PartMessage(msgspec.Struct, frozen=True):
@@ -137,8 +143,13 @@ def this_worker() -> str:
     return f"A worker on {platform.node() or 'a host without a name'}"
 
 
-def part_failure(error: CensusError | OSError, seconds: float) -> PartFailure:
-    """Return the error that ended a part in the form that a worker returns. `seconds` is how long it ran."""
+def part_failure(
+    error: CensusError | OSError, seconds: float, calls: Iterable[CallCounts] = ()
+) -> PartFailure:
+    """Return the error that ended a part in the form that a worker returns.
+
+    `seconds` is how long the part ran, and `calls` counts the calls that it made.
+    """
     reason = str(error)
     if isinstance(error, OSError):
         reason = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else reason
@@ -146,7 +157,7 @@ def part_failure(error: CensusError | OSError, seconds: float) -> PartFailure:
         reason += " (TMPDIR says where a worker has its temporary files)"
     message = f"{this_worker()} failed: {reason}"
     failed_call = error.failed_call if isinstance(error, FatalError) else None
-    return PartFailure(message, _kind_of(error), _this_thread(), seconds, failed_call)
+    return PartFailure(message, _kind_of(error), _this_thread(), seconds, failed_call, tuple(calls))
 
 
 def _kind_of(error: CensusError | OSError) -> Literal["credentials", "deadline", "other"]:

@@ -283,6 +283,8 @@ class SpreadEngine:
 
     async def _end_failed(self, key: str, batch: tuple[Account, ...], failure: PartFailure) -> None:
         """End the targets of a batch that has failed. Raises a FatalError if the failure ends the run."""
+        for calls in failure.calls:
+            self.counts.add_calls_of_worker(calls)
         if failure.kind == "deadline":
             message = deadlines.message(self._deadline.seconds, Outcome.CANCELLED)
             await self._end(self._targets_of(batch), Outcome.CANCELLED, DEADLINE, message)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import anyio
 import msgspec
 
+from poolcensus.aws.credentials.patience import Waiting
 from poolcensus.census.part import (
     MOST_MESSAGES,
     PartFailure,
@@ -52,20 +53,21 @@ def take_part(task: bytes) -> bytes:
     files: dict[str, bytes] = {}
     error: PartFailure | None = None
     known = part.answered
+    waiting = Waiting()
     began = time.monotonic()
     try:
         with _kept(messages, part.log_level), TemporaryDirectory(prefix="poolcensus-") as folder:
-            snapshot_id, known = anyio.run(partial(_take, part, folder), backend="asyncio")
+            snapshot_id, known = anyio.run(partial(_take, part, folder, waiting), backend="asyncio")
             files = {file.name: file.read_bytes() for file in Path(folder, snapshot_id).iterdir()}
     # An OSError is about the folder for temporary files, which is full or missing.
     except (CensusError, OSError) as failure:
-        error = part_failure(failure, time.monotonic() - began)
+        error = part_failure(failure, time.monotonic() - began, waiting.calls)
     # Return only the differences from what the task named.
     result = PartResult(files, error, tuple(messages), known - part.answered, part.answered - known)
     return msgspec.msgpack.encode(result)
 
 
-async def _take(task: PartTask, folder: str) -> tuple[str, frozenset[Endpoint]]:
+async def _take(task: PartTask, folder: str, waiting: Waiting) -> tuple[str, frozenset[Endpoint]]:
     """Publish the snapshot of a part in a folder. Return its ID, and the endpoints known to answer."""
     settings = with_secrets(task.settings, task.secrets, task.organization, os.environ)
     operation = operation_named(task.operation)
@@ -78,7 +80,7 @@ async def _take(task: PartTask, folder: str) -> tuple[str, frozenset[Endpoint]]:
         async with (
             prepare_all(settings, tracing()) as joined,
             publication.store(joined) as store,
-            open_all(operation, joined, given, run.waiting) as organizations,
+            open_all(operation, joined, given, waiting) as organizations,
         ):
             (opened,) = organizations
             breakers = opened.aws.client.breakers

@@ -57,7 +57,7 @@ class RunCounts:
         self._calls_of_others.retries += max(restored.attempts - max(restored.pages, 1), 0)
         self._calls_of_others.throttles += restored.throttles
 
-    def add_calls_of_worker(self, part: Totals) -> None:
+    def add_calls_of_worker(self, part: Totals | CallCounts) -> None:
         """Add the requests that a worker sent for its part of the run."""
         others = self._calls_of_others
         others.requests += part.requests

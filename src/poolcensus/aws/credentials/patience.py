@@ -20,6 +20,7 @@ from poolcensus.flow.breaker import PATIENCE
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from poolcensus.aws.call import CallCounts
     from poolcensus.aws.signing import RequestTemplate
     from poolcensus.errors import CallError
 
@@ -35,11 +36,13 @@ _TOLD_AFTER = 3.0
 class Waiting:
     """What a run waits for before it has a target. `what` is a sentence for a person.
 
-    `what` is None if the run does not wait, or has only waited for a moment.
+    `what` is None if the run does not wait, or has only waited for a moment. `calls` has the counts of each
+    Organization of the run, also of one that could not be opened.
     """
 
     def __init__(self) -> None:
         self.what: str | None = None
+        self.calls: list[CallCounts] = []
 
 
 class Patience:
