@@ -178,6 +178,38 @@ def test_promtool_takes_every_expression_and_each_alert_fires_for_its_reason_alo
         assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not there")
+def test_an_alert_names_no_age_where_no_snapshot_has_ever_been(tmp_path: Path) -> None:
+    shutil.copy(RULES, tmp_path / "rules.yml")
+    (stale,) = (each for each in rules() if each["alert"] == "PoolcensusStale")
+    metric = "poolcensus_last_success_timestamp_seconds"
+    # The time of a test begins at 0, and its days of data end long before today.
+    now = 60 * 60 * 24 * 365 * 50
+    alerts = [
+        {
+            "exp_labels": {"severity": "critical", "instance": instance},
+            "exp_annotations": {"summary": stale["annotations"]["summary"], "description": description},
+        }
+        for instance, description in (
+            ("new", "None has been published on new yet. Look at the log of the last run."),
+            ("old", "The last one on old is 1d 3h 0m 0s old. Look at the log of the last run."),
+        )
+    ]
+    test = {
+        "interval": f"{now}s",
+        "input_series": [
+            {"series": f'{metric}{{instance="new"}}', "values": "0 0"},
+            {"series": f'{metric}{{instance="old"}}', "values": f"0 {now - 27 * 3600}"},
+        ],
+        "alert_rule_test": [{"eval_time": f"{now}s", "alertname": "PoolcensusStale", "exp_alerts": alerts}],
+    }
+    suite = {"rule_files": ["rules.yml"], "evaluation_interval": f"{now}s", "tests": [test]}
+    (tmp_path / "tests.yml").write_text(yaml.safe_dump(suite))
+    arguments = ["promtool", "test", "rules", "tests.yml"]
+    ended = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
 def unit(file: Path) -> ConfigParser:
     # Some settings of systemd add up where they are repeated.
     parser = ConfigParser(interpolation=None, comment_prefixes=("#",), delimiters=("=",), strict=False)
