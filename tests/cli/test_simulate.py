@@ -162,7 +162,7 @@ def test_a_value_that_can_not_be_is_wrong_usage_and_names_its_option(
         assert not more
 
 
-@pytest.mark.parametrize("option", ["--caller-policy", "--member-policy", "--boundary"])
+@pytest.mark.parametrize("option", ["--caller-policy", "--member-policy", "--boundary", "--scp"])
 def test_only_a_policy_of_an_identity_names_no_principal(
     option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -172,7 +172,7 @@ def test_only_a_policy_of_an_identity_names_no_principal(
     assert main(["simulate", f"--trust-policy={file}", f"{option}={file}"]) == 2
     assert capsys.readouterr().err.splitlines()[0] == (
         f'poolcensus: {option}: "{file}" is not a policy that can be used:'
-        " an identity-based policy or a session policy names no principal"
+        " an identity-based, session or service control policy names no principal"
     )
 
 

@@ -53,7 +53,7 @@ _POLICIES = {
     "rcp": "a resource control policy of all member accounts",
     "endpoint_policy": f"the policy of the VPC endpoint, {ENDPOINT_ID}, that calls of the role go through",
 }
-_OF_IDENTITIES = frozenset({"caller_policy", "member_policy", "boundary"})
+_OF_IDENTITIES = frozenset({"caller_policy", "member_policy", "boundary", "scp"})
 
 
 def _policy_options(function: Callable[..., int]) -> Callable[..., int]:

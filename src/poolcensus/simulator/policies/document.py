@@ -142,7 +142,8 @@ class Document:
 def read_document(text: str | bytes, *, of_identity: bool = False) -> Document:
     """Parse a policy document in JSON.
 
-    `of_identity` is whether it is an identity-based policy or a session policy, which name no principal.
+    `of_identity` is whether it is an identity-based, session or service control policy. The statements of
+    these name resources, and no principal.
 
     Raises PolicyError if it is not a policy document, or has elements that the simulator does not evaluate.
     """
@@ -163,7 +164,7 @@ def _statement(value: JsonValue, *, of_identity: bool) -> Statement:
     if not isinstance(value, dict):
         raise PolicyError("a statement is an object")
     if of_identity and value.keys() & {"Principal", "NotPrincipal"}:
-        raise PolicyError("an identity-based policy or a session policy names no principal")
+        raise PolicyError("an identity-based, session or service control policy names no principal")
     if unknown := sorted(value.keys() - _STATEMENT):
         raise PolicyError(f"the simulator does not evaluate {unknown[0]} in a statement")
     effect = value.get("Effect")
@@ -176,6 +177,8 @@ def _statement(value: JsonValue, *, of_identity: bool) -> Statement:
         if _ACTION.fullmatch(each) is None:
             raise PolicyError(f"{each} is not an action, such as workspaces:Describe*")
     resources, not_resources = _either(value, "Resource", "NotResource")
+    if of_identity and resources is None:
+        raise PolicyError("a statement has a Resource or a NotResource")
     return Statement(
         effect == "Allow",
         compiled(actions, ignore_case=True),
