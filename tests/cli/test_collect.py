@@ -236,6 +236,28 @@ def test_a_signal_in_a_step_after_that_ends_it_with_the_code_of_the_snapshot(
     assert [signal.getsignal(each) for each in ENDING] == before
 
 
+@pytest.mark.parametrize("step", ["hidden_items", "_write_metrics", "_notify", "show_summary"])
+def test_a_defect_in_a_step_after_that_costs_no_other_step(
+    library: FakeLibrary,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    step: str,
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise LookupError(step)
+
+    monkeypatch.setattr(f"poolcensus.cli.collect.{step}", fails)
+    metrics_file, notified = tmp_path / "m.prom", tmp_path / "notified"
+    options = ("--metrics-file", str(metrics_file), "--notify-command", f"touch {notified}", "--json")
+    assert main(["collect", *options]) == 0
+    told = capsys.readouterr()
+    assert "was published before this: unexpected LookupError" in told.err
+    assert metrics_file.exists() == (step != "_write_metrics")
+    assert notified.exists() == (step != "_notify")
+    assert json.loads(told.out)["snapshot_id"] == library.snapshot.manifest.snapshot_id
+
+
 def test_a_terminal_gets_a_summary_on_standard_error(
     library: FakeLibrary, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

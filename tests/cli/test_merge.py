@@ -52,6 +52,21 @@ def test_it_says_nothing_where_all_is_covered(tmp_path: Path, capsys: pytest.Cap
     assert merged.pools_file[1] is Compression.ZSTD
 
 
+@pytest.mark.parametrize("step", ["hidden_items", "show_summary"])
+def test_a_defect_after_the_commit_costs_no_other_step(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def fails(*_: object) -> None:
+        raise LookupError(step)
+
+    monkeypatch.setattr(f"poolcensus.cli.merge.{step}", fails)
+    dest = tmp_path / "all"
+    assert main(["merge", *shards(tmp_path, ONE, COVERED), "--dest", str(dest), "--json"]) == 0
+    told = capsys.readouterr()
+    assert "was published before this: unexpected LookupError" in told.err
+    assert json.loads(told.out)["snapshot_id"] == Snapshot.open("latest", dest).manifest.snapshot_id
+
+
 def test_what_is_not_covered_is_said_with_the_command_that_tells_more(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

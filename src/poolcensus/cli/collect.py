@@ -71,6 +71,9 @@ def command(config: Path | None, **given: object) -> int:
     snapshot, groups = collect(settings)
     with standing(snapshot.manifest):
         _report(snapshot, groups, settings)
+    if settings.json_output:
+        with standing(snapshot.manifest):
+            write_manifest(snapshot.manifest)
     return code_of_snapshot(snapshot.manifest)
 
 
@@ -103,7 +106,10 @@ def collect(settings: Settings, *, can_resume: bool = True) -> tuple[Snapshot, t
                 *scope_lines(census.published, census.before, settings),
                 *_outdated(census, manifest),
             )
+        # Each by itself, so that a defect in one takes no other with it.
+        with standing(manifest):
             _write_metrics(settings.metrics_file, code, census, manifest)
+        with standing(manifest):
             _notify(settings, census, manifest, code=code, failure=failure, stopped=stopped)
     return snapshot, census.failures
 
@@ -136,8 +142,6 @@ def _report(
     show_summary(manifest, where)
     if manifest.failed:
         complain(*failures(groups), partial_snapshot(manifest, where, settings.dest))
-    if settings.json_output:
-        write_manifest(manifest)
 
 
 def _notify(

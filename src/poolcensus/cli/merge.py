@@ -54,9 +54,11 @@ def command(parts: tuple[str, ...], config: Path | None, **given: object) -> int
             *hidden_items(merging.hidden, manifest.operation),
             *scope_lines(snapshot, merging.before, settings),
         )
+    with standing(manifest):
         show_summary(manifest, snapshot.location)
         if manifest.failed:
             complain(partial_snapshot(manifest, snapshot.location, settings.dest))
-        if settings.json_output:
+    if settings.json_output:
+        with standing(manifest):
             write_manifest(manifest)
     return code_of_snapshot(manifest)
