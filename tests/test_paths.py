@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lost_replies import OF_RENAMES, lose_replies
-from poolcensus.paths import exists, is_file, is_folder, is_link, may_exist, rename
+from poolcensus.paths import exists, is_file, is_folder, is_link, make_folder, may_exist, rename
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,6 +98,25 @@ def test_another_link_to_the_same_is_not_the_one_that_was_to_be_renamed(
     monkeypatch.setattr(os, "rename", fail)
     with pytest.raises(OSError, match="as it was said"):
         rename(old, new)
+
+
+@pytest.mark.parametrize("number", [errno.EEXIST, errno.EIO])
+def test_a_folder_that_was_made_counts_whatever_is_said_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    lost = lose_replies(monkeypatch, "mkdir", "new", number)
+    make_folder(tmp_path / "new", 0o700)
+    assert lost == ["new"]
+    assert _seen(tmp_path / "new") == {"exists", "is_folder"}
+
+
+def test_a_folder_that_was_there_or_is_not_made_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("nothing")
+    for there in (tmp_path, tmp_path / "link"):
+        with pytest.raises(FileExistsError):
+            make_folder(there, 0o700)
+    with pytest.raises(FileNotFoundError):
+        make_folder(tmp_path / "nothing" / "new", 0o700)
 
 
 @pytest.mark.parametrize("there", [False, True])

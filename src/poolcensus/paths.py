@@ -1,4 +1,4 @@
-"""Functions that tell what exists at a path, following symbolic links, and one that renames.
+"""Functions that tell what exists at a path, following symbolic links, and two that rename and make a folder.
 
 The methods of pathlib can't be used: from Python 3.14 on, they return False also if the system denies access,
 so that a file that can't be examined would seem not to exist.
@@ -60,6 +60,21 @@ def rename(path: Path, target: Path) -> None:
     except OSError:
         with suppress(OSError):
             if os.path.samestat(renamed, target.lstat()):
+                return
+        raise
+
+
+def make_folder(path: Path, mode: int) -> None:
+    """Make a folder at a path that no other process uses. Raises `OSError` if it was not made.
+
+    As with a rename, a network file system may report an error although it has made the folder.
+    """
+    was_there = os.path.lexists(path)
+    try:
+        path.mkdir(mode)
+    except OSError:
+        with suppress(OSError):
+            if not was_there and is_folder(path):
                 return
         raise
 

@@ -175,6 +175,16 @@ async def test_a_rename_whose_reply_is_lost_has_published(
     assert Snapshot.open("latest", tmp_path).id == LATER_ID
 
 
+async def test_a_draft_whose_making_lost_its_reply_is_published_as_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = lose_replies(monkeypatch, "mkdir", ".draft-", errno.EEXIST)
+    snapshot = await make(tmp_path)
+    assert lost == [f".draft-{ID}"]
+    assert verify(snapshot) == ()
+    assert sorted(each.name for each in tmp_path.iterdir()) == [".lock", ID, "latest"]
+
+
 async def test_a_rename_whose_reply_is_lost_has_kept_the_ledger_and_removed_a_snapshot(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,7 @@ import anyio
 from poolcensus.errors import DestinationError, reason_of
 from poolcensus.format.manifest import MANIFEST_NAME, REFUSED_NAME
 from poolcensus.format.schema import TARGETS_NAME
-from poolcensus.paths import exists, rename
+from poolcensus.paths import exists, make_folder, rename
 from poolcensus.storage.advice import explained
 from poolcensus.storage.base import JOURNAL_NAME, Addition, Draft, DraftFile
 from poolcensus.storage.local.files import names_file, sync_file, sync_folder, write_all
@@ -108,7 +108,7 @@ class FolderDraft(Draft):
             if exists(self._final):
                 raise FileExistsError(errno.EEXIST, "there is a snapshot of this id already")
         with explained("make", self._folder):
-            self._folder.mkdir(self._modes.folder)
+            make_folder(self._folder, self._modes.folder)
             self._made = True
             self._folder.chmod(self._modes.folder)
 
