@@ -20,10 +20,16 @@ class Resolver(AbstractResolver):
         found = await look_up(host, port, family=family, flags=socket.AI_ADDRCONFIG)
         return [
             ResolveResult(
-                hostname=host, host=address[0], port=port, family=kind, proto=proto, flags=_IS_ADDRESS
+                hostname=host, host=_host_of(address), port=port, family=kind, proto=proto, flags=_IS_ADDRESS
             )
             for kind, _, proto, _, address in found
         ]
 
     async def close(self) -> None:
         """Nothing is kept open."""
+
+
+def _host_of(address: tuple[str, int] | tuple[str, int, int, int]) -> str:
+    """Return the address of a host, with the link that a link-local one is on."""
+    host, scope = address[0], address[-1] if len(address) == 4 else 0
+    return f"{host}%{scope}" if scope else host
