@@ -258,6 +258,19 @@ def test_a_defect_in_a_step_after_that_costs_no_other_step(
     assert json.loads(told.out)["snapshot_id"] == library.snapshot.manifest.snapshot_id
 
 
+def test_what_the_machine_causes_after_that_is_no_defect_in_a_log_in_json(
+    library: FakeLibrary, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*_: object) -> None:
+        raise OSError(5, "gone")
+
+    monkeypatch.setattr("poolcensus.cli.collect.show_summary", fails)
+    assert main(["collect", "--log-format", "json"]) == 0
+    (said,) = map(json.loads, capsys.readouterr().err.splitlines())
+    assert said["message"].endswith("was published before this: [Errno 5] gone")
+    assert said["level"] == "ERROR"
+
+
 def test_a_terminal_gets_a_summary_on_standard_error(
     library: FakeLibrary, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -99,6 +99,61 @@ def test_a_thread_that_can_not_be_started_is_no_defect(monkeypatch: pytest.Monke
     assert run(needs_one) is None
 
 
+def test_what_else_keeps_a_loop_from_its_end_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = asyncio.Runner.close
+
+    def close(runner: asyncio.Runner) -> None:
+        real(runner)
+        raise RuntimeError("as it is")
+
+    async def gives() -> int:
+        return 7
+
+    monkeypatch.setattr(asyncio.Runner, "close", close)
+    with pytest.raises(RuntimeError, match="as it is"):
+        run(gives)
+
+
+def test_a_last_message_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited, real = threading.Event(), threading.Thread.join
+    said: list[str] = []
+
+    def join(thread: threading.Thread, timeout: float | None = None) -> None:
+        waited.set()
+        real(thread, timeout)
+
+    def say() -> None:
+        waited.wait(20)
+        said.append("terminated")
+
+    monkeypatch.setattr(threading.Thread, "join", join)
+    monkeypatch.setattr(running, "_LAST_MESSAGE_WITHIN", 20.0)
+    running._say(say)
+    assert said == ["terminated"]
+
+
+def test_a_last_message_that_does_not_end_or_has_no_thread_holds_up_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun, over = threading.Event(), threading.Event()
+    threads: list[threading.Thread] = []
+
+    def hang() -> None:
+        threads.append(threading.current_thread())
+        begun.set()
+        over.wait()
+
+    monkeypatch.setattr(running, "_LAST_MESSAGE_WITHIN", 0.01)
+    running._say(hang)
+    begun.wait(20)
+    assert [(each.is_alive(), each.daemon) for each in threads] == [(True, True)]
+    over.set()
+    threads[0].join()
+    monkeypatch.setattr(threading.Thread, "start", _fail)
+    running._say(hang)
+    assert len(threads) == 1
+
+
 def _fail(_: threading.Thread) -> None:
     raise RuntimeError("can't start new thread")
 

@@ -489,6 +489,48 @@ async def test_a_look_up_that_is_cancelled_takes_no_answer(monkeypatch: pytest.M
     assert not told
 
 
+def test_a_look_up_that_hangs_outlives_its_loop_in_silence_and_keeps_no_process_from_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    over = threading.Event()
+    told: list[object] = []
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait() and [])
+    monkeypatch.setattr(threading, "excepthook", told.append)
+    before = {*threading.enumerate()}
+
+    async def leave() -> None:
+        look_up(NAME, 80)
+
+    asyncio.run(leave())
+    (thread,) = (each for each in threading.enumerate() if each not in before)
+    assert thread.daemon
+    over.set()
+    thread.join()
+    assert not told
+
+
+async def test_what_one_has_found_of_addresses_stands_for_all_who_waited_for_their_look_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = [
+        (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (each, 80))
+        for each in ("192.0.2.1", "192.0.2.2")
+    ]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    known, peer = addresses.Addresses(), addresses.HostPort(NAME, 80)
+    tried: list[object] = []
+
+    async def fail() -> None:
+        first, *_ = await known.of(peer)
+        tried.append(first)
+        known.failed(peer, first)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(fail)
+        group.start_soon(fail)
+    assert tried == found
+
+
 async def test_a_connection_that_the_system_gives_up_is_no_limit_of_ours(
     one: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,11 +8,13 @@ import os
 import pickle
 import re
 import signal
+import subprocess
 import sys
 import tempfile
 from contextlib import suppress
 from itertools import count
 from multiprocessing import resource_tracker
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError
 from urllib.request import urlopen
@@ -382,6 +384,33 @@ async def test_a_worker_that_has_stopped_in_the_place_of_another_is_ended_with_i
             for each in begun:
                 each.send_signal(signal.SIGSTOP)
     assert not [each for each in begun if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_only_what_is_left_of_a_cluster_s_workers_is_killed() -> None:
+    def nanny(process: object) -> SimpleNamespace:
+        return SimpleNamespace(process=SimpleNamespace(process=process))
+
+    def worker(pid: int, *, alive: bool) -> SimpleNamespace:
+        return SimpleNamespace(pid=pid, is_alive=lambda: alive)
+
+    hung, other = (subprocess.Popen(["sleep", "60"]) for _ in range(2))
+    try:
+        created = [
+            SimpleNamespace(process=None),
+            nanny(None),
+            # Its number may have become another process's.
+            nanny(worker(other.pid, alive=False)),
+            # It has just ended: no system has a process of this number.
+            nanny(worker(2**30, alive=True)),
+            nanny(worker(hung.pid, alive=True)),
+        ]
+        module._kill(SimpleNamespace(_created=created))
+        assert hung.wait(20) == -signal.SIGKILL
+        assert other.poll() is None
+    finally:
+        for each in (hung, other):
+            each.kill()
+            each.wait()
 
 
 async def test_a_worker_that_does_not_start_in_time_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
