@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import errno
 import os
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -117,6 +118,20 @@ def test_a_folder_that_was_there_or_is_not_made_is_an_error(tmp_path: Path) -> N
             make_folder(there, 0o700)
     with pytest.raises(FileNotFoundError):
         make_folder(tmp_path / "nothing" / "new", 0o700)
+
+
+def test_a_link_that_appears_meanwhile_is_no_folder_that_was_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    monkeypatch.setattr(os.path, "lexists", lambda _: False)
+    with pytest.raises(FileExistsError):
+        make_folder(tmp_path / "link", 0o700)
+
+
+def test_a_folder_has_its_mode_from_the_beginning(tmp_path: Path) -> None:
+    make_folder(tmp_path / "new", 0o700)
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
 
 
 @pytest.mark.parametrize("there", [False, True])

@@ -74,7 +74,7 @@ def make_folder(path: Path, mode: int) -> None:
         path.mkdir(mode)
     except OSError:
         with suppress(OSError):
-            if not was_there and is_folder(path):
+            if not was_there and is_folder(path) and not is_link(path):
                 return
         raise
 

@@ -65,7 +65,7 @@ def remedy_of(group: FailureGroup) -> str:
 
 
 def _role_remedy(denial: Denial) -> str | None:
-    """Return what to do about a denial of sts:AssumeRole, or None if it is the trust policy that denies."""
+    """Return what to do about a denial of sts:AssumeRole, or None if the trust policy does not allow it."""
     if denial.policy in _OWN_POLICIES:
         return _grant("sts:AssumeRole", denial, "the caller, or of the last role in `role_chain`")
     if denial.policy == "session policy":

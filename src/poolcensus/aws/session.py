@@ -126,10 +126,10 @@ async def open_aws(
 ) -> AsyncIterator[Aws]:
     """Open the access to AWS for a census of an operation, and find out who the caller is.
 
-    `limiter` may be shared with other runs. `concurrent_runs` is the number of runs as the same caller, which
-    share the limits of the caller's account. `overrides` are the roles, external IDs and profiles of single
-    accounts, by ID. With `waiting`, the run waits for a network that is down, and records there that it waits
-    and the counts of its calls.
+    `limiter` may be shared with other Organizations of the run. `concurrent_runs` is the number of runs as
+    the same caller, which share the limits of the caller's account. `overrides` are the roles, external IDs
+    and profiles of single accounts, by ID. With `waiting`, the run waits for a network that is down, and
+    records there that it waits and the counts of its calls.
 
     Raises SettingsError for a profile that can't be read or a role in another partition, CredentialsError, or
     another FatalError. All connections are closed at the end of the block.

@@ -136,9 +136,8 @@ class _Form(msgspec.Struct, frozen=True):
     lines: str
 
 
-# HMAC hashes a block with the key twice, with each byte XORed with 0x36 for the inner hash and with 0x5c for
-# the
-# outer one: https://www.rfc-editor.org/rfc/rfc2104#section-2
+# HMAC hashes a block with the key twice: with each byte XORed with 0x36 for the inner hash, and with 0x5c for
+# the outer one. https://www.rfc-editor.org/rfc/rfc2104#section-2
 _INNER = bytes(byte ^ 0x36 for byte in range(256))
 _OUTER = bytes(byte ^ 0x5C for byte in range(256))
 _INNER_REST = _INNER[:1] * 32

@@ -183,7 +183,7 @@ class Census:
         Raises NotPublishedError if `strict` or `max_failed` forbids publishing; the ledger of the run is
         kept. Raises DestinationLockedError if another run is writing to `dest`, or another FatalError. In all
         these cases nothing is published. A run into a folder that is cancelled, or ends with an error that is
-        not the destination's, can be resumed: see `resumable`.
+        not the destination's, may be resumable: see `resumable`.
 
         Cancelling takes a few seconds at most. A thread that hangs on the disk is left behind, and publishes
         nothing later.

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("poolcensus")
 
 # Hours after which resuming is warned about. A nightly run may find the run of the night before, and `merge`
-# does not join shards that began further apart.
+# does not join a shard that began so long after the others had ended.
 _HOURS: Final = LONGEST_GAP / timedelta(hours=1)
 _CONTINUING_LATE: Final = (
     "Continuing the interrupted run %s, which began more than %g hours ago, at %s: what it had finished is as"

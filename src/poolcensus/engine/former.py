@@ -45,8 +45,8 @@ class FormerTargets:
     async def rest_of(self, account: Account) -> Account | None:
         """Restore an account's finished targets. Return the account with its other regions, or None.
 
-        If this run ends early too, nothing is lost: the draft of the interrupted run is kept until all
-        accounts are listed.
+        If this run ends early too, nothing is lost: the draft of the interrupted run is kept until a run
+        publishes.
         """
         former = self._former
         if former is None:

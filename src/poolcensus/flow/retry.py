@@ -43,7 +43,8 @@ https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_
 class RetryPolicy(msgspec.Struct, frozen=True):
     """How many attempts a call has, and how long the waits are. Times are in seconds.
 
-    `max_attempts` bounds all attempts. Attempts that end in the same way have bounds of their own:
+    `max_attempts` bounds all attempts, except that the first refusal of credentials is always retried.
+    Attempts that end in the same way have bounds of their own:
     `max_bad_replies`, since a reply that is not the operation's result is seldom followed by a good one;
     `max_expired`, since renewed credentials that have expired too are not followed by better ones;
     `max_unrecognized`, for credentials that the service does not know; and `max_without_reply`, if it is not

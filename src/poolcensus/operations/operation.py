@@ -43,7 +43,7 @@ class ItemColumn(NamedTuple):
 
     `sorted_by` returns the value to sort rows by, if it is not the cell's. On a narrow terminal, columns of
     the highest `rank` are left out first, and those of rank 0 never. If `least` is not None, cells may be cut
-    to that many characters.
+    to that many columns of the terminal.
     """
 
     title: str

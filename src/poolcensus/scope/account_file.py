@@ -51,10 +51,11 @@ def read_accounts(path: str, extra_regions: Iterable[str] = ()) -> tuple[Account
     The suffix of the name decides the format:
 
     - `.csv`: a header with a column for the ID (`account_id`, `Id`, …), and optional columns for the name,
-    the state, and settings of the account (`role`, `external_id`, `regions`, `profile`) - `.json`: a list of
-    IDs or objects, or an object with such a list under `accounts` or `Accounts`, as `aws organizations
-    list-accounts` prints it - `.toml`: a list `accounts` of IDs or tables - other: an ID per line, optionally
-    followed by the name; `#` begins a comment
+      the state, and settings of the account (`role`, `external_id`, `regions`, `profile`)
+    - `.json`: a list of IDs or objects, or an object with such a list under `accounts` or `Accounts`, as
+      `aws organizations list-accounts` prints it
+    - `.toml`: a list `accounts` of IDs or tables
+    - other: an ID per line, optionally followed by the name; `#` begins a comment
 
     Ambiguous content is refused, since the list decides what is covered. So are unknown regions that are not
     in `extra_regions`, and columns that look like a misspelt setting. Raises SettingsError.

@@ -80,7 +80,7 @@ class _Reading:
                     self._batches.close()
 
     def end(self) -> None:
-        """Have a thread that still reads let go of the files: nobody may wait until `close` has a turn."""
+        """Make a thread that is still reading close the files itself, since `close` may never be called."""
         self._is_over = True
 
     def close(self) -> None:

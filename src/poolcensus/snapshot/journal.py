@@ -107,8 +107,8 @@ class Journal:
     def open(cls, folder: Path) -> Self | None:
         """Open the journal of a draft. It has the covered targets whose records are complete.
 
-        Return None if there is no journal, or if its header is damaged. Raises `OSError` if nothing of the
-        journal or the records can be read.
+        Return None if the journal or the file of records is missing, or if the header is damaged. Raises
+        `OSError` if nothing of the journal or the records can be read.
         """
         lines: IO[bytes] | None = None
         records: IO[bytes] | None = None

@@ -120,8 +120,8 @@ async def interrupted_run(store: Store, asked: JsonObject) -> AsyncIterator[Inte
 
     Yield None if there is none. The store has to be entered. Runs with another request, older than a day or
     unreadable are only logged: a changed setting must not keep all runs of a day from publishing. The drafts
-    of other dead runs are removed, except that of the run to resume and newer ones that can't be read now.
-    Raises `DestinationError`.
+    of other dead runs are removed, except that of the run to resume and newer ones that can't be read now. If
+    no run is resumed, the newest draft that another request could resume is kept. Raises `DestinationError`.
     """
     journals = _Journals()
     try:

@@ -173,13 +173,14 @@ class StsEndpoints:
         self._template = template
         self._region = region
         self._second = second
-        # Before unrecognized credentials are retried, a second region is tried.
+        # The first refusal of the credentials ends the attempts, since `_assume_role` may try a second region
+        # before it retries.
         brief = msgspec.structs.replace(policy, max_unrecognized=1)
         self._retrier = Retrier(brief)
-        self._first_region_retrier = Retrier(
+        self._soon_silent_retrier = Retrier(
             msgspec.structs.replace(brief, max_without_reply=TRIES_BEFORE_SECOND)
         )
-        self._one_try_retrier = Retrier(msgspec.structs.replace(brief, max_expired=1))
+        self._refused_once_retrier = Retrier(msgspec.structs.replace(brief, max_expired=1))
         # By source, the credentials that STS refused in all attempts of a call.
         self._rejected: dict[RenewableSource, Credentials] = {}
 
@@ -192,7 +193,7 @@ class StsEndpoints:
         """Return a new session. Raises the CallError of the last attempt.
 
         If STS has refused the credentials of the request in all attempts of an earlier call, and recognized
-        them in none since, only one attempt is made.
+        them in none since, one more refusal is final, unless they have been renewed meanwhile.
         """
         watch = CallWatch()
         source, used = request.source, request.source.latest
@@ -222,7 +223,7 @@ class StsEndpoints:
         self, request: RoleRequest, rejected: Credentials, watch: CallWatch
     ) -> RoleSession:
         try:
-            return await self._call(self._region, request, watch, self._one_try_retrier)
+            return await self._call(self._region, request, watch, self._refused_once_retrier)
         except CallError as error:
             if not _does_not_know(error) or request.source.latest == rejected:
                 raise
@@ -233,14 +234,14 @@ class StsEndpoints:
         if second is None:
             return await self._call(first, request, watch)
         apart = (await self._template(first)).url != (await self._template(second)).url
-        retrier = self._first_region_retrier if apart else self._retrier
+        retrier = self._soon_silent_retrier if apart else self._retrier
         try:
             return await self._call(first, request, watch, retrier, optional=apart)
         except CallError as error:
             reason = error
         if is_worth_second_region(reason, first, apart=apart):
             try:
-                session = await self._call(second, request, watch, self._first_region_retrier, optional=True)
+                session = await self._call(second, request, watch, self._soon_silent_retrier, optional=True)
             except CallError as error:
                 if is_off(error):
                     raise reason from error

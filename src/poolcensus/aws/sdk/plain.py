@@ -1,9 +1,9 @@
 """Reads plain configurations without the SDK, whose import takes a tenth of a second.
 
-A plain configuration has only keys, a region, endpoint URLs and a CA bundle, in the environment or in a
-profile. Everything else is left to the SDK: other variables and settings of a profile, values that may be
-malformed, proxies, custom service models, and other partitions. For a plain configuration, the SDK has the
-same result.
+A plain configuration has only keys, a region and endpoint URLs, in the environment or in a profile, and a CA
+bundle in the environment. Everything else is left to the SDK: other variables and settings of a profile,
+values that may be malformed, proxies, custom service models, and other partitions. For a plain configuration,
+the SDK has the same result.
 """
 
 from __future__ import annotations
