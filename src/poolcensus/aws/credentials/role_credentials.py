@@ -119,8 +119,8 @@ class HubCredentials(RoleCredentials):
     def _after_failure(self, error: CallError) -> Credentials:
         """Return credentials that can still be used.
 
-        Otherwise raises CallerExpiredError if the role has been assumed before or the credentials of the caller
-        have expired, and HubRoleError if not.
+        Otherwise raises CallerExpiredError if the role has been assumed before, or if the credentials of the
+        caller have expired. Else raises HubRoleError.
         """
         if self._credentials is not None and time.monotonic() < self._ends:
             # They are renewed before their end, so a short failure of STS does no harm.
