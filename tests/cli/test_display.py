@@ -23,7 +23,6 @@ from poolcensus.cli import background, logs, summaries, tables
 from poolcensus.cli.display import display, live
 from poolcensus.cli.pace import Pace, Pacer
 from poolcensus.cli.progress import line, shown
-from poolcensus.cli.running import run
 from poolcensus.cli.wording import duration
 from poolcensus.config import ProgressMode, Settings
 from poolcensus.model import Account, KnownGap, Outcome, PoolRecord, Progress, Target, Totals
@@ -309,12 +308,12 @@ def test_a_terminal_that_is_read_has_everything_when_the_display_ends(
     async def whole() -> None:
         async with shown(lambda: progress, ProgressMode.ALWAYS):
             logs.warning("the last word")
+        os.write(inside, b"after the display")
 
     with os.fdopen(inside, "w") as stderr, os.fdopen(terminal, "rb", buffering=0) as reader:
         monkeypatch.setattr(sys, "stderr", stderr)
         logs.configure(Settings())
-        run(whole)
-        os.write(inside, b"after the display")
+        anyio.run(whole)
         said = b""
         while b"after the display" not in said:
             said += reader.read(4096)
@@ -339,30 +338,6 @@ def test_a_stopped_terminal_that_hangs_up_takes_only_the_display_with_it(
         termios.tcflow(inside, termios.TCOOFF)
         on_virtual_time(whole)
         assert background.settle()
-
-
-def test_lines_of_progress_are_left_out_while_the_terminal_is_stopped(
-    progress: Progress, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    terminal, inside = pty.openpty()
-    monkeypatch.setenv("TERM", "dumb")
-
-    async def whole() -> None:
-        termios.tcflow(inside, termios.TCOOFF)
-        async with shown(lambda: progress, ProgressMode.ALWAYS):
-            await anyio.sleep(60)
-        termios.tcflow(inside, termios.TCOON)
-
-    with os.fdopen(inside, "w") as stderr, os.fdopen(terminal, "rb", buffering=0) as reader:
-        monkeypatch.setattr(sys, "stderr", stderr)
-        with background.standard_error():
-            on_virtual_time(whole)
-        assert background.settle()
-        os.write(inside, b"after the run")
-        said = b""
-        while b"after the run" not in said:
-            said += reader.read(4096)
-    assert said.decode() == f"poolcensus: {line(progress)}\r\nafter the run"
 
 
 def test_a_pipe_that_nobody_reads_holds_up_nothing(

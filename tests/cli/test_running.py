@@ -4,12 +4,9 @@ import asyncio
 import gc
 import json
 import os
-import pty
-import re
 import signal
 import subprocess
 import sys
-import termios
 import threading
 from contextlib import suppress
 
@@ -225,30 +222,3 @@ def test_a_second_signal_is_a_line_of_a_log_in_json_unless_nobody_reads_it(
         assert said.strip(b"x") == b""
     else:
         assert json.loads(said)["code"] == 143
-
-
-@pytest.mark.parametrize("as_json", [False, True])
-def test_a_log_line_for_a_terminal_that_is_stopped_holds_up_no_event_loop(
-    as_json: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    terminal, inside = pty.openpty()
-
-    async def body() -> None:
-        # As Ctrl-S does.
-        termios.tcflow(inside, termios.TCOOFF)
-        for number in range(3):
-            logs.warning("something is odd: %d", number)
-        termios.tcflow(inside, termios.TCOON)
-
-    with os.fdopen(inside, "w") as stderr, os.fdopen(terminal, "rb", buffering=0) as reader:
-        monkeypatch.setattr(sys, "stderr", stderr)
-        logs.configure(Settings.load(log_format="json" if as_json else "text"))
-        run(body)
-        assert sys.stderr is stderr
-        os.write(inside, b"after the run")
-        said = b""
-        while b"after the run" not in said:
-            said += reader.read(4096)
-    assert re.findall(rb"something is odd: \d|after the run", said) == [
-        b"something is odd: 0", b"something is odd: 1", b"something is odd: 2", b"after the run",
-    ]  # fmt: skip

@@ -5,11 +5,9 @@ from __future__ import annotations
 import io
 import os
 import select
-import sys
 import threading
 import time
 from collections import deque
-from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -17,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import TextIO
 
-# Seconds between two checks for text left to write. Short enough that nobody notices waiting for one.
-_STEP = 0.01
+STEP = 0.01
+"""Seconds between two checks for text left to write. Short enough that nobody notices waiting for one."""
 # Half a second. A slow connection takes less between two chunks, and a run that is stopped has four seconds.
 _STEPS_WITHOUT_A_BYTE = 50
 # Bytes in one write. Small, so that a slow terminal can be seen to make progress.
@@ -53,9 +51,6 @@ class BackgroundStream(io.StringIO):
     def behind(self) -> bool:
         """Whether text is left to write."""
         return bool(self._left)
-
-    def fileno(self) -> int:
-        return self._descriptor
 
     def isatty(self) -> bool:
         return self._is_terminal
@@ -95,45 +90,21 @@ class BackgroundStream(io.StringIO):
             rest = rest[count:]
 
 
-@contextmanager
-def standard_error() -> Iterator[BackgroundStream | None]:
-    """Replace `sys.stderr` during the block by a stream that does not block, if it is a terminal.
+def unsettled() -> Iterator[None]:
+    """Yield each time that the caller should wait another `STEP` for text left to write.
 
-    Yield that stream, or None if standard error is no terminal or no thread can be started.
-    """
-    before = sys.stderr
-    if isinstance(before, BackgroundStream):
-        yield before
-        return
-    stream = _in_background(before)
-    if stream is None:
-        yield None
-        return
-    sys.stderr = stream
-    try:
-        yield stream
-    finally:
-        sys.stderr = before
-        stream.end()
-
-
-def _in_background(stream: TextIO | None) -> BackgroundStream | None:
-    try:
-        return BackgroundStream(stream) if stream is not None and stream.isatty() else None
-    except (OSError, RuntimeError, ValueError):
-        # A stream without a descriptor never blocks. Without a thread, the terminal may block.
-        return None
-
-
-def settle() -> bool:
-    """Wait for the text left to write while the terminal takes it. Return whether all was written.
-
-    Returns when all text is written, or after half a second in which the terminal took none. Takes no lock,
-    so that a signal handler can call it at any moment.
+    Ends when all text is written, or after half a second in which the terminal took none. Takes no lock, so
+    that a signal handler can call it at any moment.
     """
     for stream in tuple(_open):
         seen, steps = stream.written, 0
         while stream.behind and steps < _STEPS_WITHOUT_A_BYTE:
-            time.sleep(_STEP)
+            yield
             seen, steps = stream.written, steps + 1 if stream.written == seen else 0
+
+
+def settle() -> bool:
+    """Wait for the text left to write while the terminal takes it. Return whether all was written."""
+    for _ in unsettled():
+        time.sleep(STEP)
     return not any(each.behind for each in _open)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from poolcensus.cli import background
+from poolcensus.cli.background import BackgroundStream
 from poolcensus.cli.pace import UNKNOWN, Pace, Pacer
 from poolcensus.cli.tables import console, text
 from poolcensus.cli.wording import covered, duration
@@ -18,6 +19,7 @@ from poolcensus.format.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import TextIO
 
     from rich.console import RenderableType
 
@@ -34,25 +36,35 @@ def live(read: Callable[[], Progress]) -> Iterator[Callable[[], None]]:
 
     Nothing in the block waits for the terminal: a thread writes the frames, and log lines between them.
     """
-    with background.standard_error() as stream:
-        screen = console(stderr=True, file=stream)
-        shown = Live(console=screen, auto_refresh=False, transient=True)
-        # A terminal that goes away takes the display with it, not the census.
+    stream = _in_background(sys.stderr)
+    screen = console(stderr=True, file=stream)
+    shown = Live(console=screen, auto_refresh=False, transient=True)
+    # A terminal that goes away takes the display with it, not the census.
+    with suppress(OSError):
+        shown.start()
+    try:
+        pacer = Pacer()
+
+        def refresh() -> None:
+            # While the terminal has not taken the last frame, don't queue another.
+            if stream is None or not stream.behind:
+                progress = read()
+                shown.update(display(progress, pacer.pace(progress)), refresh=True)
+
+        yield refresh
+    finally:
         with suppress(OSError):
-            shown.start()
-        try:
-            pacer = Pacer()
+            shown.stop()
+        if stream is not None:
+            stream.end()
 
-            def refresh() -> None:
-                # While the terminal has not taken the last frame, don't queue another.
-                if stream is None or not stream.behind:
-                    progress = read()
-                    shown.update(display(progress, pacer.pace(progress)), refresh=True)
 
-            yield refresh
-        finally:
-            with suppress(OSError):
-                shown.stop()
+def _in_background(stream: TextIO) -> BackgroundStream | None:
+    try:
+        return BackgroundStream(stream)
+    except (OSError, RuntimeError, ValueError):
+        # A stream without a descriptor never blocks. Without a thread, the terminal may block.
+        return None
 
 
 def display(progress: Progress, pace: Pace = UNKNOWN) -> RenderableType:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 import click
 
-from poolcensus.cli import logs
+from poolcensus.cli import background, logs
 from poolcensus.cli.pace import UNKNOWN, Pace, Pacer
 from poolcensus.cli.trouble import is_writable, on_terminal
 from poolcensus.cli.wording import covered, duration
@@ -64,9 +64,15 @@ async def _lines(read: Callable[[], Progress]) -> AsyncIterator[None]:
 @asynccontextmanager
 async def _display(display: AbstractContextManager[Callable[[], None]]) -> AsyncIterator[None]:
     # The event loop refreshes the display. A thread would read the counters while the loop changes them.
-    with display as refresh:
-        async with _repeated(refresh, 1 / REFRESHES_PER_SECOND):
-            yield
+    try:
+        with display as refresh:
+            async with _repeated(refresh, 1 / REFRESHES_PER_SECOND):
+                yield
+    finally:
+        # Wait until the terminal is up to date, so that later output follows the log lines.
+        with anyio.CancelScope(shield=True):
+            for _ in background.unsettled():
+                await anyio.sleep(background.STEP)
 
 
 @asynccontextmanager

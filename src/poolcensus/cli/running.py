@@ -54,16 +54,13 @@ def run(
     gc.freeze()
     ended = threading.Event()
     try:
-        # A terminal that is stopped would stop the event loop, too.
-        with background.standard_error(), _event_loop() as runner:
+        with _event_loop() as runner:
             return runner.run(_run(body, ended, decided))
     except (RuntimeError, ExceptionGroup) as error:
         if is_of_threads(error):
             raise FatalError(NO_THREADS) from error
         raise
     finally:
-        # What is said after it comes behind its log lines, and finds the cursor where a display began.
-        background.settle()
         ended.set()
 
 
