@@ -161,7 +161,7 @@ def test_the_policy_of_an_identity_names_resources(element: str) -> None:
     statement = {"Effect": "Allow", "Action": "a:Get"}
     read_document(json.dumps({"Statement": {**statement, element: "*"}}), of_identity=True)
     text = json.dumps({"Statement": [{**statement, element: "*"}, statement]})
-    with pytest.raises(PolicyError, match="has a Resource or a NotResource"):
+    with pytest.raises(PolicyError, match="needs a Resource or a NotResource"):
         read_document(text, of_identity=True)
     # A trust policy is about its own role.
     read_document(text)

@@ -106,7 +106,7 @@ def collect(settings: Settings, *, can_resume: bool = True) -> tuple[Snapshot, t
                 *scope_lines(census.published, census.before, settings),
                 *_outdated(census, manifest),
             )
-        # Each by itself, so that a defect in one takes no other with it.
+        # In blocks of their own: a defect in one must not prevent the others.
         with standing(manifest):
             _write_metrics(settings.metrics_file, code, census, manifest)
         with standing(manifest):

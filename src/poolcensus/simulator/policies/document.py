@@ -178,7 +178,7 @@ def _statement(value: JsonValue, *, of_identity: bool) -> Statement:
             raise PolicyError(f"{each} is not an action, such as workspaces:Describe*")
     resources, not_resources = _either(value, "Resource", "NotResource")
     if of_identity and resources is None:
-        raise PolicyError("a statement has a Resource or a NotResource")
+        raise PolicyError("a statement needs a Resource or a NotResource")
     return Statement(
         effect == "Allow",
         compiled(actions, ignore_case=True),
