@@ -7,7 +7,7 @@ import pty
 import re
 import sys
 import termios
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -31,7 +31,7 @@ from poolcensus.snapshot.info import info_of
 from virtual_time import on_virtual_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from rich.console import RenderableType
 
@@ -204,34 +204,69 @@ async def test_progress_is_lines_of_a_log_that_is_json(
     assert [(each["level"], each["message_type"], each["message"]) for each in found] == expected
 
 
+class PseudoTerminal:
+    """The other end of the terminal that is standard error."""
+
+    def __init__(self) -> None:
+        self._outside, self.inside = pty.openpty()
+        self._is_open = True
+
+    def stop(self) -> None:
+        """Take no bytes any more, as after Ctrl-S."""
+        termios.tcflow(self.inside, termios.TCOOFF)
+
+    def go_on(self) -> None:
+        """Take bytes again, as after Ctrl-Q."""
+        termios.tcflow(self.inside, termios.TCOON)
+
+    def read_until(self, *marks: bytes) -> bytes:
+        """Return what was written up to all of the marks, and perhaps some more."""
+        said = b""
+        while not all(each in said for each in marks):
+            said += os.read(self._outside, 4096)
+        return said
+
+    def hang_up(self) -> None:
+        if self._is_open:
+            self._is_open = False
+            os.close(self._outside)
+
+
+@contextmanager
+def on_terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[PseudoTerminal]:
+    """Make a terminal standard error during the block. A fixture can't: pytest sets it again for the test."""
+    opened = PseudoTerminal()
+    monkeypatch.setenv("TERM", "xterm")
+    with os.fdopen(opened.inside, "w") as stderr:
+        monkeypatch.setattr(sys, "stderr", stderr)
+        logs.configure(Settings())
+        yield opened
+        opened.hang_up()
+
+
 def test_a_terminal_that_is_stopped_holds_up_nothing(
     progress: Progress, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    terminal, inside = pty.openpty()
-    monkeypatch.setenv("TERM", "xterm")
+    with on_terminal(monkeypatch) as terminal:
+        stderr = sys.stderr
 
-    async def stopped() -> None:
-        refreshed = anyio.Event()
+        async def stopped() -> None:
+            refreshed = anyio.Event()
 
-        def read() -> Progress:
-            refreshed.set()
-            return progress
+            def read() -> Progress:
+                refreshed.set()
+                return progress
 
-        async with shown(read, ProgressMode.ALWAYS):
-            await refreshed.wait()
-            # As Ctrl-S does.
-            termios.tcflow(inside, termios.TCOOFF)
-            await anyio.sleep(60)
+            async with shown(read, ProgressMode.ALWAYS):
+                await refreshed.wait()
+                terminal.stop()
+                await anyio.sleep(60)
 
-    with os.fdopen(inside, "w") as stderr, os.fdopen(terminal, "rb", buffering=0) as reader:
-        monkeypatch.setattr(sys, "stderr", stderr)
         on_virtual_time(stopped)
         assert sys.stderr is stderr
-        termios.tcflow(inside, termios.TCOON)
-        said = b""
+        terminal.go_on()
         # The cursor is hidden no longer than the display is there.
-        while SHOW_CURSOR not in said:
-            said += reader.read(4096)
+        said = terminal.read_until(SHOW_CURSOR)
         assert said.count(HIDE_CURSOR) == 1
         assert b"3 of 4+ targets" in said
 
@@ -239,105 +274,96 @@ def test_a_terminal_that_is_stopped_holds_up_nothing(
 def test_a_terminal_that_is_stopped_before_the_run_holds_up_nothing(
     progress: Progress, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    terminal, inside = pty.openpty()
-    monkeypatch.setenv("TERM", "xterm")
+    with on_terminal(monkeypatch) as terminal:
 
-    async def whole() -> None:
-        async with shown(lambda: progress, ProgressMode.ALWAYS):
-            await anyio.sleep(60)
+        async def whole() -> None:
+            async with shown(lambda: progress, ProgressMode.ALWAYS):
+                await anyio.sleep(60)
 
-    with os.fdopen(inside, "w") as stderr, os.fdopen(terminal, "rb", buffering=0) as reader:
-        monkeypatch.setattr(sys, "stderr", stderr)
-        termios.tcflow(inside, termios.TCOOFF)
+        terminal.stop()
         on_virtual_time(whole)
-        termios.tcflow(inside, termios.TCOON)
-        said = b""
-        while not (HIDE_CURSOR in said and SHOW_CURSOR in said):
-            said += reader.read(4096)
+        terminal.go_on()
+        terminal.read_until(HIDE_CURSOR, SHOW_CURSOR)
 
 
 def test_a_terminal_that_nobody_reads_holds_up_neither_the_run_nor_its_log(
     progress: Progress, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    terminal, inside = pty.openpty()
-    monkeypatch.setenv("TERM", "xterm")
-    texts = [f"something is odd: {number}" for number in range(600)]
+    with on_terminal(monkeypatch) as terminal:
+        texts = [f"something is odd: {number}" for number in range(600)]
 
-    async def whole() -> None:
-        async with shown(lambda: progress, ProgressMode.ALWAYS):
-            for each in texts:
-                await anyio.sleep(0.2)
-                logs.warning(each)
+        async def whole() -> None:
+            async with shown(lambda: progress, ProgressMode.ALWAYS):
+                for each in texts:
+                    await anyio.sleep(0.2)
+                    logs.warning(each)
 
-    with os.fdopen(inside, "w") as stderr, os.fdopen(terminal, "rb", buffering=0) as reader:
-        monkeypatch.setattr(sys, "stderr", stderr)
-        logs.configure(Settings())
         on_virtual_time(whole)
-        said = b""
-        while SHOW_CURSOR not in said:
-            said += reader.read(4096)
+        said = terminal.read_until(SHOW_CURSOR)
         assert background.settle()
-    assert re.findall(r"something is odd: \d+", said.decode()) == texts
+        assert re.findall(r"something is odd: \d+", said.decode()) == texts
 
 
 def test_frames_are_left_out_while_one_is_written(
     progress: Progress, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    terminal, inside = pty.openpty()
-    monkeypatch.setenv("TERM", "xterm")
-    with os.fdopen(inside, "w") as stderr, os.fdopen(terminal, "rb", buffering=0) as reader:
-        monkeypatch.setattr(sys, "stderr", stderr)
-        termios.tcflow(inside, termios.TCOOFF)
+    with on_terminal(monkeypatch) as terminal:
+        terminal.stop()
         with live(lambda: progress) as refresh:
             for _ in range(99):
                 refresh()
-        termios.tcflow(inside, termios.TCOON)
-        said = b""
-        while SHOW_CURSOR not in said:
-            said += reader.read(4096)
+        terminal.go_on()
+        said = terminal.read_until(SHOW_CURSOR)
         assert background.settle()
-    assert b"3 of 4+ targets" not in said
+        assert b"3 of 4+ targets" not in said
 
 
 def test_a_terminal_that_is_read_has_everything_when_the_display_ends(
     progress: Progress, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    terminal, inside = pty.openpty()
-    monkeypatch.setenv("TERM", "xterm")
+    with on_terminal(monkeypatch) as terminal:
 
-    async def whole() -> None:
-        async with shown(lambda: progress, ProgressMode.ALWAYS):
-            logs.warning("the last word")
-        os.write(inside, b"after the display")
+        async def whole() -> None:
+            async with shown(lambda: progress, ProgressMode.ALWAYS):
+                logs.warning("the last word")
+            os.write(terminal.inside, b"after the display")
 
-    with os.fdopen(inside, "w") as stderr, os.fdopen(terminal, "rb", buffering=0) as reader:
-        monkeypatch.setattr(sys, "stderr", stderr)
-        logs.configure(Settings())
         anyio.run(whole)
-        said = b""
-        while b"after the display" not in said:
-            said += reader.read(4096)
-    assert b"the last word" in said.partition(SHOW_CURSOR)[0]
-    assert said.endswith(b"after the display")
+        said = terminal.read_until(b"after the display")
+        assert b"the last word" in said.partition(SHOW_CURSOR)[0]
+        assert said.endswith(b"after the display")
 
 
 def test_a_stopped_terminal_that_hangs_up_takes_only_the_display_with_it(
     progress: Progress, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    terminal, inside = pty.openpty()
-    monkeypatch.setenv("TERM", "xterm")
+    with on_terminal(monkeypatch) as terminal:
 
-    async def whole() -> None:
-        async with shown(lambda: progress, ProgressMode.ALWAYS):
-            await anyio.sleep(1)
-            os.close(terminal)
-            await anyio.sleep(60)
+        async def whole() -> None:
+            async with shown(lambda: progress, ProgressMode.ALWAYS):
+                await anyio.sleep(1)
+                terminal.hang_up()
+                await anyio.sleep(60)
 
-    with os.fdopen(inside, "w") as stderr:
-        monkeypatch.setattr(sys, "stderr", stderr)
-        termios.tcflow(inside, termios.TCOOFF)
+        terminal.stop()
         on_virtual_time(whole)
         assert background.settle()
+
+
+def test_characters_that_a_terminal_can_not_show_are_escaped_as_on_standard_error(
+    progress: Progress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with on_terminal(monkeypatch) as terminal:
+
+        async def whole() -> None:
+            async with shown(lambda: progress, ProgressMode.ALWAYS):
+                logs.warning("account Z\u00fcrich")
+
+        with os.fdopen(os.dup(terminal.inside), "w", encoding="ascii", errors="backslashreplace") as stderr:
+            monkeypatch.setattr(sys, "stderr", stderr)
+            logs.configure(Settings())
+            anyio.run(whole)
+            assert rb"account Z\xfcrich" in terminal.read_until(SHOW_CURSOR)
 
 
 def test_a_pipe_that_nobody_reads_holds_up_nothing(

@@ -35,7 +35,7 @@ class BackgroundStream(io.StringIO):
         super().__init__()
         # By the descriptor. If the thread wrote to the stream, it could hold the stream's lock at exit.
         self._descriptor = stream.fileno()
-        self._encoding = stream.encoding
+        self._encoding, self._errors = stream.encoding, stream.errors or "backslashreplace"
         self._is_terminal = stream.isatty()
         self._left: deque[bytes] = deque()
         self._wake: SimpleQueue[bool] = SimpleQueue()
@@ -56,7 +56,7 @@ class BackgroundStream(io.StringIO):
         return self._is_terminal
 
     def write(self, text: str) -> int:
-        self._left.append(text.encode(self._encoding, "replace"))
+        self._left.append(text.encode(self._encoding, self._errors))
         self._wake.put(True)
         return len(text)
 
