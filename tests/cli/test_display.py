@@ -240,8 +240,10 @@ def on_terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[PseudoTerminal]:
     with os.fdopen(opened.inside, "w") as stderr:
         monkeypatch.setattr(sys, "stderr", stderr)
         logs.configure(Settings())
-        yield opened
-        opened.hang_up()
+        try:
+            yield opened
+        finally:
+            opened.hang_up()
 
 
 def test_a_terminal_that_is_stopped_holds_up_nothing(

@@ -172,7 +172,7 @@ def test_only_a_policy_of_an_identity_names_no_principal(
     assert main(["simulate", f"--trust-policy={file}", f"{option}={file}"]) == 2
     assert capsys.readouterr().err.splitlines()[0] == (
         f'poolcensus: {option}: "{file}" is not a policy that can be used:'
-        " an identity-based, session or service control policy names no principal"
+        " an identity-based, session or service control policy must not name a principal"
     )
 
 

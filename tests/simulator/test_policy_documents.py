@@ -152,7 +152,7 @@ def test_what_can_t_be_evaluated_is_refused_when_it_is_read(changes: dict[str, A
 @pytest.mark.parametrize("element", ["Principal", "NotPrincipal"])
 def test_the_policy_of_an_identity_names_no_principal(element: str) -> None:
     statement = {"Effect": "Allow", "Action": "a:Get", "Resource": "*", element: "*"}
-    with pytest.raises(PolicyError, match="names no principal"):
+    with pytest.raises(PolicyError, match="must not name a principal"):
         read_document(json.dumps({"Statement": statement}), of_identity=True)
 
 

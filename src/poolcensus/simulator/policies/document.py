@@ -164,7 +164,7 @@ def _statement(value: JsonValue, *, of_identity: bool) -> Statement:
     if not isinstance(value, dict):
         raise PolicyError("a statement is an object")
     if of_identity and value.keys() & {"Principal", "NotPrincipal"}:
-        raise PolicyError("an identity-based, session or service control policy names no principal")
+        raise PolicyError("an identity-based, session or service control policy must not name a principal")
     if unknown := sorted(value.keys() - _STATEMENT):
         raise PolicyError(f"the simulator does not evaluate {unknown[0]} in a statement")
     effect = value.get("Effect")
